@@ -1,0 +1,128 @@
+"""What can go wrong, and the exit code of each.
+
+::
+
+    SrbatchError
+      UsageError            2   wrong flags, output inside input
+      WeightsError          4   weights missing, corrupt, of another architecture
+      DeviceError           5   no such device, device lost, out of memory for every photo
+      DestinationError      6   output folder not writable, disk full
+      LockedError           7   another run owns this output folder
+      Interrupted     130/143   Ctrl-C or SIGTERM; what was done is remembered
+      PhotoError            -   costs this photo only; the run goes on and ends with 3
+        UnreadablePhoto         damaged, not an image, codec crashed or ran out of time
+        UnsupportedPhoto        readable, but it would not come back whole
+        PhotoTooLarge           beyond a limit of the format, the factor or the memory
+        PhotoChanged            vanished, changed while it was read, or may not be read
+        TargetExists            the output's name is taken by a file that is not ours
+        WrongOutput             what came out of the network or the encoder is not sound
+
+A message says what happened, to which file, and what to do about it.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the ``srbatch`` command. They are stable: scripts may rely on them."""
+
+    DONE = 0
+    BUG = 1
+    USAGE = 2
+    SOME_FAILED = 3
+    WEIGHTS = 4
+    DEVICE = 5
+    DESTINATION = 6
+    LOCKED = 7
+    SIGINT = 130
+    SIGTERM = 143
+
+
+class SrbatchError(Exception):
+    """Base of every error that srbatch raises on purpose; ``str(error)`` is meant for the user."""
+
+    exit_code: ClassVar[ExitCode] = ExitCode.BUG
+
+
+class UsageError(SrbatchError):
+    """The command line asks for something that cannot be done."""
+
+    exit_code = ExitCode.USAGE
+
+
+class WeightsError(SrbatchError):
+    """A weights file is missing, corrupt, or belongs to another network."""
+
+    exit_code = ExitCode.WEIGHTS
+
+
+class DeviceError(SrbatchError):
+    """The device does not exist, was lost, or has too little memory for any photo."""
+
+    exit_code = ExitCode.DEVICE
+
+
+class DestinationError(SrbatchError):
+    """The output folder cannot be written, or its disk is full."""
+
+    exit_code = ExitCode.DESTINATION
+
+
+class LockedError(SrbatchError):
+    """Another run owns this output folder."""
+
+    exit_code = ExitCode.LOCKED
+
+
+class Interrupted(SrbatchError):
+    """The user or the system asked the run to stop; raised only between steps, never inside one."""
+
+    exit_code = ExitCode.SIGINT
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__("interrupted; run the same command again to go on")
+        self.code = ExitCode(128 + signal_number)
+
+
+class PhotoError(SrbatchError):
+    """One photo cannot be done. Caught in one place, in the batch; the run goes on."""
+
+    exit_code = ExitCode.SOME_FAILED
+    remembered: ClassVar[bool] = False
+    """Whether the same file would fail again, so that a rerun reports it without trying.
+
+    ``--retry-failed`` tries it all the same.
+    """
+
+
+class UnreadablePhoto(PhotoError):
+    """The file is damaged or not an image, or its codec crashed or ran out of time or memory."""
+
+    remembered = True
+
+
+class UnsupportedPhoto(PhotoError):
+    """The file can be read, but something in it would be lost or damaged on the way."""
+
+    remembered = True
+
+
+class PhotoTooLarge(PhotoError):
+    """The photo or its enlargement is beyond a limit of the format, the factor or the memory."""
+
+    remembered = True
+
+
+class PhotoChanged(PhotoError):
+    """The file vanished, changed while it was read, or may not be read."""
+
+
+class TargetExists(PhotoError):
+    """The output's name is taken by a file that this archive's ledger does not know."""
+
+
+class WrongOutput(PhotoError):
+    """The pixels that came out of the network or of the encoder are not sound; nothing was kept."""
