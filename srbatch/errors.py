@@ -16,6 +16,9 @@
         PhotoChanged            vanished, changed while it was read, or may not be read
         TargetExists            the output's name is taken by a file that is not ours
         WrongOutput             what came out of the network or the encoder is not sound
+        DeviceOutOfMemory       it does not fit into the device's memory in the smallest tiles
+
+    OutOfMemory                 not an outcome: the photo starts again with smaller tiles
 
 A message says what happened, to which file, and what to do about it.
 """
@@ -126,3 +129,11 @@ class TargetExists(PhotoError):
 
 class WrongOutput(PhotoError):
     """The pixels that came out of the network or of the encoder are not sound; nothing was kept."""
+
+
+class DeviceOutOfMemory(PhotoError):
+    """The photo does not fit into the device's memory, even in the smallest tiles."""
+
+
+class OutOfMemory(Exception):
+    """A batch of tiles did not fit: a signal to start the photo again, which no user sees."""

@@ -1,0 +1,103 @@
+"""The output folder of a run: its lock, its ledger, its scratch space, and what a killed run left there."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from srbatch.commit import discard, make_folder
+from srbatch.discover import is_file_target, show
+from srbatch.ledger import STATE_FOLDER, Ledger, locked
+from srbatch.options import Options
+from srbatch.scratch import Scratch
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """An output folder that belongs to this run."""
+
+    ledger: Ledger
+    scratch: Scratch
+
+
+def state_folder(out: Path, state: Path | None) -> Path:
+    """Where the ledger of an output folder lies."""
+    return state if state is not None else out / STATE_FOLDER
+
+
+@contextmanager
+def opened(options: Options, command: str) -> Iterator[Archive]:
+    """Take the output folder for this run and put right what a killed run left half done.
+
+    For a single file as target nothing is remembered, and no folder of ours is made beside it.
+
+    Raises:
+        LockedError: another run has it.
+        DestinationError: it cannot be written.
+        LedgerError: the ledger is damaged.
+    """
+    if is_file_target(options.inputs, options.out):
+        with tempfile.TemporaryDirectory(prefix="srbatch-", dir=options.scratch) as folder:
+            yield Archive(Ledger.in_memory(), Scratch(Path(folder) / "scratch"))
+        return
+    state = state_folder(options.out, options.state)
+    make_folder(options.out)
+    with locked(state):
+        ledger = Ledger.open(state)
+        ledger.start_run(command)
+        _recover(ledger, options.out)
+        scratch = Scratch(_scratch_folder(state, options))
+        try:
+            yield Archive(ledger, scratch)
+        finally:
+            scratch.close()
+            ledger.close()
+
+
+@contextmanager
+def looked_into(options: Options) -> Iterator[Archive]:
+    """The same for ``--dry-run``: nothing is written, not even a lock."""
+    state = state_folder(options.out, options.state)
+    known = not is_file_target(options.inputs, options.out) and (state / "ledger.sqlite").is_file()
+    ledger = Ledger.copy_in_memory(state) if known else Ledger.in_memory()
+    with tempfile.TemporaryDirectory(prefix="srbatch-") as folder:
+        yield Archive(ledger, Scratch(Path(folder) / "scratch"))
+
+
+def _scratch_folder(state: Path, options: Options) -> Path:
+    if options.scratch is None:
+        return state / "scratch"
+    # Others may use the same folder; what is deleted at the start must be this output folder's own.
+    owner = hashlib.sha256(os.fsencode(options.out.resolve())).hexdigest()[:16]
+    return options.scratch / f"srbatch-{owner}"
+
+
+def _recover(ledger: Ledger, out: Path) -> None:
+    """Finish or forget what a killed run was writing.
+
+    Between the rename and the ledger's note of it, the output is whole and only the note is missing:
+    its hash, taken before the rename, tells that from the file that was there earlier.
+    """
+    for target, temp, row in ledger.pending():
+        discard(out / temp)
+        if row is not None and _sha256(out / target) == row.target_sha256:
+            ledger.record(row)
+            log.info("%s was finished before the last run ended", show(target))
+        else:
+            ledger.drop(target)
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None

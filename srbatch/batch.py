@@ -1,0 +1,267 @@
+"""One photo through all steps, and a run over many."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from srbatch import __version__, metadata
+from srbatch.codec_pool import CodecPool
+from srbatch.commit import commit, destination_error, discard, make_folder, temp_path
+from srbatch.discover import Photo, show
+from srbatch.encode import Encoding
+from srbatch.errors import (
+    DeviceError,
+    DeviceOutOfMemory,
+    OutOfMemory,
+    PhotoError,
+    SrbatchError,
+    UnsupportedPhoto,
+    WrongOutput,
+)
+from srbatch.ledger import Ledger, Row
+from srbatch.model import Model
+from srbatch.options import Options
+from srbatch.picture import Picture
+from srbatch.preflight import Job, Settings, output_size, prepare, remember, source_name
+from srbatch.report import Outcome, Reporter, Summary
+from srbatch.scratch import PhotoScratch, Scratch
+
+log = logging.getLogger(__name__)
+
+SOFTWARE = f"srbatch {__version__}"
+
+Check = Callable[[], None]
+"""Called between steps; raises ``Interrupted`` when the run shall stop."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the steps of all photos share."""
+
+    settings: Settings
+    codecs: CodecPool
+    ledger: Ledger
+    scratch: Scratch
+    reporter: Reporter
+    check: Check
+
+    @property
+    def options(self) -> Options:
+        """What the user chose."""
+        return self.settings.options
+
+    @property
+    def model(self) -> Model:
+        """The weights of the run."""
+        return self.settings.model
+
+
+def upscale_photo(job: Job, run: Run) -> Outcome:
+    """Do one photo, from its file to the output's.
+
+    Raises:
+        PhotoError: it cannot be done; nothing of it is left behind.
+        SrbatchError: the run cannot go on.
+    """
+    start = time.monotonic()
+    with run.scratch.for_photo() as scratch:
+        picture = run.codecs.decode(job.photo.source, scratch.path(), run.options.max_megapixels)
+        encoding = _encoding(job, picture, run.options, run.model)
+        raw = _infer(picture, encoding, scratch, run)
+        row = _row(job, picture, encoding, run, time.monotonic() - start)
+        row = _write(raw, encoding, job, row, run)
+    return Outcome(
+        job.photo,
+        "done",
+        seconds=time.monotonic() - start,
+        size_in=(picture.header.height, picture.header.width),
+        size_out=(encoding.height, encoding.width),
+        bytes_out=row.target_size or 0,
+        notes=_notes(job, picture),
+    )
+
+
+def _encoding(job: Job, picture: Picture, options: Options, model: Model) -> Encoding:
+    """How the output will be written; what its format cannot hold is found here, before the network runs."""
+    header, fmt = picture.header, job.format
+    height, width = output_size(header, fmt, options) or (header.height, header.width)
+    channels = header.channels
+    if channels in (2, 4) and not fmt.alpha:
+        if not picture.opaque:
+            raise UnsupportedPhoto(f"it has transparency, which {fmt.value} cannot hold; use --format png")
+        channels -= 1
+    resolution = picture.resolution
+    if resolution and picture.metadata.orientation >= 5:
+        resolution = (resolution[1], resolution[0])
+    return Encoding(
+        format=fmt,
+        height=height,
+        width=width,
+        channels=channels,
+        quality=options.quality,
+        lossless=picture.lossless or not fmt.lossy,
+        metadata=metadata.for_output(
+            picture.metadata,
+            fmt,
+            width=width,
+            height=height,
+            software=SOFTWARE,
+            source_type=model.source_type if options.provenance else None,
+        ),
+        resolution=resolution,
+    )
+
+
+def _infer(picture: Picture, encoding: Encoding, scratch: PhotoScratch, run: Run) -> Path:
+    """Enlarge the pixels into a raw file. Out of memory, the photo starts again with smaller tiles."""
+    pixels, raw = picture.pixels()[:, :, : encoding.channels], scratch.path()
+    size, done_px = (encoding.height, encoding.width), 0.0
+
+    def tick(px: float) -> None:
+        nonlocal done_px
+        done_px += px
+        run.reporter.progress(px)
+        run.check()
+
+    while True:
+        try:
+            bands = run.model.upscaler.enlarge(pixels, size, spool=scratch.array, tick=tick)
+            with raw.open("wb") as file:
+                written = sum(file.write(band.data) for band in bands)
+            break
+        except OutOfMemory:
+            run.reporter.progress(-done_px)
+            done_px = 0.0
+            if not run.model.upscaler.shrink():
+                raise DeviceOutOfMemory(
+                    "it does not fit into the device's memory even in the smallest tiles; use --device cpu"
+                ) from None
+        except OSError as error:
+            raise destination_error(error, raw) from error
+    if written != encoding.height * encoding.width * encoding.channels:
+        raise WrongOutput("the network's result has not as many pixels as it should")
+    return raw
+
+
+def _write(raw: Path, encoding: Encoding, job: Job, row: Row, run: Run) -> Row:
+    """Encode beside the target, check, and put it in place; the ledger knows of it before and after."""
+    target = job.photo.target
+    make_folder(target.parent)
+    temp = temp_path(target)
+    run.ledger.begin(row.target, os.path.relpath(temp, run.options.out))
+    try:
+        try:
+            written = run.codecs.encode(raw, temp, encoding)
+            os.utime(temp, ns=(time.time_ns(), row.mtime_ns))
+        except OSError as error:
+            raise destination_error(error, target) from error
+        run.check()
+        row = replace(
+            row, target_size=written.size, target_sha256=written.sha256, finished=round(time.time(), 3)
+        )
+        run.ledger.about_to_commit(row)
+        commit(temp, target, replace=job.todo.replace)
+    except BaseException:
+        discard(temp)
+        run.ledger.drop(row.target)
+        raise
+    run.ledger.record(row)
+    return row
+
+
+def _row(job: Job, picture: Picture, encoding: Encoding, run: Run, seconds: float) -> Row:
+    upscaler = run.model.upscaler
+    details = {
+        "size_in": [picture.header.height, picture.header.width],
+        "size_out": [encoding.height, encoding.width],
+        "device": str(upscaler.device),
+        "precision": upscaler.precision,
+        "tile": upscaler.tiles.tile,
+        "batch": upscaler.tiles.batch,
+        "seconds": round(seconds, 3),
+        "software": SOFTWARE,
+        "provenance": run.options.provenance,
+        "notes": _notes(job, picture),
+    }
+    return Row(
+        target=job.photo.relative.as_posix(),
+        status="done",
+        source=source_name(job.photo, run.options.out),
+        size=picture.size,
+        mtime_ns=picture.mtime_ns,
+        sha256=picture.sha256,
+        recipe=run.settings.recipe_of(job.photo),
+        details=json.dumps(details),
+    )
+
+
+def _notes(job: Job, picture: Picture) -> tuple[str, ...]:
+    fmt = picture.header.format
+    if job.photo.source.suffix.lower() in fmt.suffixes:
+        return picture.notes
+    return (*picture.notes, f"its content is {fmt.value}, whatever its name says")
+
+
+# ---- a run over many -----------------------------------------------------------------------------
+
+
+def run_all(run: Run, photos: list[Photo], summary: Summary) -> None:
+    """Do every photo that needs doing; each ends as exactly one outcome, reported and remembered.
+
+    Raises:
+        SrbatchError: the run cannot go on; what was done before is kept and known.
+    """
+
+    def settle(outcome: Outcome) -> None:
+        summary.add(outcome)
+        run.reporter.finished(outcome)
+
+    jobs: list[Job] = []
+    for prepared in prepare(photos, run.settings, run.ledger, run.codecs, run.check):
+        if isinstance(prepared, Job):
+            jobs.append(prepared)
+        else:
+            settle(prepared)
+    if not jobs:
+        return
+    run.reporter.begin(len(jobs), sum(job.pixels for job in jobs))
+    out_of_memory = 0
+    for job in jobs:
+        run.check()
+        run.reporter.started(job.photo, job.pixels)
+        outcome = _outcome_of(job, run)
+        out_of_memory += outcome.error == DeviceOutOfMemory.__name__
+        settle(outcome)
+    if out_of_memory == len(jobs):
+        raise DeviceError(
+            "no photo fits into the device's memory, even in the smallest tiles; use --device cpu"
+        )
+
+
+def _outcome_of(job: Job, run: Run) -> Outcome:
+    """The one place where a photo's failure is caught."""
+    start = time.monotonic()
+    try:
+        return upscale_photo(job, run)
+    except PhotoError as error:
+        failure: Exception = error
+    except SrbatchError:
+        raise
+    except Exception as error:
+        log.exception("a bug in srbatch, please report it: %s", show(job.photo.source))
+        failure = error
+    outcome = Outcome(
+        job.photo,
+        "failed",
+        str(failure) if isinstance(failure, PhotoError) else f"a bug: {failure!r}",
+        type(failure).__name__,
+        seconds=time.monotonic() - start,
+    )
+    remember(outcome, run.settings, run.ledger)
+    return outcome

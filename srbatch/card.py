@@ -1,0 +1,125 @@
+"""What a file of weights says about itself: the network's configuration and the model card.
+
+Plain data that goes to JSON and back. torch is not imported here, so that models are listed at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeAlias
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+ENCODERS = ("resnet18", "resnet34", "resnet50")
+MAX_STAGES = 3
+MAX_MARGIN_PX = 64
+"""Most that halo and ramp may take together; beyond it tiles are mostly waste and the network is at fault."""
+
+FAITHFUL_DEGRADATIONS = frozenset({"downsampling", "jpeg", "noise", "blur"})
+"""Undoing these sharpens what is there; undoing any other (holes, text, scratches) makes picture up."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """Everything that fixes the shape of a :class:`srbatch.network.SuperResolutionNet`.
+
+    Raises:
+        ValueError: a field is out of its range; the message names it.
+    """
+
+    encoder: str = "resnet34"
+    """One of `ENCODERS`."""
+    features: int = 64
+    """Channels of the feature maps that the heads read."""
+    refine_blocks: int = 4
+    """Residual blocks on the low-resolution grid, behind the U-Net."""
+    stages: int = 2
+    """Number of x2 stages: 0 gives the head x1; 2 gives x1, x2 and x4; at most 3."""
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    """Normalisation of RGB in [0, 1]; the defaults are ImageNet's, which the encoders were trained with."""
+
+    def __post_init__(self) -> None:
+        if self.encoder not in ENCODERS:
+            raise ValueError(f"encoder is {self.encoder!r}, not one of {', '.join(ENCODERS)}")
+        for name, low, high in (("features", 1, 1024), ("refine_blocks", 0, 64), ("stages", 0, MAX_STAGES)):
+            value = getattr(self, name)
+            if type(value) is not int or not low <= value <= high:
+                raise ValueError(f"{name} is {value!r}, not an integer from {low} to {high}")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError(f"mean {self.mean} and std {self.std} must have 3 entries, std above 0")
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """The factor of each head, smallest first."""
+        return tuple(2**stage for stage in range(self.stages + 1))
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """The model card, stored in the header of the file that it describes.
+
+    Raises:
+        ValueError: a field is out of its range; the message names it.
+    """
+
+    name: str
+    """What ``--model`` takes: lower-case letters, digits and hyphens."""
+    version: str
+    description: str
+    licence: str
+    config: NetworkConfig
+    scales: tuple[int, ...]
+    """Factors of the heads that were trained, smallest first."""
+    halo_px: int
+    """What each inner side of a tile throws away, on the input grid; measured on these weights."""
+    ramp_px: int
+    """What each inner side of a tile blends with its neighbour, inside of the halo, on the input grid."""
+    degradations: tuple[str, ...] = ()
+    """Names of what it learnt to undo, `FAITHFUL_DEGRADATIONS` or others."""
+    training: Mapping[str, Json] = field(default_factory=dict)
+    """The training record: data, samples, hardware, time, loss, date."""
+    metrics: Mapping[str, Json] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", self.name):
+            raise ValueError(f"name is {self.name!r}, not lower-case letters, digits and hyphens")
+        if not self.scales or not set(self.scales) <= set(self.config.scales):
+            raise ValueError(f"scales are {self.scales}, the network's heads {self.config.scales}")
+        if min(self.halo_px, self.ramp_px) < 0 or self.halo_px + self.ramp_px > MAX_MARGIN_PX:
+            raise ValueError(
+                f"halo {self.halo_px} px and ramp {self.ramp_px} px: 0 to {MAX_MARGIN_PX} together"
+            )
+
+    @property
+    def generative(self) -> bool:
+        """Whether it may invent or remove things: it learnt to, or no record says that it did not."""
+        recorded = bool(self.training and self.degradations)
+        return not (recorded and FAITHFUL_DEGRADATIONS.issuperset(self.degradations))
+
+    def to_json(self) -> dict[str, Json]:
+        """Return plain JSON data; :meth:`from_json` is the inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Any) -> Card:
+        """Build a card from parsed JSON. Keys that this version does not know are left out.
+
+        Raises:
+            ValueError: something is missing, of the wrong type or out of its range.
+        """
+        try:
+            config = _known(NetworkConfig, data["config"])
+            card = _known(cls, data)
+            config |= {"mean": tuple(config["mean"]), "std": tuple(config["std"])}
+            card |= {"config": NetworkConfig(**config)}
+            card |= {name: tuple(card[name]) for name in ("scales", "degradations")}
+            return cls(**card)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"card is incomplete or malformed: {error}") from error
+
+
+def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
+    return {f.name: data[f.name] for f in fields(kind)}

@@ -1,0 +1,342 @@
+"""The ``srbatch`` command: flags to options, exceptions to exit codes. The only module that exits."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shlex
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from srbatch import __version__
+from srbatch.errors import ExitCode, Interrupted, SrbatchError
+from srbatch.formats import Format
+from srbatch.options import PRECISIONS, Options, TargetSize
+
+if TYPE_CHECKING:
+    from srbatch.estimate import Estimate
+    from srbatch.report import Reporter
+
+EXIT_CODES = """\b
+Exit codes:
+    0  everything is done, or was before
+    1  a bug in srbatch; please report the traceback
+    2  wrong flags, or the output lies inside the input
+    3  the run is complete, but some photos failed
+    4  weights missing or damaged
+    5  no such device, device lost, or no photo fits into its memory
+    6  the output cannot be written, or its disk is full
+    7  another run is writing to this output folder
+  130  interrupted by Ctrl-C, 143 by SIGTERM; run again to go on
+"""
+
+_PATH = click.Path(path_type=Path)
+
+
+class Stop:
+    """Ctrl-C and SIGTERM: the photo in hand is dropped at the next step, a second one ends at once."""
+
+    def __init__(self) -> None:
+        self._signal: int | None = None
+
+    def __enter__(self) -> Stop:
+        self._previous = {
+            number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def check(self) -> None:
+        """Raise ``Interrupted`` if the run shall stop."""
+        if self._signal is not None:
+            raise Interrupted(self._signal)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        if self._signal is not None:
+            os._exit(128 + number)  # outputs are whole or absent at any moment, so this is safe
+        self._signal = number
+
+
+@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="srbatch")
+def cli() -> None:
+    """Upscale and restore whole photo archives with a deep super-resolution network.
+
+    Originals are never changed. Interrupt at any time and run the same command again.
+    """
+
+
+def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def decorate(command: Any) -> Any:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+_what = _options(
+    click.argument("inputs", nargs=-1, required=True, type=_PATH, metavar="PHOTOS..."),
+    click.option("--recursive/--no-recursive", default=True, help="Go into sub-folders.  [default: yes]"),
+    click.option("--include", multiple=True, metavar="GLOB", help="Only files like this; may be repeated."),
+    click.option("--exclude", multiple=True, metavar="GLOB", help="No files like this; may be repeated."),
+)
+_model = _options(
+    click.option(
+        "--model", default="photo", show_default=True, help="A name of `srbatch models`, or a path."
+    ),
+    click.option("--strength", default=1.0, show_default=True, help="0 (bicubic) to 1 (all of the network)."),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."),
+    click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True),
+    click.option("--tile", type=int, metavar="PX", help="Largest side of a tile.  [default: by free memory]"),
+    click.option("--batch", type=int, metavar="N", help="Tiles sent at once.  [default: by free memory]"),
+)
+_codecs = _options(
+    click.option("--scratch", type=_PATH, metavar="DIR", help="Space for pixels.  [default: in --out]"),
+    click.option(
+        "--codec-timeout", default=300.0, show_default=True, metavar="S", help="Limit for one photo."
+    ),
+    click.option("--codec-memory", default=4096, show_default=True, metavar="MB", help="Limit for a codec."),
+    click.option("--max-megapixels", default=1000.0, show_default=True, help="Refuse larger photos."),
+)
+_say = _options(
+    click.option("-q", "--quiet", is_flag=True, help="Only errors and the summary."),
+    click.option("-v", "--verbose", is_flag=True, help="Also what is going on inside."),
+)
+
+
+@cli.command(epilog=EXIT_CODES)
+@_what
+@click.option(
+    "--out", type=_PATH, required=True, metavar="DIR", help="Where outputs go; a file for one photo."
+)
+@click.option("--scale", type=float, metavar="F", help="Factor from 1 (restore only) to 8.")
+@click.option("--long-edge", type=int, metavar="PX", help="Instead: pixels of the longer side.")
+@click.option("--megapixels", type=float, metavar="MP", help="Instead: megapixels of the output.")
+@_model
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["keep", *(fmt.value for fmt in Format)]),
+    default="keep",
+    show_default=True,
+    help="A new one is appended to the name: a.jpg.png.",
+)
+@click.option("--quality", default=95, show_default=True, help="Of JPEG and WebP, 1 to 100.")
+@click.option("--no-provenance", is_flag=True, help="Do not declare in the file that it was enhanced.")
+@click.option("--overwrite", is_flag=True, help="Replace files that are not known to be outputs.")
+@click.option("--redo-changed", is_flag=True, help="Make outputs of other settings again.")
+@click.option("--retry-failed", is_flag=True, help="Try photos again that failed before.")
+@click.option("--rehash", is_flag=True, help="Compare contents, not only sizes and dates.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, how long it takes and how much space.")
+@click.option("--state", type=_PATH, metavar="DIR", help="Where the ledger lies.  [default: OUT/.srbatch]")
+@_codecs
+@click.option("--report", type=_PATH, metavar="FILE", help="A line for each photo, .csv or .json.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object for each photo on standard output.")
+@_say
+def upscale(
+    scale: float | None,
+    long_edge: int | None,
+    megapixels: float | None,
+    format_name: str,
+    no_provenance: bool,
+    codec_timeout: float,
+    codec_memory: int,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **others: Any,
+) -> None:
+    """Upscale photos and folders of photos into OUT, whose tree mirrors theirs.
+
+    \b
+    srbatch upscale ./photos --scale 4 --out ./hi
+    srbatch upscale old.jpg --scale 1 --out better.jpg
+    """
+    options = Options(
+        size=TargetSize(scale, long_edge, megapixels),
+        format=None if format_name == "keep" else Format(format_name),
+        provenance=not no_provenance,
+        codec_timeout_s=codec_timeout,
+        codec_memory_mb=codec_memory,
+        **others,
+    )
+    from srbatch import run
+
+    reporter = _reporter(options, as_json=as_json, quiet=quiet, verbose=verbose)
+    with Stop() as stop:
+        if dry_run:
+            code = _say_estimate(*run.dry_run(options, reporter=reporter, check=stop.check), as_json=as_json)
+        else:
+            code = run.upscale(options, reporter=reporter, check=stop.check, command=shlex.join(sys.argv))
+    sys.exit(code)
+
+
+def _reporter(options: Options, *, as_json: bool, quiet: bool, verbose: bool) -> Reporter:
+    """Who hears of the run. Standard error is for people, standard output for data."""
+    from srbatch import report
+
+    level = logging.DEBUG if verbose else logging.WARNING
+    reporters: list[Reporter] = []
+    if sys.stderr.isatty() and not quiet:
+        from srbatch.terminal import Terminal, log_to
+
+        terminal = Terminal()
+        log_to(terminal.console, level)
+        reporters.append(terminal)
+    else:
+        logging.basicConfig(level=level, format="%(levelname)s %(message)s", force=True)
+        reporters.append(report.Plain(quiet=quiet))
+    if as_json:
+        reporters.append(report.JsonLines())
+    if options.report is not None:
+        reporters.append(report.report_file(options.report))
+    return report.Several(reporters)
+
+
+def _say_estimate(summary_code: ExitCode, estimate: Estimate, *, as_json: bool) -> ExitCode:
+    from srbatch.estimate import as_lines, as_record
+
+    if as_json:
+        click.echo(json.dumps(as_record(estimate)))
+    else:
+        for line in as_lines(estimate):
+            click.echo(line)
+    return summary_code
+
+
+@cli.command("try")
+@_what
+@click.option("-n", "count", default=6, show_default=True, help="How many photos, spread over all found.")
+@click.option("--out", type=_PATH, required=True, metavar="FILE", help="The sheet, a .png file.")
+@click.option("--scale", default=4.0, show_default=True, metavar="F", help="Factor from 1 to 8.")
+@_model
+@click.option("--overwrite", is_flag=True, help="Replace the sheet if it exists.")
+@_codecs
+@_say
+def try_out(
+    count: int,
+    scale: float,
+    codec_timeout: float,
+    codec_memory: int,
+    quiet: bool,
+    verbose: bool,
+    **others: Any,
+) -> None:
+    """Show crops of your own photos, enlarged, on one sheet before days of work.
+
+    Columns: input, nearest neighbour, bilinear, prediction.
+    """
+    from srbatch import sheet
+
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.WARNING, format="%(levelname)s %(message)s"
+    )
+    options = Options(
+        size=TargetSize(scale=scale), codec_timeout_s=codec_timeout, codec_memory_mb=codec_memory, **others
+    )
+    with Stop() as stop:
+        failures = sheet.write(options, count, check=stop.check)
+    for line in failures:
+        click.echo(line, err=True)
+    if not quiet:
+        click.echo(f"{options.out}: look at it at 100 %", err=True)
+    sys.exit(ExitCode.SOME_FAILED if failures else ExitCode.DONE)
+
+
+_out = click.argument("out", type=_PATH)
+_state = click.option("--state", type=_PATH, metavar="DIR", help="Where the ledger lies, if not in OUT.")
+_as_json = click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
+
+
+@cli.command(epilog=EXIT_CODES)
+@_out
+@_state
+@_as_json
+def status(out: Path, state: Path | None, as_json: bool) -> None:
+    """Say what the ledger of the output folder OUT knows: what is done, what failed and why."""
+    from srbatch import inspection
+
+    found = inspection.status(out, state)
+    click.echo(json.dumps(found.as_record()) if as_json else "\n".join(found.lines()))
+    sys.exit(ExitCode.SOME_FAILED if found.failures else ExitCode.DONE)
+
+
+@cli.command(epilog=EXIT_CODES)
+@_out
+@_state
+@_as_json
+def verify(out: Path, state: Path | None, as_json: bool) -> None:
+    """Read every output in OUT again and compare it with the ledger, byte for byte."""
+    from srbatch import inspection
+
+    with Stop() as stop:
+        found = inspection.verify(out, state, check=stop.check)
+    click.echo(json.dumps(found.as_record()) if as_json else "\n".join(found.lines()))
+    sys.exit(ExitCode.SOME_FAILED if found.problems else ExitCode.DONE)
+
+
+@cli.command(epilog=EXIT_CODES)
+@_as_json
+def models(as_json: bool) -> None:
+    """List the models that come with srbatch, with their cards."""
+    from srbatch import inspection, weights
+
+    releases = weights.released()
+    if as_json:
+        click.echo(json.dumps([{"path": str(path), **card.to_json()} for path, card in releases]))
+    else:
+        click.echo("\n\n".join(inspection.card_text(path, card) for path, card in releases))
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command and exit with its code."""
+    _survive_odd_names()
+    try:
+        cli.main(args=arguments, prog_name="srbatch", standalone_mode=False)
+    except Interrupted as error:
+        _fail(error, error.code)
+    except SrbatchError as error:
+        _fail(error, error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(ExitCode.USAGE)
+    except click.Abort:
+        sys.exit(ExitCode.SIGINT)
+    except BrokenPipeError:  # the reader of our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.SIGTERM)
+    except Exception:
+        traceback.print_exc()
+        click.echo("srbatch: this is a bug; please report it with the lines above", err=True)
+        sys.exit(ExitCode.BUG)
+    sys.exit(ExitCode.DONE)
+
+
+def _fail(error: SrbatchError, code: ExitCode) -> NoReturn:
+    click.echo(f"srbatch: {error}", err=True)
+    sys.exit(code)
+
+
+def _survive_odd_names() -> None:
+    """File names need not be text; printing one must never end a run."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""Codecs in worker processes that can be killed: a damaged file costs itself, never the run."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import TimeoutError as FutureTimeout
+from multiprocessing.connection import wait as wait_for
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import pebble
+
+from srbatch import encode, picture
+from srbatch.encode import Encoding, Written
+from srbatch.errors import PhotoError, UnreadablePhoto, WrongOutput
+from srbatch.picture import Header, Picture
+
+T = TypeVar("T")
+Check = Callable[[], None]
+"""Called a few times a second while a worker is waited for; raises to give up."""
+
+_POLL_S = 0.1
+_SECONDS_PER_MEGAPIXEL = 3.0
+"""Added to the time limit: the slowest encoder (WebP) on the slowest machine in use."""
+
+
+class CodecPool:
+    """Runs the functions of ``picture`` and ``encode`` in one worker process, replaced when it dies.
+
+    Use it as a context manager.
+    """
+
+    def __init__(self, *, timeout_s: float, memory_mb: int, check: Check = lambda: None) -> None:
+        self._timeout_s = timeout_s
+        self._check = check
+        self._pool = pebble.ProcessPool(
+            max_workers=1,
+            # A fork would copy threads' locks and the GPU's state in whatever condition they are.
+            context=multiprocessing.get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(memory_mb,),
+        )
+
+    def __enter__(self) -> CodecPool:
+        self._pool.schedule(os.getpid)  # starts the worker while the network is being loaded
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.stop()
+        self._pool.join()
+
+    def probe(self, paths: Sequence[Path], max_pixels: float) -> list[Header | PhotoError]:
+        """Read many headers; a failure stands in the place of its photo."""
+        try:
+            return self._run(_probe_all, (list(paths), max_pixels), self._timeout_s, UnreadablePhoto)
+        except UnreadablePhoto as error:  # one of them killed the worker
+            if len(paths) == 1:
+                return [error]
+            half = len(paths) // 2
+            return self.probe(paths[:half], max_pixels) + self.probe(paths[half:], max_pixels)
+
+    def decode(self, source: Path, raw: Path, max_pixels: float, megapixels: float = 0.0) -> Picture:
+        """As :func:`srbatch.picture.decode`; a crash or a time-out is an UnreadablePhoto."""
+        limit_s = self._timeout_s + megapixels * _SECONDS_PER_MEGAPIXEL
+        return self._run(picture.decode, (source, raw, max_pixels), limit_s, UnreadablePhoto)
+
+    def hash(self, source: Path) -> str:
+        """As :func:`srbatch.picture.sha256_of`."""
+        return self._run(picture.sha256_of, (source,), self._timeout_s, UnreadablePhoto)
+
+    def encode(self, raw: Path, temp: Path, encoding: Encoding) -> Written:
+        """As :func:`srbatch.encode.encode`; a crash or a time-out is a WrongOutput."""
+        limit_s = self._timeout_s + encoding.height * encoding.width / 1e6 * _SECONDS_PER_MEGAPIXEL
+        return self._run(encode.encode, (raw, temp, encoding), limit_s, WrongOutput)
+
+    def _run(
+        self,
+        function: Callable[..., T],
+        arguments: tuple[Any, ...],
+        limit_s: float,
+        failure: type[PhotoError],
+    ) -> T:
+        future = self._pool.schedule(function, args=arguments, timeout=limit_s)
+        try:
+            while True:
+                try:
+                    result: T = future.result(timeout=_POLL_S)
+                    return result
+                except FutureTimeout:
+                    if future.done() and future.exception() is not None:
+                        raise
+                    self._check()
+        except FutureTimeout:
+            raise failure(
+                f"its codec did not finish within {limit_s:.0f} s and was stopped; --codec-timeout gives more"
+            ) from None
+        except pebble.ProcessExpired as error:
+            raise failure(
+                f"its codec crashed (exit code {error.exitcode}), perhaps for want of memory: --codec-memory"
+            ) from None
+        except MemoryError:
+            raise failure("its codec needs more memory than --codec-memory allows") from None
+        except BaseException:
+            future.cancel()  # kills the worker if it is still at it
+            raise
+
+
+def _probe_all(paths: list[Path], max_pixels: float) -> list[Header | PhotoError]:
+    return [_probe_one(path, max_pixels) for path in paths]
+
+
+def _probe_one(path: Path, max_pixels: float) -> Header | PhotoError:
+    try:
+        return picture.probe(path, max_pixels)
+    except PhotoError as error:
+        return error
+
+
+def _start_worker(memory_mb: int) -> None:
+    """Leave signals to the main process, end with it, and take no more than the memory allowed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    limit = memory_mb << 20
+    # Data, not address space: mapped scratch files may be larger than any sensible limit.
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait_for([parent.sentinel])
+        os._exit(1)

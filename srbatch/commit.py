@@ -1,0 +1,125 @@
+"""An output is whole or absent: written beside its target, checked, synced and renamed into place."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from pathlib import Path
+
+from srbatch.discover import show
+from srbatch.errors import DestinationError, TargetExists
+
+TEMP_PREFIX, TEMP_SUFFIX = ".srbatch-", ".part"
+
+_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+
+
+def temp_path(target: Path) -> Path:
+    """A new name in the target's folder, so that the rename stays within one file system.
+
+    It is short whatever the target's name, and hidden, so that neither a viewer nor a later run over
+    the folder takes it for a photo.
+    """
+    return target.with_name(f"{TEMP_PREFIX}{secrets.token_hex(6)}{TEMP_SUFFIX}")
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and its parents, durably.
+
+    Raises:
+        DestinationError: it cannot be created.
+    """
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for new in reversed(missing):
+        try:
+            new.mkdir(exist_ok=True)
+        except OSError as error:
+            raise destination_error(error, new) from error
+        sync_folder(new.parent)
+
+
+def commit(temp: Path, target: Path, *, replace: bool) -> None:
+    """Put a finished temporary file under its final name, so that a crash leaves the old state or the new.
+
+    Raises:
+        TargetExists: ``replace`` is False and somebody made a file of that name in the meantime.
+        DestinationError: the file system refused.
+    """
+    try:
+        sync_file(temp)
+        if replace:
+            temp.replace(target)
+        else:
+            _rename_new(temp, target)
+        sync_folder(target.parent)
+    except FileExistsError:
+        raise TargetExists(
+            f"{show(target)} was made by something else while this photo was being done;"
+            " --overwrite replaces it"
+        ) from None
+    except IsADirectoryError:
+        raise TargetExists(f"{show(target)} is a folder; move it away or choose another --out") from None
+    except OSError as error:
+        raise destination_error(error, target) from error
+
+
+def _rename_new(temp: Path, target: Path) -> None:
+    """Rename without replacing: a hard link is the portable call that fails where the name is taken."""
+    if os.name == "nt":
+        temp.rename(target)
+        return
+    try:
+        os.link(temp, target)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        if os.path.lexists(target):  # FAT and some shares have no links; a small window is left there
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from None
+        temp.replace(target)
+    else:
+        temp.unlink()
+
+
+def discard(temp: Path) -> None:
+    """Remove a temporary file that is not wanted, if it is there."""
+    with contextlib.suppress(OSError):
+        temp.unlink()
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the file's bytes are on the disk."""
+    descriptor = os.open(path, os.O_RDWR)  # Windows syncs only what is open for writing
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the folder's entries are on the disk, where the system can say so."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network shares cannot
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def destination_error(error: OSError, path: Path) -> DestinationError:
+    """What the user reads when the output folder does not take a file."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        advice = "make room and run the same command again: finished photos are kept"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        advice = "choose a folder that you may write to"
+    else:
+        advice = "see to the disk and run the same command again: finished photos are kept"
+    return DestinationError(f"{show(path)}: {error.strerror or error}; {advice}")

@@ -1,0 +1,280 @@
+"""From the files and folders of the command line to the photos of the run and their targets."""
+
+from __future__ import annotations
+
+import os
+import sys
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from srbatch.errors import PhotoError, UnsupportedPhoto, UsageError
+from srbatch.formats import Format
+
+UNSUPPORTED_PICTURES = frozenset(
+    ".heic .heif .hif .avif .jxl .jp2 .j2k .gif .bmp .psd .psb .exr .hdr .dng .cr2 .cr3 .nef .nrw .arw .sr2 "
+    ".orf .rw2 .raf .pef .srw .raw .x3f .3fr .iiq .tga .pcx .ppm .pgm .pnm .svg".split()
+)
+"""Pictures that are not read: each is reported as a photo that failed, never passed over in silence."""
+
+MAX_NAME_BYTES = 255
+"""What every file system in use can hold."""
+
+SIDECARS = frozenset(".xmp .aae .thm .pp3 .dop .json .cos .lrv .on1 .vrd .ini .db .ds_store".split())
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A file to upscale and where the result goes."""
+
+    source: Path
+    relative: Path
+    """Of the target within the output folder."""
+    target: Path
+    format: Format | None
+    """Of the target by its name; None where the source's kind of picture is not supported."""
+    size: int
+    """Of the source file in bytes, when it was found."""
+    mtime_ns: int
+    problem: PhotoError | None = None
+    """Why it cannot be done, where that is known before it is opened."""
+
+
+@dataclass(slots=True)
+class Found:
+    """The photos of a run in the order in which they are done, and what was passed over."""
+
+    photos: list[Photo] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
+    """Files passed over, by the reason in the words of the summary."""
+    unreadable_folders: list[tuple[Path, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which files of a folder are wanted, by globs on the path below it or on the name alone."""
+
+    recursive: bool = True
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def wants(self, relative: str) -> bool:
+        """Whether the file at this path (with ``/``) is wanted."""
+        if self.include and not _matches(relative, self.include):
+            return False
+        return not _matches(relative, self.exclude)
+
+
+def _matches(relative: str, globs: tuple[str, ...]) -> bool:
+    name = relative.rsplit("/", 1)[-1]
+    # Case does not matter: *.jpg is meant to find IMG_0001.JPG.
+    return any(
+        fnmatchcase(relative.lower(), glob.lower()) or fnmatchcase(name.lower(), glob.lower())
+        for glob in globs
+    )
+
+
+def discover(
+    inputs: tuple[Path, ...], out: Path, *, selection: Selection = Selection(), to: Format | None = None
+) -> Found:
+    """Find the photos below ``inputs`` and name their targets below ``out``.
+
+    One folder is mirrored straight into ``out``; of several, each goes into a folder of its own name.
+    A single file whose ``out`` is named like a picture is written there.
+
+    Raises:
+        UsageError: an input does not exist, or inputs and output lie inside one another.
+    """
+    for path in inputs:
+        if not os.path.lexists(path):
+            raise UsageError(f"{show(path)}: there is no such file or folder")
+    _check_apart(inputs, out)
+    found = Found()
+    if is_file_target(inputs, out):
+        _take(found, inputs[0], Path(out.name), out, Format.of_name(out.name))
+        return found
+    folders = sum(path.is_dir() for path in inputs)
+    for path in inputs:
+        if path.is_dir():
+            prefix = Path() if folders == 1 else Path(path.resolve().name)
+            for source, relative in _walk(path, selection, out, found):
+                name = target_name(relative.name, to)
+                below = prefix / relative.parent / name
+                _take(found, source, below, out / below, Format.of_name(name))
+        else:
+            name = target_name(path.name, to)
+            _take(found, path, Path(name), out / name, Format.of_name(name))
+    return _without_collisions(found)
+
+
+def is_file_target(inputs: tuple[Path, ...], out: Path) -> bool:
+    """Whether ``out`` is the name of the one output rather than a folder."""
+    return (
+        len(inputs) == 1
+        and not inputs[0].is_dir()
+        and not out.is_dir()
+        and Format.of_name(out.name) is not None
+    )
+
+
+def target_name(name: str, to: Format | None) -> str:
+    """The output's name, from the source's name alone: kept, or the new format's extension appended.
+
+    >>> target_name("a.jpg", Format.PNG), target_name("a.png", Format.PNG)
+    ('a.jpg.png', 'a.png')
+    """
+    if to is None or Format.of_name(name) is to:
+        return name
+    return name + to.suffixes[0]
+
+
+def show(path: Path | str) -> str:
+    """A path as text that can be printed and encoded whatever bytes its name holds."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _check_apart(inputs: tuple[Path, ...], out: Path) -> None:
+    real_out = out.resolve()
+    for path in inputs:
+        real = path.resolve()
+        if real == real_out:
+            raise UsageError(f"--out {show(out)} is the input itself; originals are never written to")
+        if path.is_dir() and real in real_out.parents:
+            raise UsageError(
+                f"--out {show(out)} lies inside the input {show(path)}; choose a folder outside of it"
+            )
+        if path.is_dir() and real_out in real.parents:
+            raise UsageError(
+                f"the input {show(path)} lies inside --out {show(out)}; choose an output folder of its own"
+            )
+
+
+def _walk(top: Path, selection: Selection, out: Path, found: Found) -> Iterator[tuple[Path, Path]]:
+    """Photo files below ``top`` in the order of their names, as (path, path below ``top``)."""
+    out_id = _identity(out)
+    stack: list[tuple[Path, Path, tuple[tuple[int, int] | None, ...]]] = [(top, Path(), (_identity(top),))]
+    while stack:
+        folder, relative, ancestors = stack.pop()
+        try:
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            found.unreadable_folders.append((folder, error.strerror or str(error)))
+            continue
+        below = []
+        for entry in entries:
+            path, name = relative / entry.name, entry.name
+            if _is_folder(entry):
+                if name.startswith("."):
+                    found.ignored["hidden folders"] += 1
+                elif selection.recursive:
+                    identity = _identity(folder / name)
+                    if identity is not None and identity == out_id:
+                        raise UsageError(
+                            f"--out {show(out)} is reached from the input as {show(folder / name)}"
+                        )
+                    if identity in ancestors:
+                        found.ignored["links that lead back to a folder above"] += 1
+                    else:
+                        below.append((folder / name, path, (*ancestors, identity)))
+                else:
+                    found.ignored["sub-folders"] += 1
+            elif reason := _why_ignored(name):
+                found.ignored[reason] += 1
+            elif not selection.wants(path.as_posix()):
+                found.ignored["not wanted by --include/--exclude"] += 1
+            else:
+                yield folder / name, path
+        stack.extend(reversed(below))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a link that cannot be followed is reported as a photo that cannot be read
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _why_ignored(name: str) -> str | None:
+    suffix = Path(name).suffix.lower()
+    if name.startswith("."):
+        return "hidden files"  # AppleDouble's ._name among them
+    if name.lower() in ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r") or suffix in SIDECARS:
+        return "sidecars and system files"
+    if Format.of_name(name) is None and suffix not in UNSUPPORTED_PICTURES:
+        return "files that are not pictures"
+    return None
+
+
+def _take(found: Found, source: Path, relative: Path, target: Path, fmt: Format | None) -> None:
+    problem: PhotoError | None = None
+    try:
+        status = source.stat()
+        size, mtime_ns = status.st_size, status.st_mtime_ns
+    except OSError:
+        size, mtime_ns = -1, -1  # decoding will say why
+    suffix = source.suffix.lower()
+    if Format.of_name(source.name) is None:
+        problem = UnsupportedPhoto(
+            f"{suffix or 'this'} files are not supported; convert it to TIFF, PNG or JPEG,"
+            f" or leave it out with --exclude '*{suffix}'"
+        )
+    elif len(os.fsencode(target.name)) > MAX_NAME_BYTES:
+        problem = UnsupportedPhoto(
+            f"its output's name would have more than {MAX_NAME_BYTES} bytes; rename it or use --format keep"
+        )
+    found.photos.append(Photo(source, relative, target, fmt, size, mtime_ns, problem))
+
+
+def _without_collisions(found: Found) -> Found:
+    """Fail photos whose targets would be one file, on this file system or because they have one name."""
+    groups: dict[str, list[int]] = {}
+    for index, photo in enumerate(found.photos):
+        key = unicodedata.normalize("NFC", os.fspath(photo.relative)).casefold()
+        groups.setdefault(key, []).append(index)
+    for indices in groups.values():
+        if len(indices) > 1 and _collide([found.photos[i] for i in indices]):
+            _fail_collided(found, indices)
+    return found
+
+
+def _collide(photos: list[Photo]) -> bool:
+    names = {os.fspath(photo.relative) for photo in photos}
+    if len(names) < len(photos):
+        return True
+    if len({name.casefold() for name in names}) == len(names):  # they differ in Unicode's composition alone
+        return sys.platform == "darwin"
+    return not _tells_case_apart(photos[0].target.parent)
+
+
+def _tells_case_apart(folder: Path) -> bool:
+    """Whether the file system of a folder, or of its nearest parent, keeps ``a`` and ``A`` apart."""
+    while not folder.is_dir():
+        folder = folder.parent
+    for path in (*folder.iterdir(), folder.resolve()):
+        swapped = path.with_name(path.name.swapcase()) if path.name else path
+        if swapped.name != path.name:
+            return not (swapped.exists() and swapped.samefile(path))
+    return True
+
+
+def _fail_collided(found: Found, indices: list[int]) -> None:
+    for index in indices:
+        photo = found.photos[index]
+        other = next(found.photos[i] for i in indices if i != index)
+        problem = UnsupportedPhoto(
+            f"its output {show(photo.relative)} would be the same file as that of {show(other.source)};"
+            " rename one of them or upscale them into different folders"
+        )
+        found.photos[index] = replace(photo, problem=problem)

@@ -1,0 +1,164 @@
+"""From enlarged pixels to a finished file, read back before anyone relies on it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyvips
+
+from srbatch import metadata
+from srbatch.errors import WrongOutput
+from srbatch.formats import Format
+from srbatch.metadata import Metadata
+from srbatch.picture import from_memory, load, reason_of
+
+_BIGTIFF_FROM_BYTES = 3_500_000_000  # classic TIFF ends at 4 GB; compression may also make a file larger
+_CHECK_BLOCK_PX = 16
+_DEFAULT_RESOLUTION = 72 / 25.4  # per mm; 72 dpi is what EXIF means where nothing is said
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How an output is to be written."""
+
+    format: Format
+    height: int
+    width: int
+    channels: int
+    quality: int
+    lossless: bool
+    """For a format that could lose something; the others never do."""
+    metadata: Metadata
+    """As it shall be in the output."""
+    resolution: tuple[float, float] | None
+    """Pixels per mm, across and down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A finished temporary file that was read back and found to be what was meant."""
+
+    size: int
+    sha256: str
+
+
+def encode(raw: Path, temp: Path, encoding: Encoding) -> Written:
+    """Write raw pixels (height, width, channels) as a new file and read it back.
+
+    Raises:
+        WrongOutput: what was read back is not what was meant.
+        UnsupportedPhoto: the format cannot hold the metadata.
+        OSError: the file cannot be written.
+    """
+    shape = (encoding.height, encoding.width, encoding.channels)
+    pixels = np.memmap(raw, np.uint8, "r", shape=shape)
+    across, down = encoding.resolution or (_DEFAULT_RESOLUTION, _DEFAULT_RESOLUTION)
+    image = from_memory(pixels).copy(xres=across, yres=down)
+    if encoding.metadata.icc:
+        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", encoding.metadata.icc)
+    with temp.open("x+b") as file:
+        if encoding.format is Format.TIFF:
+            _save(image, encoding, file, file.write)
+        else:
+            sink = metadata.open_sink(file, encoding.format, encoding.metadata)
+            _save(image, encoding, file, sink.write)
+            sink.finish()
+    if encoding.format is Format.TIFF:
+        metadata.finish_tiff(temp, encoding.metadata)
+    return _read_back(temp, image, encoding)
+
+
+def _save(image: Any, encoding: Encoding, file: BinaryIO, write: Callable[[bytes], Any]) -> None:
+    """Run the encoder; an error of our own write comes out as what it was, not as the codec's."""
+    failures: list[BaseException] = []
+
+    def guarded(data: bytes) -> int:
+        try:
+            write(data)
+        except Exception as error:  # pyvips would print and forget it
+            failures.append(error)
+            return -1
+        return len(data)
+
+    target = pyvips.TargetCustom()
+    target.on_write(guarded)
+    target.on_read(file.read)  # TIFF goes back to fill in what it did not know
+    target.on_seek(lambda offset, whence: file.seek(offset, whence))
+    try:
+        _encoder(image, encoding)(target)
+    except pyvips.Error as error:
+        if failures:
+            raise failures[0] from None
+        raise WrongOutput(f"the {encoding.format.value} encoder failed: {reason_of(error)}") from error
+    file.flush()
+
+
+def _encoder(image: Any, encoding: Encoding) -> Callable[[Any], None]:
+    quality = encoding.quality
+    match encoding.format:
+        case Format.JPEG:
+            # 4:4:4: half the colour resolution is the first thing that shows on an enlargement.
+            return lambda target: image.jpegsave_target(
+                target, Q=quality, subsample_mode="off", optimize_coding=True, keep="icc"
+            )
+        case Format.PNG:
+            return lambda target: image.pngsave_target(target, compression=6, filter="paeth", keep="icc")
+        case Format.WEBP:
+            return lambda target: image.webpsave_target(
+                target, Q=quality, lossless=encoding.lossless, exact=encoding.lossless, keep="icc"
+            )
+        case Format.TIFF:
+            size = encoding.height * encoding.width * encoding.channels
+            return lambda target: image.tiffsave_target(
+                target,
+                compression="deflate",
+                predictor="horizontal",
+                bigtiff=size > _BIGTIFF_FROM_BYTES,
+                resunit="inch",
+                keep="icc",
+            )
+
+
+def _read_back(temp: Path, meant: Any, encoding: Encoding) -> Written:
+    """Open the finished file as anyone would, and compare it with what was meant."""
+    with temp.open("rb") as file:
+        image = load(file, encoding.format, fail_on="warning")
+        if (image.height, image.width) != (meant.height, meant.width):
+            raise WrongOutput(f"the file written has {image.width} x {image.height} pixels")
+        lossy = encoding.format.lossy and not encoding.lossless
+        try:
+            worst = _worst_difference(image, meant, _CHECK_BLOCK_PX if lossy else 1)
+        except pyvips.Error as error:
+            raise WrongOutput(f"the file written cannot be read back: {reason_of(error)}") from error
+    if worst > (_tolerance(encoding.quality) if lossy else 0):
+        raise WrongOutput(f"the file written differs from the picture by {worst:.0f} of 255 levels")
+    metadata.verify(temp, encoding.format, encoding.metadata)
+    with temp.open("rb") as file:
+        return Written(temp.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _worst_difference(image: Any, meant: Any, block: int) -> float:
+    """The largest difference, in levels, of the means over blocks of that many pixels a side.
+
+    A codec's loss averages out over a block; a black, stale or shifted region does not.
+    """
+    if image.bands == 3 and meant.bands == 1:  # WebP has no grey
+        image = image[0]
+    elif image.bands == 4 and meant.bands == 2:
+        image = image[0].bandjoin(image[3])
+    meant = meant.extract_band(0, n=min(image.bands, meant.bands))  # WebP drops alpha that is full
+    difference = image.cast("short") - meant.cast("short")
+    if block > 1:
+        block = min(block, image.width, image.height)
+        difference = difference.shrink(block, block, ceil=True)
+    return float(difference.abs().max())
+
+
+def _tolerance(quality: int) -> float:
+    """Levels by which a lossy codec may move the mean of a block, with room (see the tests)."""
+    return 12.0 if quality >= 75 else 40.0

@@ -1,0 +1,159 @@
+"""Looking at what was done: the ledger, the outputs against it, and the models there are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from srbatch.archive import state_folder
+from srbatch.card import Card
+from srbatch.discover import show
+from srbatch.ledger import Ledger
+
+
+@dataclass(slots=True)
+class Status:
+    """What a ledger knows."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    recipes: Counter[str] = field(default_factory=Counter)
+    """Done photos by the settings that they were made with."""
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    """(source, reason)"""
+    skipped: Counter[str] = field(default_factory=Counter)
+    bytes_out: int = 0
+    writing: list[str] = field(default_factory=list)
+    """Targets that a run is writing, or was when it was killed."""
+    last_run: tuple[str, int, float] | None = None
+
+    def as_record(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "done": self.counts["done"],
+            "skipped": self.counts["skipped"],
+            "failed": self.counts["failed"],
+            "bytes_out": self.bytes_out,
+            "failures": [{"source": source, "reason": reason} for source, reason in self.failures],
+            "settings": [{**json.loads(recipe), "photos": n} for recipe, n in self.recipes.most_common()],
+            "writing": self.writing,
+        }
+
+    def lines(self) -> list[str]:
+        """For people."""
+        lines = [
+            f"{self.counts['done']} done ({self.bytes_out / 1e6:.1f} MB), {self.counts['skipped']} skipped,"
+            f" {self.counts['failed']} failed"
+        ]
+        if self.last_run:
+            host, pid, started = self.last_run
+            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started))
+            lines.append(f"last run: {when} by process {pid} on {host}")
+        lines += [f"  {count:6} made with {_recipe_text(text)}" for text, count in self.recipes.most_common()]
+        lines += [f"  {count:6} skipped: {reason}" for reason, count in self.skipped.most_common()]
+        lines += [f"  being written: {target}" for target in self.writing]
+        lines += [f"  failed {source}: {reason}" for source, reason in self.failures]
+        return lines
+
+
+@dataclass(slots=True)
+class Verification:
+    """The outputs, read again."""
+
+    sound: int = 0
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    """(target, what is wrong)"""
+
+    def as_record(self) -> dict[str, Any]:
+        """For JSON."""
+        problems = [{"target": target, "problem": problem} for target, problem in self.problems]
+        return {"sound": self.sound, "problems": problems}
+
+    def lines(self) -> list[str]:
+        """For people."""
+        lines = [f"{target}: {problem}" for target, problem in self.problems]
+        return [*lines, f"{self.sound} outputs are as they were written, {len(self.problems)} are not"]
+
+
+def status(out: Path, state: Path | None) -> Status:
+    """Read the ledger of an output folder; a run may be writing to it meanwhile.
+
+    Raises:
+        LedgerError: there is none, or it is damaged.
+    """
+    ledger, found = Ledger.open_readonly(state_folder(out, state)), Status()
+    for row in ledger.rows():
+        found.counts[row.status] += 1
+        if row.status == "done":
+            found.bytes_out += row.target_size or 0
+            found.recipes[row.recipe] += 1
+        elif row.status == "failed":
+            found.failures.append((show(row.source), row.reason or ""))
+        else:
+            found.skipped[row.reason or ""] += 1
+    found.writing = [show(target) for target, _, _ in ledger.pending()]
+    found.last_run = ledger.last_run()
+    ledger.close()
+    return found
+
+
+def verify(out: Path, state: Path | None, *, check: Callable[[], None] = lambda: None) -> Verification:
+    """Read every output that the ledger calls done and compare it with the hash taken when it was written.
+
+    Raises:
+        LedgerError: there is no ledger, or it is damaged.
+    """
+    ledger, found = Ledger.open_readonly(state_folder(out, state)), Verification()
+    for row in ledger.rows():
+        if row.status != "done":
+            continue
+        check()
+        problem = _problem(out / row.target, row.target_size, row.target_sha256)
+        if problem:
+            found.problems.append((show(row.target), problem))
+        else:
+            found.sound += 1
+    ledger.close()
+    return found
+
+
+def _problem(path: Path, size: int | None, sha256: str | None) -> str | None:
+    try:
+        with path.open("rb") as file:
+            actual = path.stat().st_size
+            if actual != size:
+                return f"{actual} bytes where {size} were written"
+            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+                return "its content is not what was written"
+    except FileNotFoundError:
+        return "is not there"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return None
+
+
+def _recipe_text(recipe: str) -> str:
+    made = json.loads(recipe)
+    quality = f", quality {made['quality']}" if made["quality"] is not None else ""
+    strength = f", strength {made['strength']:g}" if made["strength"] != 1 else ""
+    return f"{made['size']}, model {made['model'][:12]}{quality}{strength}"
+
+
+def card_text(path: Path, card: Card) -> str:
+    """A model card for people."""
+    lines = [
+        f"{card.name} {card.version}: {card.description}",
+        f"  scales    {', '.join(f'x{scale}' for scale in card.scales)} (and any factor up to 8)",
+        f"  learnt    {', '.join(card.degradations) or 'nothing on record'}",
+        f"  licence   {card.licence}",
+        f"  tiles     halo {card.halo_px} px, ramp {card.ramp_px} px",
+        *(f"  {key:9} {value}" for key, value in card.training.items()),
+        *(f"  {key:9} {value}" for key, value in card.metrics.items()),
+        f"  file      {show(path)}",
+    ]
+    return "\n".join(lines)

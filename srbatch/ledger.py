@@ -1,0 +1,292 @@
+"""What was done, from which bytes, with which settings: an SQLite file beside the outputs.
+
+``photos`` holds the last outcome of each target, ``pending`` those being written right now, ``runs``
+each command. Paths are relative to the output folder and stored as the bytes of the file system, so
+the tree can be moved and any name works. The rollback journal is used because write-ahead logging
+does not work on network shares.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from srbatch import __version__
+from srbatch.commit import destination_error, make_folder
+from srbatch.discover import show
+from srbatch.errors import DestinationError, LockedError, SrbatchError
+
+STATE_FOLDER = ".srbatch"
+_FILE = "ledger.sqlite"
+_SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE photos (
+    target BLOB PRIMARY KEY,      -- below the output folder, with '/'
+    status TEXT NOT NULL,         -- done | skipped | failed
+    source BLOB NOT NULL,         -- as it was given
+    size INTEGER NOT NULL,        -- of the source, bytes
+    mtime_ns INTEGER NOT NULL,    -- of the source
+    sha256 TEXT,                  -- of the source
+    recipe TEXT NOT NULL,         -- JSON: what the user asked that changes pixels
+    target_size INTEGER,          -- bytes
+    target_sha256 TEXT,
+    error TEXT,                   -- class of the failure
+    reason TEXT,                  -- of the failure, for people
+    details TEXT NOT NULL,        -- JSON: device, precision, tile, seconds, sizes in pixels, notes
+    finished REAL NOT NULL        -- seconds since 1970
+) WITHOUT ROWID;
+CREATE TABLE pending (
+    target BLOB PRIMARY KEY,
+    temp BLOB NOT NULL,           -- below the output folder
+    row TEXT                      -- JSON: the row of photos to come, once the temporary file is whole
+) WITHOUT ROWID;
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY,
+    host TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    version TEXT NOT NULL,
+    command TEXT NOT NULL,
+    started REAL NOT NULL
+);
+"""
+
+
+class LedgerError(SrbatchError):
+    """The ledger cannot be read or written. Going on without it could redo or overwrite things."""
+
+    exit_code = DestinationError.exit_code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """The last outcome of one target."""
+
+    target: str
+    """Path below the output folder with ``/``; undecodable bytes as surrogates, as Python has them."""
+    status: str
+    source: str
+    size: int
+    mtime_ns: int
+    sha256: str | None
+    recipe: str
+    target_size: int | None = None
+    target_sha256: str | None = None
+    error: str | None = None
+    reason: str | None = None
+    details: str = "{}"
+    finished: float = 0.0
+
+
+_COLUMNS = tuple(Row.__dataclass_fields__)
+_PATHS = ("target", "source")
+
+
+class Ledger:
+    """The open ledger of one output folder; the caller holds the lock of that folder."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+
+    @classmethod
+    def open(cls, state: Path) -> Ledger:
+        """Open or create the ledger in a state folder that exists.
+
+        Raises:
+            LedgerError: it is damaged, or made by a newer srbatch.
+        """
+        path = state / _FILE
+        with _explained(path):
+            connection = sqlite3.connect(path, isolation_level=None, timeout=10)
+            connection.execute("PRAGMA synchronous=FULL")
+            return cls._prepared(connection, path)
+
+    @classmethod
+    def open_readonly(cls, state: Path) -> Ledger:
+        """Open an existing ledger to read it, also while a run is writing to it.
+
+        Raises:
+            LedgerError: there is none, or it is damaged.
+        """
+        path = state / _FILE
+        if not path.is_file():
+            raise LedgerError(
+                f"{show(path.parent)} holds no ledger: no finished or unfinished run wrote there"
+            )
+        with _explained(path):
+            connection = sqlite3.connect(path, isolation_level=None, timeout=10)
+            connection.execute("PRAGMA query_only=ON")
+            return cls._prepared(connection, path)
+
+    @classmethod
+    def in_memory(cls) -> Ledger:
+        """For a single file as target: nothing is remembered."""
+        return cls._prepared(sqlite3.connect(":memory:", isolation_level=None), Path(":memory:"))
+
+    @classmethod
+    def copy_in_memory(cls, state: Path) -> Ledger:
+        """What the ledger of a state folder says now, in a copy that can be changed without a trace.
+
+        Raises:
+            LedgerError: as :meth:`open_readonly`.
+        """
+        original = cls.open_readonly(state)
+        copy = cls.in_memory()
+        with _explained(state / _FILE):
+            original._db.backup(copy._db)
+        original.close()
+        return copy
+
+    @classmethod
+    def _prepared(cls, connection: sqlite3.Connection, path: Path) -> Ledger:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > _SCHEMA_VERSION:
+            raise LedgerError(f"{show(path)} was written by a newer srbatch; update this one")
+        if version == 0:
+            connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_SCHEMA_VERSION};COMMIT;")
+        return cls(connection)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def row(self, target: str) -> Row | None:
+        """The last outcome of a target."""
+        with _explained():
+            found = self._db.execute(
+                f"SELECT {','.join(_COLUMNS)} FROM photos WHERE target=?", (os.fsencode(target),)
+            ).fetchone()
+        return _row(found) if found else None
+
+    def rows(self) -> Iterator[Row]:
+        """All rows in the order of their targets."""
+        with _explained():
+            for found in self._db.execute(f"SELECT {','.join(_COLUMNS)} FROM photos ORDER BY target"):
+                yield _row(found)
+
+    def begin(self, target: str, temp: str) -> None:
+        """Note that a temporary file is about to be written for a target."""
+        with _explained():
+            self._db.execute(
+                "INSERT OR REPLACE INTO pending VALUES (?,?,NULL)", (os.fsencode(target), os.fsencode(temp))
+            )
+
+    def about_to_commit(self, row: Row) -> None:
+        """Note what the target will be, just before the rename."""
+        with _explained():
+            self._db.execute(
+                "UPDATE pending SET row=? WHERE target=?", (_to_json(row), os.fsencode(row.target))
+            )
+
+    def record(self, row: Row) -> None:
+        """Note an outcome; what was pending for the target no longer is."""
+        with _explained(), self._transaction():
+            self._insert(row)
+            self._db.execute("DELETE FROM pending WHERE target=?", (os.fsencode(row.target),))
+
+    def drop(self, target: str) -> None:
+        """Forget that a target was being written."""
+        with _explained():
+            self._db.execute("DELETE FROM pending WHERE target=?", (os.fsencode(target),))
+
+    def pending(self) -> list[tuple[str, str, Row | None]]:
+        """(target, temporary file, the row that was to come) of each write that a crash cut off."""
+        with _explained():
+            found = self._db.execute("SELECT target, temp, row FROM pending").fetchall()
+        return [(os.fsdecode(t), os.fsdecode(f), _from_json(row) if row else None) for t, f, row in found]
+
+    def start_run(self, command: str) -> None:
+        """Note who works on this folder, for the message of a second run that finds it locked."""
+        with _explained():
+            self._db.execute(
+                "INSERT INTO runs (host, pid, version, command, started) VALUES (?,?,?,?,?)",
+                (socket.gethostname(), os.getpid(), __version__, command, time.time()),
+            )
+
+    def last_run(self) -> tuple[str, int, float] | None:
+        """(host, pid, seconds since 1970) of the latest run."""
+        with _explained():
+            found = self._db.execute(
+                "SELECT host, pid, started FROM runs ORDER BY id DESC LIMIT 1"
+            ).fetchone()
+        return (str(found[0]), int(found[1]), float(found[2])) if found else None
+
+    def _insert(self, row: Row) -> None:
+        values = [os.fsencode(v) if k in _PATHS else v for k, v in asdict(row).items()]
+        self._db.execute(f"INSERT OR REPLACE INTO photos VALUES ({','.join('?' * len(values))})", values)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+
+def _row(values: tuple[object, ...]) -> Row:
+    named = dict(zip(_COLUMNS, values, strict=True))
+    named.update({key: os.fsdecode(named[key]) for key in _PATHS})  # type: ignore[arg-type]
+    return Row(**named)  # type: ignore[arg-type]
+
+
+def _to_json(row: Row) -> str:
+    return json.dumps(asdict(row))  # ASCII: surrogates of undecodable names survive as escapes
+
+
+def _from_json(text: str) -> Row:
+    return Row(**json.loads(text))
+
+
+@contextmanager
+def _explained(path: Path | None = None) -> Iterator[None]:
+    """Turn SQLite's errors into ours: all of them end the run."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        where = f"{show(path)}: " if path else ""
+        raise LedgerError(
+            f"{where}the ledger cannot be used: {error}; see to the disk, or move the ledger away to start"
+            " afresh (existing outputs are then not overwritten unless asked)"
+        ) from error
+
+
+@contextmanager
+def locked(state: Path) -> Iterator[None]:
+    """Hold the state folder for one run; the system lets go of it when the process ends, however it ends.
+
+    Raises:
+        LockedError: another run has it; the message names its host and process.
+        DestinationError: the folder cannot be made.
+    """
+    make_folder(state)
+    lock = FileLock(state / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise LockedError(_who_holds(state)) from None
+    except OSError as error:
+        raise destination_error(error, state) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _who_holds(state: Path) -> str:
+    try:
+        holder = Ledger.open_readonly(state).last_run()
+    except LedgerError:
+        holder = None
+    who = f"process {holder[1]} on {holder[0]}" if holder else "another process"
+    return f"{show(state.parent)} is being written to by {who}; wait for it to end, or choose another --out"

@@ -1,0 +1,66 @@
+"""The weights of a run: known by their hash at once, made into a network when the first photo needs one."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from srbatch import weights
+from srbatch.errors import WeightsError
+from srbatch.options import Options
+
+if TYPE_CHECKING:
+    from srbatch.upscaler import Upscaler
+
+_SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+
+
+class Model:
+    """A file of weights and what a run wants of it. torch is loaded with :attr:`upscaler`, not before."""
+
+    def __init__(self, options: Options) -> None:
+        """Find the weights and read their card.
+
+        Raises:
+            WeightsError: they are missing or damaged.
+        """
+        self._options = options
+        self.path: Path = weights.find(options.model)
+        self.card = weights.read_card(self.path)
+        try:
+            with self.path.open("rb") as file:
+                self.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise WeightsError(f"weights {self.path} cannot be read: {error.strerror}") from error
+
+    @property
+    def source_type(self) -> str:
+        """IPTC's digital source type of what this model makes, as a URI (release 2024-10-23)."""
+        name = "compositeWithTrainedAlgorithmicMedia" if self.card.generative else "algorithmicallyEnhanced"
+        return _SOURCE_TYPES + name
+
+    @cached_property
+    def upscaler(self) -> Upscaler:
+        """The network on the run's device.
+
+        Raises:
+            WeightsError: the weights are damaged.
+            DeviceError: there is no such device.
+            UsageError: the device cannot do what was asked.
+        """
+        from srbatch.upscaler import Upscaler
+
+        options = self._options
+        return Upscaler(
+            weights.load(self.path).network,
+            scales=self.card.scales,
+            halo=self.card.halo_px,
+            ramp=self.card.ramp_px,
+            device=options.device,
+            precision=options.precision,
+            tile=options.tile,
+            batch=options.batch,
+            strength=options.strength,
+        )

@@ -1,0 +1,176 @@
+"""Before the first photo is done: what there is to do, and whether it can be done at all."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from srbatch.codec_pool import CodecPool
+from srbatch.discover import Photo
+from srbatch.errors import PhotoError, PhotoTooLarge
+from srbatch.formats import Format
+from srbatch.ledger import Ledger, Row
+from srbatch.model import Model
+from srbatch.options import MAX_FACTOR, Options
+from srbatch.picture import Header
+from srbatch.report import Outcome
+from srbatch.resume import Settled, Todo, judge, recipe
+
+_PROBE_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run was asked for, and the model that it will be done with."""
+
+    options: Options
+    model: Model
+
+    def recipe_of(self, photo: Photo) -> str:
+        """What decides the output's pixels, beside the photo itself."""
+        lossy = photo.format is not None and photo.format.lossy
+        return recipe(self.options, self.model.sha256, lossy=lossy)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A photo that is to be done and, by its header, can be."""
+
+    photo: Photo
+    todo: Todo
+    header: Header
+    format: Format
+    """Of the output."""
+    size: tuple[int, int]
+    """(height, width) of the output, by the header."""
+
+    @property
+    def pixels(self) -> int:
+        """Of the photo as it is: what progress is counted in."""
+        return self.header.height * self.header.width
+
+
+def prepare(
+    photos: list[Photo], settings: Settings, ledger: Ledger, codecs: CodecPool, check: Callable[[], None]
+) -> Iterator[Outcome | Job]:
+    """Yield the outcome of each photo that needs no work, and a job for each that does.
+
+    Headers of all photos are read here, so that a size that a format cannot hold is known before the
+    first photo is done and not after days.
+    """
+    waiting: list[tuple[Photo, Todo]] = []
+    for photo in photos:
+        check()
+        verdict = _verdict(photo, settings, ledger, codecs)
+        if isinstance(verdict, Todo):
+            waiting.append((photo, verdict))
+            if len(waiting) == _PROBE_AT_ONCE:
+                yield from _probed(waiting, settings, ledger, codecs)
+                waiting = []
+        else:
+            if verdict.refreshed:
+                ledger.record(verdict.refreshed)
+            outcome = Outcome(photo, verdict.status, verdict.reason, verdict.error)
+            if verdict.status == "failed":
+                remember(outcome, settings, ledger)
+            yield outcome
+    yield from _probed(waiting, settings, ledger, codecs)
+
+
+def _verdict(photo: Photo, settings: Settings, ledger: Ledger, codecs: CodecPool) -> Todo | Settled:
+    row = ledger.row(photo.relative.as_posix())
+    source = source_name(photo, settings.options.out)
+    try:
+        return judge(
+            photo, source, row, settings.recipe_of(photo), settings.options, lambda: codecs.hash(photo.source)
+        )
+    except PhotoError as error:
+        return Settled.failure(error)
+
+
+def _probed(
+    waiting: list[tuple[Photo, Todo]], settings: Settings, ledger: Ledger, codecs: CodecPool
+) -> Iterator[Outcome | Job]:
+    if not waiting:
+        return
+    limit = settings.options.max_megapixels * 1e6
+    headers = codecs.probe([photo.source for photo, _ in waiting], limit)
+    for (photo, todo), header in zip(waiting, headers, strict=True):
+        made = header if isinstance(header, PhotoError) else _job(photo, todo, header, settings.options)
+        if isinstance(made, Job):
+            yield made
+            continue
+        if isinstance(made, PhotoError):
+            outcome = Outcome(photo, "failed", str(made), type(made).__name__)
+        else:
+            size = (made.height, made.width)
+            outcome = Outcome(photo, "skipped", f"as large as {settings.options.size} already", size_in=size)
+        remember(outcome, settings, ledger)
+        yield outcome
+
+
+def _job(photo: Photo, todo: Todo, header: Header, options: Options) -> Job | Header | PhotoError:
+    """A job; or the header where nothing is to be enlarged; or why it is impossible."""
+    fmt = photo.format or header.format
+    try:
+        size = output_size(header, fmt, options)
+    except PhotoTooLarge as error:
+        return error
+    return Job(photo, todo, header, fmt, size) if size else header
+
+
+def output_size(header: Header, fmt: Format, options: Options) -> tuple[int, int] | None:
+    """(height, width) of the output, or None for a photo that is as large as was asked already.
+
+    Raises:
+        PhotoTooLarge: beyond the largest factor, or more than the format can hold.
+    """
+    size = options.size.of(header.height, header.width)
+    if size is None:
+        return None
+    factor = max(size[0] / header.height, size[1] / header.width)
+    if factor > MAX_FACTOR * (1 + 1 / max(header.height, header.width)):  # rounding of tiny photos
+        raise PhotoTooLarge(
+            f"{header.width} x {header.height} px would have to grow {factor:.1f} times;"
+            f" {MAX_FACTOR} times is the most"
+        )
+    if max(size) > fmt.max_side_px:
+        raise PhotoTooLarge(
+            f"the output would have {size[1]} x {size[0]} px and {fmt.value} holds {fmt.max_side_px} a side;"
+            " use --format tiff or a smaller --scale"
+        )
+    return size
+
+
+def source_name(photo: Photo, out: os.PathLike[str]) -> str:
+    """How the ledger names a source: as seen from the output folder, so that both can move together."""
+    source = os.path.abspath(photo.source)
+    try:
+        return os.path.relpath(source, out).replace(os.sep, "/")
+    except ValueError:  # another drive
+        return source
+
+
+def remember(outcome: Outcome, settings: Settings, ledger: Ledger) -> None:
+    """Record a photo that failed or needed no enlarging, unless an output of it is on record."""
+    photo = outcome.photo
+    target = photo.relative.as_posix()
+    known = ledger.row(target)
+    if known is not None and known.status == "done":
+        return
+    ledger.record(
+        Row(
+            target=target,
+            status=outcome.status,
+            source=source_name(photo, settings.options.out),
+            size=photo.size,
+            mtime_ns=photo.mtime_ns,
+            sha256=None,
+            recipe=settings.recipe_of(photo),
+            error=outcome.error,
+            reason=outcome.reason,
+            finished=round(time.time(), 3),
+        )
+    )

@@ -1,0 +1,375 @@
+"""What people and machines are told while a run goes on: the terminal, plain lines, JSON, report files.
+
+Standard output is for data (``--json``), standard error for people. Nothing else in the package prints.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from srbatch.commit import destination_error, make_folder
+from srbatch.discover import Found, Photo, show
+from srbatch.errors import ExitCode
+
+_PLAIN_EVERY_S = 30.0
+_MANY_FAILURES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one photo ended. Every photo of a run has exactly one."""
+
+    photo: Photo
+    status: str
+    """done, skipped or failed"""
+    reason: str = ""
+    error: str | None = None
+    """The class of a failure."""
+    seconds: float = 0.0
+    size_in: tuple[int, int] | None = None
+    """(height, width) of the photo, where it was read."""
+    size_out: tuple[int, int] | None = None
+    bytes_out: int = 0
+    notes: tuple[str, ...] = ()
+
+    def as_record(self) -> dict[str, Any]:
+        """For JSON and CSV."""
+        height_in, width_in = self.size_in or (None, None)
+        height_out, width_out = self.size_out or (None, None)
+        return {
+            "source": show(self.photo.source),
+            "target": show(self.photo.target),
+            "status": self.status,
+            "reason": self.reason,
+            "error": self.error,
+            "seconds": round(self.seconds, 3),
+            "width_in": width_in,
+            "height_in": height_in,
+            "width_out": width_out,
+            "height_out": height_out,
+            "bytes_out": self.bytes_out,
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(slots=True)
+class Summary:
+    """The run as a whole."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    """Photos by status."""
+    skipped: Counter[str] = field(default_factory=Counter)
+    """Skipped photos by reason."""
+    failures: list[Outcome] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
+    """Files that were passed over, by reason."""
+    unreadable_folders: list[tuple[Path, str]] = field(default_factory=list)
+    noted: int = 0
+    """Photos done with something to note."""
+    megapixels: float = 0.0
+    """Of the photos done, as they were."""
+    megapixels_out: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one outcome."""
+        self.counts[outcome.status] += 1
+        if outcome.status == "failed":
+            self.failures.append(outcome)
+        elif outcome.status == "skipped":
+            self.skipped[outcome.reason] += 1
+        else:
+            self.noted += bool(outcome.notes)
+            self.megapixels += _megapixels(outcome.size_in)
+            self.megapixels_out += _megapixels(outcome.size_out)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """3 where a photo failed or a folder could not be listed."""
+        return ExitCode.SOME_FAILED if self.failures or self.unreadable_folders else ExitCode.DONE
+
+
+def _megapixels(size: tuple[int, int] | None) -> float:
+    return size[0] * size[1] / 1e6 if size else 0.0
+
+
+class Reporter(Protocol):
+    """Hears of a run; all calls come from one thread."""
+
+    def found(self, found: Found) -> None:
+        """The photos of the run are known."""
+
+    def begin(self, photos: int, pixels: int) -> None:
+        """That many photos, with that many pixels, are going to be done."""
+
+    def started(self, photo: Photo, pixels: int) -> None:
+        """A photo with that many pixels is being done."""
+
+    def progress(self, pixels: float) -> None:
+        """So many more pixels of it are done; fewer, where it had to start again."""
+
+    def finished(self, outcome: Outcome) -> None:
+        """A photo has ended."""
+
+    def end(self, summary: Summary) -> None:
+        """The run is over, or was interrupted."""
+
+
+class Silent:
+    """Hears and says nothing; the base of the others."""
+
+    def found(self, found: Found) -> None: ...
+    def begin(self, photos: int, pixels: int) -> None: ...
+    def started(self, photo: Photo, pixels: int) -> None: ...
+    def progress(self, pixels: float) -> None: ...
+    def finished(self, outcome: Outcome) -> None: ...
+    def end(self, summary: Summary) -> None: ...
+
+
+class Several(Silent):
+    """Passes everything on."""
+
+    def __init__(self, reporters: Iterable[Reporter]) -> None:
+        self._reporters = tuple(reporters)
+
+    def found(self, found: Found) -> None:
+        for reporter in self._reporters:
+            reporter.found(found)
+
+    def begin(self, photos: int, pixels: int) -> None:
+        for reporter in self._reporters:
+            reporter.begin(photos, pixels)
+
+    def started(self, photo: Photo, pixels: int) -> None:
+        for reporter in self._reporters:
+            reporter.started(photo, pixels)
+
+    def progress(self, pixels: float) -> None:
+        for reporter in self._reporters:
+            reporter.progress(pixels)
+
+    def finished(self, outcome: Outcome) -> None:
+        for reporter in self._reporters:
+            reporter.finished(outcome)
+
+    def end(self, summary: Summary) -> None:
+        for reporter in self._reporters:
+            reporter.end(summary)
+
+
+class Pace:
+    """How far a run is and how long it will take, by pixels: photos differ a hundredfold in size."""
+
+    def __init__(self, pixels: int) -> None:
+        self.pixels = pixels
+        self._before = self._photo = self._of_photo = 0.0
+        self._start = time.monotonic()
+
+    def started(self, pixels: int) -> None:
+        """A photo of that many pixels begins."""
+        self._photo, self._of_photo = float(pixels), 0.0
+
+    def progress(self, pixels: float) -> None:
+        """So many more of its pixels are done."""
+        self._of_photo += pixels
+
+    def finished(self) -> None:
+        """The photo has ended, however; all of it counts."""
+        self._before += self._photo
+        self._photo = self._of_photo = 0.0
+
+    @property
+    def done(self) -> float:
+        """Pixels done."""
+        return self._before + self._of_photo
+
+    @property
+    def rate(self) -> float:
+        """Pixels per second."""
+        return self.done / max(time.monotonic() - self._start, 1e-3)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds to go, once something is done."""
+        return (self.pixels - self.done) / self.rate if self.done > 0 else None
+
+    def __str__(self) -> str:
+        left = f", {duration(self.left_s)} to go" if self.left_s is not None else ""
+        return (
+            f"{self.done / 1e6:.1f} of {self.pixels / 1e6:.1f} megapixels,"
+            f" {self.rate / 1e6:.3f} megapixels/s{left}"
+        )
+
+
+class Plain(Silent):
+    """Lines on standard error, for logs: each photo as it ends, and now and then how far it is."""
+
+    def __init__(self, stream: IO[str] | None = None, *, quiet: bool = False) -> None:
+        self._stream = stream or sys.stderr
+        self._quiet = quiet
+        self._pace = Pace(0)
+        self._last = time.monotonic()
+
+    def begin(self, photos: int, pixels: int) -> None:
+        self._pace = Pace(pixels)
+        self._say(f"{photos} photos to do, {pixels / 1e6:.1f} megapixels")
+
+    def started(self, photo: Photo, pixels: int) -> None:
+        self._pace.started(pixels)
+
+    def progress(self, pixels: float) -> None:
+        self._pace.progress(pixels)
+        now = time.monotonic()
+        if now - self._last >= _PLAIN_EVERY_S:
+            self._last = now
+            self._say(str(self._pace))
+
+    def finished(self, outcome: Outcome) -> None:
+        self._pace.finished()
+        if outcome.status != "skipped":
+            self._say(outcome_line(outcome))
+
+    def end(self, summary: Summary) -> None:
+        for line in summary_lines(summary):
+            self._write(line)
+
+    def _say(self, line: str) -> None:
+        if not self._quiet:
+            self._write(line)
+
+    def _write(self, line: str) -> None:
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+
+class JsonLines(Silent):
+    """One JSON object for each photo, on standard output."""
+
+    def __init__(self, stream: IO[str] | None = None) -> None:
+        self._stream = stream or sys.stdout
+
+    def finished(self, outcome: Outcome) -> None:
+        self._stream.write(json.dumps(outcome.as_record(), ensure_ascii=False) + "\n")
+        self._stream.flush()
+
+
+class CsvFile(Silent):
+    """A row for each photo, flushed at once, so that a crash leaves a usable report."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin the file anew.
+
+        Raises:
+            DestinationError: it cannot be written.
+        """
+        self._file = _new_file(path)
+        fields = ["source", "target", "status", "reason", "error", "seconds", "width_in", "height_in"]
+        self._writer = csv.DictWriter(self._file, [*fields, "width_out", "height_out", "bytes_out", "notes"])
+        self._writer.writeheader()
+        self._file.flush()
+
+    def finished(self, outcome: Outcome) -> None:
+        record = outcome.as_record()
+        self._writer.writerow({**record, "notes": "; ".join(record["notes"])})
+        self._file.flush()
+
+    def end(self, summary: Summary) -> None:
+        self._file.close()
+
+
+class JsonFile(Silent):
+    """A JSON array with an object for each photo, which is whole after each of them."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin the file anew.
+
+        Raises:
+            DestinationError: it cannot be written.
+        """
+        self._file = _new_file(path)
+        self._file.write("[")
+        self._end = self._file.tell()
+        self._empty = True
+        self._close()
+
+    def finished(self, outcome: Outcome) -> None:
+        self._file.seek(self._end)
+        self._file.write(("" if self._empty else ",") + "\n" + json.dumps(outcome.as_record()))
+        self._empty = False
+        self._end = self._file.tell()
+        self._close()
+
+    def end(self, summary: Summary) -> None:
+        self._file.close()
+
+    def _close(self) -> None:
+        self._file.write("\n]\n")
+        self._file.flush()
+
+
+def _new_file(path: Path) -> IO[str]:
+    try:
+        make_folder(path.parent)
+        return path.open("w", encoding="utf-8", newline="" if path.suffix == ".csv" else None)
+    except OSError as error:
+        raise destination_error(error, path) from error
+
+
+def report_file(path: Path) -> Reporter:
+    """The report in the format that the name's ending asks for."""
+    return CsvFile(path) if path.suffix == ".csv" else JsonFile(path)
+
+
+def outcome_line(outcome: Outcome) -> str:
+    """One photo's end in one line."""
+    name = show(outcome.photo.relative)
+    if outcome.status == "done" and outcome.size_in and outcome.size_out:
+        (height, width), (tall, wide) = outcome.size_in, outcome.size_out
+        line = f"done     {name}  {width} x {height} -> {wide} x {tall}, {outcome.seconds:.1f} s"
+        return line + "".join(f"\n         note: {note}" for note in outcome.notes)
+    return f"{outcome.status:8} {name}: {outcome.reason}"
+
+
+def summary_lines(summary: Summary) -> list[str]:
+    """The end of a run for people: counts, why photos were skipped, and every failure with its reason."""
+    counts = summary.counts
+    lines = [
+        f"{counts['done']} done, {counts['skipped']} skipped, {counts['failed']} failed"
+        f" in {duration(summary.seconds)}"
+    ]
+    if summary.megapixels_out:
+        lines[0] += f": {summary.megapixels:.1f} megapixels became {summary.megapixels_out:.1f}"
+    lines += [f"  {count:6} skipped: {reason}" for reason, count in summary.skipped.most_common()]
+    lines += [f"  {count:6} ignored: {reason}" for reason, count in summary.ignored.most_common()]
+    if summary.noted:
+        lines.append(f"  {summary.noted:6} done with a note: see above, or the report")
+    lines += [f"  folder {show(path)} could not be listed: {why}" for path, why in summary.unreadable_folders]
+    shown = summary.failures[:_MANY_FAILURES]
+    lines += [f"  failed {show(outcome.photo.source)}: {outcome.reason}" for outcome in shown]
+    if len(summary.failures) > len(shown):
+        lines.append(
+            f"  and {len(summary.failures) - len(shown)} more: `srbatch status OUT` lists all of them"
+        )
+    return lines
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds as people write them.
+
+    >>> duration(7), duration(75), duration(3725)
+    ('7 s', '1 min 15 s', '1 h 02 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"

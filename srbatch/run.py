@@ -1,0 +1,79 @@
+"""A whole run: from the options of a command to its exit code."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from srbatch.archive import looked_into, opened
+from srbatch.batch import Check, Run, run_all
+from srbatch.codec_pool import CodecPool
+from srbatch.discover import Found, Selection, discover
+from srbatch.errors import ExitCode
+from srbatch.estimate import Estimate, estimate
+from srbatch.model import Model
+from srbatch.options import Options
+from srbatch.preflight import Job, Settings, prepare
+from srbatch.report import Reporter, Summary
+
+
+def upscale(
+    options: Options,
+    *,
+    reporter: Reporter,
+    check: Check = lambda: None,
+    command: str = "",
+    model_of: Callable[[Options], Model] = Model,
+) -> ExitCode:
+    """Do what ``srbatch upscale`` does; the reporter hears of every photo and of the end, whatever it is.
+
+    Raises:
+        SrbatchError: the run could not begin or go on.
+    """
+    start, summary = time.monotonic(), Summary()
+    found = _found(options)
+    summary.ignored, summary.unreadable_folders = found.ignored, found.unreadable_folders
+    reporter.found(found)
+    settings = Settings(options, model_of(options))
+    try:
+        with opened(options, command) as archive, _codecs(options, check) as codecs:
+            run = Run(settings, codecs, archive.ledger, archive.scratch, reporter, check)
+            run_all(run, found.photos, summary)
+    finally:
+        summary.seconds = time.monotonic() - start
+        reporter.end(summary)
+    return summary.exit_code
+
+
+def dry_run(
+    options: Options, *, reporter: Reporter, check: Check = lambda: None
+) -> tuple[ExitCode, Estimate]:
+    """Find out what a run would do and cost, without writing anything.
+
+    The reporter hears of photos that would be skipped or would fail; the exit code is 3 where some would.
+    """
+    start, summary = time.monotonic(), Summary()
+    found = _found(options)
+    summary.ignored, summary.unreadable_folders = found.ignored, found.unreadable_folders
+    settings = Settings(options, Model(options))
+    jobs = []
+    with looked_into(options) as archive, _codecs(options, check) as codecs:
+        for prepared in prepare(found.photos, settings, archive.ledger, codecs, check):
+            if isinstance(prepared, Job):
+                jobs.append(prepared)
+            else:
+                summary.add(prepared)
+                reporter.finished(prepared)
+        result = estimate(jobs, options.out, settings.model)
+    summary.seconds = time.monotonic() - start
+    reporter.end(summary)
+    return summary.exit_code, result
+
+
+def _found(options: Options) -> Found:
+    selection = Selection(options.recursive, options.include, options.exclude)
+    return discover(options.inputs, options.out, selection=selection, to=options.format)
+
+
+def _codecs(options: Options, check: Check) -> CodecPool:
+    return CodecPool(timeout_s=options.codec_timeout_s, memory_mb=options.codec_memory_mb, check=check)

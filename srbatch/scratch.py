@@ -1,0 +1,80 @@
+"""Disk space for pixels on their way between processes."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srbatch.commit import destination_error, make_folder
+
+
+class Scratch:
+    """A folder that belongs to one run. What a killed run left there is removed at the start."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take over ``folder``, which nothing else uses; its content is deleted.
+
+        Raises:
+            DestinationError: it cannot be made.
+        """
+        self.folder = folder
+        self._numbers = itertools.count()
+        shutil.rmtree(folder, ignore_errors=True)
+        make_folder(folder)
+
+    @contextmanager
+    def for_photo(self) -> Iterator[PhotoScratch]:
+        """Files of one photo, removed when it is done or has failed."""
+        folder = self.folder / str(next(self._numbers))
+        folder.mkdir()
+        try:
+            yield PhotoScratch(folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class PhotoScratch:
+    """Names and arrays in the scratch folder of one photo."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._numbers = itertools.count()
+
+    def path(self) -> Path:
+        """A name that is free."""
+        return self._folder / f"{next(self._numbers)}.raw"
+
+    def array(self, height: int, width: int, channels: int) -> NDArray[np.uint16]:
+        """An array on disk. Its space is taken at once.
+
+        Raises:
+            DestinationError: the disk is full. Left to the first write into a mapped file, that would
+                end the process with SIGBUS.
+        """
+        path, shape = self.path(), (height, width, channels)
+        try:
+            with path.open("wb") as file:
+                _allocate(file.fileno(), int(np.prod(shape)) * 2)
+        except OSError as error:
+            raise destination_error(error, path) from error
+        return np.memmap(path, np.uint16, "r+", shape=shape)
+
+
+def _allocate(descriptor: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+        return
+    zeros = bytes(1 << 20)
+    for start in range(0, size, len(zeros)):
+        os.write(descriptor, zeros[: min(len(zeros), size - start)])

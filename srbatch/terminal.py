@@ -1,0 +1,87 @@
+"""Progress for people at a terminal."""
+
+from __future__ import annotations
+
+import logging
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.logging import RichHandler
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column
+from rich.text import Text
+
+from srbatch.discover import Photo, show
+from srbatch.report import Outcome, Pace, Silent, Summary, duration, outcome_line, summary_lines
+
+_STYLES = {"done": "", "failed": "bold red", "skipped": "dim"}
+
+
+class Terminal(Silent):
+    """A line for the run, by megapixels, and one for the photo in hand; failures and notes scroll above."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self._pace = Pace(0)
+        self._photos = self._ended = 0
+        self._run = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None, table_column=Column(ratio=1)),
+            TextColumn("{task.fields[text]}"),
+            console=self.console,
+            expand=True,
+        )
+        self._run_task: TaskID | None = None
+        self._current = Text("", overflow="ellipsis", no_wrap=True)
+        self._photo_px = self._photo_done = 0.0
+        self._live = Live(Group(self._current, self._run), console=self.console, refresh_per_second=5)
+
+    def begin(self, photos: int, pixels: int) -> None:
+        self._pace, self._photos = Pace(pixels), photos
+        self._run_task = self._run.add_task("all", total=pixels, text="")
+        self._live.start()
+
+    def started(self, photo: Photo, pixels: int) -> None:
+        self._pace.started(pixels)
+        self._photo_px, self._photo_done = float(pixels), 0.0
+        self._name = show(photo.relative)
+        self._refresh()
+
+    def progress(self, pixels: float) -> None:
+        self._pace.progress(pixels)
+        self._photo_done += pixels
+        self._refresh()
+
+    def finished(self, outcome: Outcome) -> None:
+        if self._run_task is not None:
+            self._pace.finished()
+            self._ended += 1
+            self._refresh()
+        if outcome.status == "failed" or outcome.notes:
+            self.console.print(Text(outcome_line(outcome), style=_STYLES[outcome.status]))
+
+    def end(self, summary: Summary) -> None:
+        self._current.plain = ""
+        self._live.stop()
+        for line in summary_lines(summary):
+            self.console.print(Text(line, style="red" if line.startswith("  failed") else ""))
+
+    def _refresh(self) -> None:
+        share = min(self._photo_done / self._photo_px, 1.0) if self._photo_px else 0.0
+        self._current.plain = f"{share:4.0%} {self._name}"
+        if self._run_task is None:
+            return
+        pace = self._pace
+        left = f", {duration(pace.left_s)} to go" if pace.left_s is not None else ""
+        self._run.update(
+            self._run_task,
+            description=f"{self._ended}/{self._photos}",
+            completed=pace.done,
+            text=f"{pace.done / 1e6:.1f}/{pace.pixels / 1e6:.1f} MP, {pace.rate / 1e6:.3f} MP/s{left}",
+        )
+
+
+def log_to(console: Console, level: int) -> None:
+    """Send log records through the console, above the progress."""
+    handler = RichHandler(console=console, show_time=False, show_path=False, markup=False)
+    logging.basicConfig(level=level, format="%(message)s", handlers=[handler], force=True)

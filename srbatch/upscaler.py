@@ -1,0 +1,334 @@
+"""From a photo's pixels to bands of rows of the enlarged photo: tiles, batches, device and precision.
+
+Integers go to the device and come from it; floats exist only there. The bicubic base is computed in
+fp32 and only the residual, which the network adds to it, in half precision: bf16 keeps 8 bits, and
+a sky would show them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+
+from srbatch import tiling
+from srbatch.errors import DeviceError, OutOfMemory, UsageError, WrongOutput
+from srbatch.network import SuperResolutionNet
+from srbatch.resample import BICUBIC, LANCZOS, BandResampler
+
+log = logging.getLogger(__name__)
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Tick = Callable[[float], None]
+"""Told how many pixels of the photo were done since the last call; may raise to stop the photo."""
+Spool = Callable[[int, int, int], NDArray[np.uint16]]
+"""Gives an array (height, width, C), in memory or on disk, that is ours until the photo is done."""
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_BYTES_PER_PX = {1: 4_000, 2: 6_000, 4: 12_000, 8: 40_000}
+"""Memory that one input pixel of a tile takes at its peak in fp32, by the largest head."""
+_MAX_TILE = {"cpu": 384, "mps": 512, "cuda": 512}
+_MAX_BATCH = {"cpu": 1, "mps": 2, "cuda": 8}
+_SHARE_OF_FREE_MEMORY = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """The most pixels on a tile's side, and the most tiles sent at once."""
+
+    tile: int
+    batch: int
+
+
+class Upscaler:
+    """Enlarges photos with one network on one device. Not to be called from two threads at once.
+
+    A photo is integer pixels of shape (H, W, C): C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha;
+    the result has the same type and channels. Grey goes through the network as three equal channels.
+    Alpha is not a picture: it takes a path of its own, bicubic.
+    """
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        *,
+        scales: tuple[int, ...],
+        halo: int,
+        ramp: int,
+        stride: int = 32,
+        device: str = "auto",
+        precision: str = "auto",
+        tile: int | None = None,
+        batch: int | None = None,
+        strength: float = 1.0,
+    ) -> None:
+        """``network(x, scale)`` returns the residual over the bicubic enlargement, as
+
+        :class:`srbatch.network.SuperResolutionNet` does; ``scales`` are its heads; ``halo`` and
+        ``ramp`` (input pixels) what its tiles need.
+
+        Raises:
+            DeviceError: the device does not exist.
+            UsageError: the tile is all overlap, or the device cannot do the precision.
+        """
+        self.device = pick_device(device)
+        self.precision = pick_precision(precision, self.device)
+        self._network = network.eval().to(self.device).to(memory_format=torch.channels_last)
+        self._heads = tuple(sorted(scales))
+        self._shape = {"halo": halo, "ramp": ramp, "stride": stride}
+        self._strength = strength
+        self._smallest = (ceil((2 * halo + ramp) / stride) + 2) * stride
+        if tile is not None and tile < self._smallest:
+            raise UsageError(f"--tile {tile}: the tiles of this model overlap; at least {self._smallest}")
+        self._tiles = self._default_tiles(tile, batch)
+
+    @property
+    def tiles(self) -> Tiles:
+        """What is in use now; it only ever shrinks during a run."""
+        return self._tiles
+
+    def shrink(self) -> bool:
+        """Go one step down, smaller batches first, then smaller tiles; False where there is none."""
+        tile, batch = self._tiles.tile, self._tiles.batch
+        if batch > 1:
+            self._tiles = Tiles(tile, batch // 2)
+        elif tile > self._smallest:
+            stride = self._shape["stride"]
+            self._tiles = Tiles(max(tile // 2 // stride * stride, self._smallest), 1)
+        else:
+            return False
+        log.warning("out of memory on %s: going on with %s", self.device, self._tiles)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return True
+
+    def work_px(self, height: int, width: int) -> int:
+        """Pixels that the network sees of a photo: its own, the overlap of tiles and padding."""
+        return tiling.plan(height, width, tile=self._tiles.tile, **self._shape).work_px
+
+    def enlarge(
+        self, pixels: Pixels, size: tuple[int, int], *, spool: Spool, tick: Tick = lambda _: None
+    ) -> Iterator[Pixels]:
+        """Yield the enlarged photo from top to bottom as arrays (rows, width, C).
+
+        ``size`` is (height, width). Beyond the largest head the photo takes two passes, with the first
+        one's result held in 16 bits, so that only the end is rounded to the photo's own depth.
+
+        Raises:
+            OutOfMemory: what was yielded is void.
+            WrongOutput: the network returned another shape, or numbers that are none even in fp32.
+            DeviceError: the device failed.
+        """
+        try:
+            yield from self._passes(pixels, size, spool, tick)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise OutOfMemory from error
+        except RuntimeError as error:
+            if _device_is_lost(error):
+                raise DeviceError(f"{self.device} failed: {str(error).splitlines()[0]}") from error
+            raise
+
+    def _passes(self, pixels: Pixels, size: tuple[int, int], spool: Spool, tick: Tick) -> Iterator[Pixels]:
+        height, width, channels = pixels.shape
+        largest = self._heads[-1]
+        levels = np.iinfo(pixels.dtype).max
+        if max(size[0] / height, size[1] / width) > largest:
+            middle = (height * largest, width * largest)
+            share = 1 / (1 + largest**2)  # the second pass sees largest² as many pixels
+            first, row = spool(*middle, channels), 0
+            for band in self._pass(pixels, middle, 65_535, lambda px: tick(px * share)):
+                first[row : row + len(band)] = band
+                row += len(band)
+            yield from self._pass(first, size, levels, lambda px: tick(px * share))
+        else:
+            yield from self._pass(pixels, size, levels, tick)
+
+    def _pass(self, pixels: Pixels, size: tuple[int, int], levels: int, tick: Tick) -> Iterator[Pixels]:
+        height, width, channels = pixels.shape
+        factor = max(size[0] / height, size[1] / width)
+        head = next((scale for scale in self._heads if scale >= factor), self._heads[-1])
+        full = (height * head, width * head)
+        colours = channels - (channels + 1) % 2
+        fit = BandResampler(full, size, LANCZOS, self.device) if full != size else None
+        alpha = _AlphaRows(pixels[:, :, colours:], size, self.device) if channels > colours else None
+        for band in self._bands(pixels[:, :, :colours], head, tick):
+            rows = fit.push(band) if fit else band
+            if alpha:
+                rows = torch.cat([rows, alpha.take(rows.shape[1])])
+            yield _to_integers(rows, levels)
+
+    def _bands(self, pixels: Pixels, head: int, tick: Tick) -> Iterator[torch.Tensor]:
+        """Blend rows of tiles into (C, rows, W * head) floats, the photo's rows without its padding."""
+        height, width, colours = pixels.shape
+        plan = tiling.plan(height, width, tile=self._tiles.tile, **self._shape)
+        across = [torch.from_numpy(w).to(self.device) for w in plan.columns.weights(head)]
+        down = [torch.from_numpy(w).to(self.device) for w in plan.rows.weights(head)]
+        px_per_tile = height * width / plan.tiles
+        carried = None
+        for index, origin in enumerate(plan.rows.origins):
+            strip = torch.zeros(
+                colours, plan.rows.tile * head, plan.columns.padded * head, device=self.device
+            )
+            for column, tile in self._row_of_tiles(pixels, plan, index, head):
+                left = plan.columns.origins[column] * head
+                weight = down[index][:, None] * across[column]
+                strip[:, :, left : left + plan.columns.tile * head] += tile * weight
+                tick(px_per_tile)
+            if carried is not None:
+                strip[:, : carried.shape[1]] += carried
+            last = index == len(plan.rows) - 1
+            end = height - origin if last else plan.rows.origins[index + 1] - origin
+            carried = strip[:, end * head :].clone()
+            yield strip[:, : end * head, : width * head]
+
+    def _row_of_tiles(
+        self, pixels: Pixels, plan: tiling.Plan, row: int, head: int
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """(column, tile (C, h, w)) of a row of tiles, sent in batches that are all of one size."""
+        rows = plan.rows.source(row)
+        count = len(plan.columns)
+        batch = ceil(count / ceil(count / self._tiles.batch))
+        for start in range(0, count, batch):
+            columns = range(start, min(start + batch, count))
+            tiles: list[Pixels] = [pixels[np.ix_(rows, plan.columns.source(c))] for c in columns]
+            tiles += [tiles[-1]] * (batch - len(tiles))
+            stacked: Pixels = np.stack(tiles)
+            yield from zip(columns, self._run(stacked, head), strict=False)
+
+    @torch.inference_mode()
+    def _run(self, tiles: Pixels, head: int) -> torch.Tensor:
+        """Integer tiles (B, h, w, C) to enlarged tiles (B, C, h * head, w * head), about [0, 1]."""
+        x = _to_floats(tiles, self.device).permute(0, 3, 1, 2)
+        colour = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+        residual = self._residual(colour, head, self.precision)
+        finite = torch.isfinite(residual).flatten(1).all(dim=1)
+        if not finite.all():
+            log.warning("numbers out of range in %s: %d tiles again in fp32", self.precision, (~finite).sum())
+            residual[~finite] = self._residual(colour[~finite], head, "fp32")
+            if not torch.isfinite(residual).all():
+                raise WrongOutput(
+                    "the network's result is not a number, also in fp32; are its weights sound?"
+                )
+        result = SuperResolutionNet.enlarge(colour, head) + self._strength * residual
+        return result.mean(dim=1, keepdim=True) if x.shape[1] == 1 else result
+
+    def _residual(self, x: torch.Tensor, head: int, precision: str) -> torch.Tensor:
+        dtype = _DTYPES[precision]
+        with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
+            residual: torch.Tensor = self._network(x, head)
+        expected = (*x.shape[:2], x.shape[2] * head, x.shape[3] * head)
+        if residual.shape != expected:
+            raise WrongOutput(f"the network returned {tuple(residual.shape)} where {expected} was due")
+        return residual.float()
+
+    def _default_tiles(self, tile: int | None, batch: int | None) -> Tiles:
+        kind = self.device.type
+        budget = _free_bytes(self.device) * _SHARE_OF_FREE_MEMORY / _BYTES_PER_PX[self._heads[-1]]
+        if tile is None:
+            stride = self._shape["stride"]
+            sizes = [n * stride for n in tiling.ladder(_MAX_TILE[kind] // stride)]
+            fitting = [size for size in sizes if size >= self._smallest and size**2 <= budget]
+            tile = fitting[-1] if fitting else self._smallest
+        return Tiles(tile, batch or max(1, min(_MAX_BATCH[kind], int(budget / tile**2))))
+
+
+class _AlphaRows:
+    """The enlarged alpha channel, given out in as many rows at a time as are wanted."""
+
+    def __init__(self, alpha: Pixels, size: tuple[int, int], device: torch.device) -> None:
+        self._alpha = alpha  # (H, W, 1)
+        self._device = device
+        self._resampler = BandResampler(alpha.shape[:2], size, BICUBIC, device)
+        self._ready = torch.empty(1, 0, size[1], device=device)
+        self._row = 0
+
+    def take(self, count: int) -> torch.Tensor:
+        """The next rows, (1, count, width), in [0, 1] but for the kernel's overshoot."""
+        while self._ready.shape[1] < count:
+            rows = self._alpha[self._row : self._row + 256]
+            self._row += len(rows)
+            band = _to_floats(rows, self._device).permute(2, 0, 1)
+            self._ready = torch.cat([self._ready, self._resampler.push(band)], dim=1)
+        result, self._ready = self._ready[:, :count], self._ready[:, count:]
+        return result
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name, or the fastest there is for ``auto``.
+
+    Raises:
+        DeviceError: there is no such device.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise DeviceError(f"--device {name}: not a device; auto, cpu, cuda, cuda:1 or mps") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(
+            f"--device {name}: there is none here; {torch.cuda.device_count()} CUDA device(s) found"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError(f"--device {name}: there is none here")
+    if device.type not in _MAX_TILE:
+        raise DeviceError(f"--device {name}: only cpu, cuda and mps are supported")
+    return device
+
+
+def pick_precision(name: str, device: torch.device) -> str:
+    """The precision of that name, or for ``auto`` the fastest that the device computes natively.
+
+    Raises:
+        UsageError: the device cannot do it.
+    """
+    if name == "fp16" and device.type == "cpu":
+        raise UsageError("--precision fp16: a CPU has no fast half precision; use bf16 or fp32")
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp16"
+    if device.type == "mps":
+        return "fp16"
+    return "bf16" if _cpu_computes_bf16() else "fp32"
+
+
+def _cpu_computes_bf16() -> bool:
+    # Without these instructions bf16 is emulated and slower than fp32. Torch has no public name for it.
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(probe() for probe in (getattr(torch.cpu, name, None) for name in probes) if probe)
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return int(psutil.virtual_memory().available)
+
+
+def _device_is_lost(error: RuntimeError) -> bool:
+    accelerator_error = getattr(torch, "AcceleratorError", None)  # from torch 2.8 on
+    if accelerator_error is not None and isinstance(error, accelerator_error):
+        return True
+    return str(error).startswith("CUDA error")
+
+
+def _to_floats(pixels: Pixels, device: torch.device) -> torch.Tensor:
+    """Integers of any shape to fp32 in [0, 1] on the device; they cross the bus as integers."""
+    levels = np.iinfo(pixels.dtype).max
+    return torch.from_numpy(np.ascontiguousarray(pixels)).to(device).float() / levels
+
+
+def _to_integers(rows: torch.Tensor, levels: int) -> Pixels:
+    """(C, rows, W) floats to (rows, W, C) integers, rounded once, on the device."""
+    dtype = torch.uint8 if levels == 255 else torch.uint16
+    scaled = (rows.clamp(0, 1) * levels).round_().permute(1, 2, 0).to(torch.int32)
+    result: Pixels = scaled.to(dtype).contiguous().cpu().numpy()
+    return result

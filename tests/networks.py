@@ -1,0 +1,54 @@
+"""Small networks with the call of ``SuperResolutionNet``, for tests that need none that was trained."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+class Nothing(nn.Module):
+    """Adds nothing: x1 is the photo itself, larger scales its bicubic enlargement."""
+
+    def forward(self, x: torch.Tensor, scale: int) -> torch.Tensor:
+        return torch.zeros(
+            x.shape[0], 3, x.shape[2] * scale, x.shape[3] * scale, device=x.device, dtype=x.dtype
+        )
+
+
+class Local(nn.Module):
+    """A fixed random convolution with a reach of 2 px."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(7)
+        self.kernel = nn.Parameter(torch.randn(3, 3, 5, 5, generator=generator) * 0.02, requires_grad=False)
+
+    def forward(self, x: torch.Tensor, scale: int) -> torch.Tensor:
+        seen = nn.functional.conv2d(x, self.kernel, padding=2)
+        return nn.functional.interpolate(seen, scale_factor=scale, mode="nearest")
+
+
+class Faulty(nn.Module):
+    """Runs ``inner`` but for the k-th call (from 0), where ``fault`` decides what comes out."""
+
+    def __init__(self, inner: nn.Module, k: int, fault: str, times: int = 1) -> None:
+        super().__init__()
+        self.inner, self.fault = inner, fault
+        self.bad_calls = range(k, k + times)
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor, scale: int) -> torch.Tensor:
+        call, self.calls = self.calls, self.calls + 1
+        result = self.inner(x, scale)
+        if call not in self.bad_calls:
+            return result
+        match self.fault:
+            case "out of memory":
+                raise torch.OutOfMemoryError("injected")
+            case "raise":
+                raise ZeroDivisionError("injected")
+            case "nan":
+                return result.index_fill(0, torch.tensor([0]), torch.nan)
+            case "shape":
+                return result[:, :, :-1]
+        raise AssertionError(self.fault)
