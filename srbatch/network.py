@@ -238,7 +238,7 @@ class SuperResolutionNet(nn.Module):
         self.refine = nn.Sequential(*(ResidualBlock(width) for _ in range(config.refine_blocks)))
         self.stages = nn.ModuleList(UpStage(width) for _ in range(config.stages))
         self.heads = nn.ModuleList(nn.Conv2d(width, 3, 3, padding=1) for _ in config.scales)
-        # Not in the state dict: the configuration has them. On the CPU even where the rest is built on "meta".
+        # Not in the state dict: the configuration has them. On the CPU even if the rest is built on "meta".
         for name, values in (("mean", config.mean), ("std", config.std)):
             self.register_buffer(name, torch.tensor(values, device="cpu").view(1, 3, 1, 1), persistent=False)
         self._initialise()
