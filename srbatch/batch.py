@@ -71,7 +71,7 @@ def upscale_photo(job: Job, run: Run) -> Outcome:
     """
     start = time.monotonic()
     with run.scratch.for_photo() as scratch:
-        picture = run.codecs.decode(job.photo.source, scratch.path(), run.options.max_megapixels)
+        picture = run.codecs.decode(job.photo.source, scratch.path(), run.options.max_pixels)
         encoding = _encoding(job, picture, run.options, run.model)
         raw = _infer(picture, encoding, scratch, run)
         row = _row(job, picture, encoding, run, time.monotonic() - start)

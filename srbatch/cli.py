@@ -188,22 +188,27 @@ def _reporter(options: Options, *, as_json: bool, quiet: bool, verbose: bool) ->
     """Who hears of the run. Standard error is for people, standard output for data."""
     from srbatch import report
 
-    level = logging.DEBUG if verbose else logging.WARNING
+    _set_log_level(verbose=verbose)
     reporters: list[Reporter] = []
     if sys.stderr.isatty() and not quiet:
         from srbatch.terminal import Terminal, log_to
 
         terminal = Terminal()
-        log_to(terminal.console, level)
+        log_to(terminal.console)
         reporters.append(terminal)
     else:
-        logging.basicConfig(level=level, format="%(levelname)s %(message)s", force=True)
+        logging.basicConfig(format="%(levelname)s %(message)s", force=True)
         reporters.append(report.Plain(quiet=quiet))
     if as_json:
         reporters.append(report.JsonLines())
     if options.report is not None:
         reporters.append(report.report_file(options.report))
     return report.Several(reporters)
+
+
+def _set_log_level(*, verbose: bool) -> None:
+    # Of our own records alone: what libraries are doing inside helps nobody here.
+    logging.getLogger("srbatch").setLevel(logging.DEBUG if verbose else logging.WARNING)
 
 
 def _say_estimate(summary_code: ExitCode, estimate: Estimate, *, as_json: bool) -> ExitCode:

@@ -26,7 +26,7 @@ Check = Callable[[], None]
 
 _POLL_S = 0.1
 _SECONDS_PER_MEGAPIXEL = 3.0
-"""Added to the time limit: the slowest encoder (WebP) on the slowest machine in use."""
+"""Added to the time limit of encoding: an output may be 64 times its photo."""
 
 
 class CodecPool:
@@ -47,7 +47,6 @@ class CodecPool:
         )
 
     def __enter__(self) -> CodecPool:
-        self._pool.schedule(os.getpid)  # starts the worker while the network is being loaded
         return self
 
     def __exit__(
@@ -66,10 +65,9 @@ class CodecPool:
             half = len(paths) // 2
             return self.probe(paths[:half], max_pixels) + self.probe(paths[half:], max_pixels)
 
-    def decode(self, source: Path, raw: Path, max_pixels: float, megapixels: float = 0.0) -> Picture:
+    def decode(self, source: Path, raw: Path, max_pixels: float) -> Picture:
         """As :func:`srbatch.picture.decode`; a crash or a time-out is an UnreadablePhoto."""
-        limit_s = self._timeout_s + megapixels * _SECONDS_PER_MEGAPIXEL
-        return self._run(picture.decode, (source, raw, max_pixels), limit_s, UnreadablePhoto)
+        return self._run(picture.decode, (source, raw, max_pixels), self._timeout_s, UnreadablePhoto)
 
     def hash(self, source: Path) -> str:
         """As :func:`srbatch.picture.sha256_of`."""
@@ -121,6 +119,8 @@ def _probe_one(path: Path, max_pixels: float) -> Header | PhotoError:
         return picture.probe(path, max_pixels)
     except PhotoError as error:
         return error
+    except Exception as error:  # whatever it is, it must not cost the other photos
+        return PhotoError(f"a bug in srbatch, please report it: {error!r}")
 
 
 def _start_worker(memory_mb: int) -> None:

@@ -15,7 +15,7 @@ from srbatch import metadata
 from srbatch.errors import WrongOutput
 from srbatch.formats import Format
 from srbatch.metadata import Metadata
-from srbatch.picture import from_memory, load, reason_of
+from srbatch.picture import from_memory, loaded, reason_of
 
 _BIGTIFF_FROM_BYTES = 3_500_000_000  # classic TIFF ends at 4 GB; compression may also make a file larger
 _CHECK_BLOCK_PX = 16
@@ -65,7 +65,7 @@ def encode(raw: Path, temp: Path, encoding: Encoding) -> Written:
         if encoding.format is Format.TIFF:
             _save(image, encoding, file, file.write)
         else:
-            sink = metadata.open_sink(file, encoding.format, encoding.metadata)
+            sink = metadata.open_sink(file, encoding.format, encoding.metadata, resolution=(across, down))
             _save(image, encoding, file, sink.write)
             sink.finish()
     if encoding.format is Format.TIFF:
@@ -126,11 +126,10 @@ def _encoder(image: Any, encoding: Encoding) -> Callable[[Any], None]:
 
 def _read_back(temp: Path, meant: Any, encoding: Encoding) -> Written:
     """Open the finished file as anyone would, and compare it with what was meant."""
-    with temp.open("rb") as file:
-        image = load(file, encoding.format, fail_on="warning")
+    lossy = encoding.format.lossy and not encoding.lossless
+    with temp.open("rb") as file, loaded(file, encoding.format, fail_on="warning") as image:
         if (image.height, image.width) != (meant.height, meant.width):
             raise WrongOutput(f"the file written has {image.width} x {image.height} pixels")
-        lossy = encoding.format.lossy and not encoding.lossless
         try:
             worst = _worst_difference(image, meant, _CHECK_BLOCK_PX if lossy else 1)
         except pyvips.Error as error:

@@ -118,3 +118,8 @@ class Options:
             raise UsageError(f"--max-megapixels {self.max_megapixels:g}: more than 0")
         if self.report is not None and self.report.suffix not in (".csv", ".json"):
             raise UsageError(f"--report {self.report}: the name ends in .csv or .json")
+
+    @property
+    def max_pixels(self) -> float:
+        """The largest photo that is read."""
+        return self.max_megapixels * 1e6

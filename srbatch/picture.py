@@ -13,8 +13,10 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyvips
@@ -68,11 +70,14 @@ class Picture:
 
     def pixels(self) -> NDArray[np.uint8]:
         """The photo the right way up, (H, W, C), as a view of the raw file."""
-        header = self.header
-        shape = (header.height, header.width, header.channels)
-        if self.metadata.orientation >= 5:  # stored on its side
-            shape = (shape[1], shape[0], shape[2])
+        shape = _stored_shape(self.header, self.metadata.orientation)
         return upright(np.memmap(self.raw, np.uint8, "r", shape=shape), self.metadata.orientation)
+
+
+def _stored_shape(header: Header, orientation: int) -> tuple[int, int, int]:
+    if orientation >= 5:  # on its side
+        return header.width, header.height, header.channels
+    return header.height, header.width, header.channels
 
 
 def upright(stored: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
@@ -95,8 +100,8 @@ def probe(path: Path, max_pixels: float) -> Header:
     Raises:
         PhotoError: the file cannot be used; see :func:`decode`.
     """
-    with _opened(path) as (file, fmt):
-        return _header(load(file, fmt), fmt, metadata.read(path, fmt), max_pixels)
+    with _opened(path) as (file, fmt), loaded(file, fmt) as image:
+        return _header(image, fmt, metadata.read(path, fmt), max_pixels)
 
 
 def decode(path: Path, raw: Path, max_pixels: float) -> Picture:
@@ -113,18 +118,10 @@ def decode(path: Path, raw: Path, max_pixels: float) -> Picture:
         before = os.fstat(file.fileno())
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         found = metadata.read(path, fmt)
-        image = load(file, fmt)
-        header = _header(image, fmt, found, max_pixels)
-        notes = found.notes
-        try:
-            _write_raw(load(file, fmt, fail_on="warning"), raw)
-        except pyvips.Error as warning:
-            # What a decoder warns of is often harmless, and always something to tell.
-            try:
-                _write_raw(load(file, fmt), raw)
-            except pyvips.Error as error:
-                raise UnreadablePhoto(f"damaged or cut off: {reason_of(error)}") from error
-            notes = (*notes, f"the decoder warned: {reason_of(warning)}")
+        with loaded(file, fmt) as image:
+            header = _header(image, fmt, found, max_pixels)
+            resolution = _resolution(image)
+        notes = found.notes + _write_pixels(file, fmt, raw)
         after = path.stat()
         if (before.st_size, before.st_mtime_ns, before.st_ino) != (
             after.st_size,
@@ -133,9 +130,7 @@ def decode(path: Path, raw: Path, max_pixels: float) -> Picture:
         ):
             raise PhotoChanged("it changed while it was read; run again when nothing writes to it any more")
         lossless = fmt is Format.WEBP and _is_lossless_webp(file)
-        opaque = header.channels in (1, 3) or _treat_alpha(raw, image)
-    known = image.xres > 0 and image.yres > 0 and image.xres != _UNKNOWN_RESOLUTION
-    resolution = (image.xres, image.yres) if known else None
+        opaque = header.channels in (1, 3) or _treat_alpha(raw, _stored_shape(header, found.orientation))
     return Picture(
         header, raw, sha256, before.st_size, before.st_mtime_ns, found, resolution, opaque, lossless, notes
     )
@@ -148,7 +143,7 @@ def sha256_of(path: Path) -> str:
 
 
 @contextmanager
-def _opened_file(path: Path) -> Iterator[BinaryIO]:
+def _opened_file(path: Path) -> Iterator[BufferedReader]:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -168,13 +163,13 @@ def _opened_file(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[BinaryIO, Format]]:
+def _opened(path: Path) -> Iterator[tuple[BufferedReader, Format]]:
     """The file and its format by its content, whatever its name says."""
     with _opened_file(path) as file:
         yield file, _format_of(file)
 
 
-def _format_of(file: BinaryIO) -> Format:
+def _format_of(file: BufferedReader) -> Format:
     start = file.read(16)
     file.seek(0)
     if not start:
@@ -198,8 +193,13 @@ def _format_of(file: BinaryIO) -> Format:
     raise UnreadablePhoto("its content is not a picture of any kind that is known")
 
 
-def load(file: BinaryIO, fmt: Format, fail_on: str = "error") -> Any:
-    """The picture behind an open file, to be read from top to bottom."""
+@contextmanager
+def loaded(file: BufferedReader, fmt: Format, fail_on: str = "error") -> Iterator[Any]:
+    """The picture behind an open file, to be read once from top to bottom.
+
+    Raises:
+        UnreadablePhoto: the header is damaged.
+    """
     file.seek(0)
     load = {
         Format.JPEG: pyvips.Image.jpegload_source,
@@ -207,18 +207,23 @@ def load(file: BinaryIO, fmt: Format, fail_on: str = "error") -> Any:
         Format.WEBP: pyvips.Image.webpload_source,
         Format.TIFF: pyvips.Image.tiffload_source,
     }[fmt]
-    try:
-        return load(source_of(file), access="sequential", fail_on=fail_on)
-    except pyvips.Error as error:
-        raise UnreadablePhoto(f"damaged or cut off: {reason_of(error)}") from error
-
-
-def source_of(file: BinaryIO) -> Any:
     # Through the open file rather than its name: any name works, and what is hashed is what is decoded.
     source = pyvips.SourceCustom()
-    source.on_read(file.read)
+    source.on_read(partial(_read, file))
     source.on_seek(lambda offset, whence: file.seek(offset, whence))
-    return source
+    try:
+        image = load(source, access="sequential", fail_on=fail_on)
+    except pyvips.Error as error:
+        raise UnreadablePhoto(f"damaged or cut off: {reason_of(error)}") from error
+    yield image
+    del source  # libvips calls back into it until here, and pyvips does not keep it
+
+
+def _read(file: BufferedReader, size: int) -> bytes:
+    try:
+        return file.read(size)
+    except OSError:
+        return b""  # the codec then finds the file cut off; the hash, which is taken first, says why
 
 
 def _header(image: Any, fmt: Format, found: Metadata, max_pixels: float) -> Header:
@@ -257,24 +262,47 @@ def _check_supported(image: Any, fmt: Format) -> None:
         raise UnsupportedPhoto("a TIFF with further pictures inside (SubIFDs), which would be lost")
 
 
+def _resolution(image: Any) -> tuple[float, float] | None:
+    known = image.xres > 0 and image.yres > 0 and image.xres != _UNKNOWN_RESOLUTION
+    return (image.xres, image.yres) if known else None
+
+
+def _write_pixels(file: BufferedReader, fmt: Format, raw: Path) -> tuple[str, ...]:
+    """Decode into ``raw`` and return what the decoder warned of: often harmless, always worth telling."""
+    try:
+        with loaded(file, fmt, fail_on="warning") as image:
+            _write_raw(image, raw)
+        return ()
+    except (pyvips.Error, UnreadablePhoto) as error:
+        warning = error
+    try:
+        with loaded(file, fmt) as image:
+            _write_raw(image, raw)
+    except pyvips.Error as error:
+        raise UnreadablePhoto(f"damaged or cut off: {reason_of(error)}") from error
+    why = reason_of(warning) if isinstance(warning, pyvips.Error) else str(warning)
+    return (f"the decoder warned: {why}",)
+
+
 def _write_raw(image: Any, raw: Path) -> None:
+    """Write pixels as they come; raises ``pyvips.Error`` where they cannot be decoded."""
     region = pyvips.Region.new(image)
     with raw.open("wb") as file:
         for top in range(0, image.height, _ROWS_AT_ONCE):
             file.write(region.fetch(0, top, image.width, min(_ROWS_AT_ONCE, image.height - top)))
 
 
-def _treat_alpha(raw: Path, image: Any) -> bool:
+def _treat_alpha(raw: Path, shape: tuple[int, int, int]) -> bool:
     """Whether alpha is full everywhere; if it is not, colour is drawn out below what is transparent.
 
     Any colour may lie there, mostly black, and the network would bleed it into the edges.
     """
-    pixels = np.memmap(raw, np.uint8, "r+", shape=(image.height, image.width, image.bands))
-    if all((pixels[top : top + 1024, :, -1] == 255).all() for top in range(0, image.height, 1024)):
+    pixels = np.memmap(raw, np.uint8, "r", shape=shape)
+    if all((pixels[top : top + 1024, :, -1] == 255).all() for top in range(0, shape[0], 1024)):
         return True
     whole = from_memory(pixels)
-    alpha = whole[image.bands - 1]
-    colour = whole.extract_band(0, n=image.bands - 1)
+    alpha = whole[shape[2] - 1]
+    colour = whole.extract_band(0, n=shape[2] - 1)
     reach = (alpha / 255).gaussblur(_BLEED_SIGMA_PX, precision="float", min_ampl=0.01)
     drawn = (colour * (alpha / 255)).gaussblur(_BLEED_SIGMA_PX, precision="float", min_ampl=0.01)
     below = (alpha == 0) & (reach > 1e-3)
@@ -289,11 +317,11 @@ def _treat_alpha(raw: Path, image: Any) -> bool:
 def from_memory(pixels: NDArray[np.uint8]) -> Any:
     """A libvips picture over an array (H, W, C), which is not copied."""
     height, width, bands = pixels.shape
-    image = pyvips.Image.newfrom_memory(pixels.reshape(-1).data, width, height, bands, "uchar")
+    image = pyvips.Image.new_from_memory(pixels.reshape(-1).data, width, height, bands, "uchar")
     return image.copy(interpretation="b-w" if bands <= 2 else "srgb")
 
 
-def _is_lossless_webp(file: BinaryIO) -> bool:
+def _is_lossless_webp(file: BufferedReader) -> bool:
     file.seek(12)
     while len(head := file.read(8)) == 8:
         if head[:4] in (b"VP8L", b"VP8 "):

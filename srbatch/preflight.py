@@ -95,8 +95,7 @@ def _probed(
 ) -> Iterator[Outcome | Job]:
     if not waiting:
         return
-    limit = settings.options.max_megapixels * 1e6
-    headers = codecs.probe([photo.source for photo, _ in waiting], limit)
+    headers = codecs.probe([photo.source for photo, _ in waiting], settings.options.max_pixels)
     for (photo, todo), header in zip(waiting, headers, strict=True):
         made = header if isinstance(header, PhotoError) else _job(photo, todo, header, settings.options)
         if isinstance(made, Job):

@@ -83,7 +83,7 @@ def _row(
 ) -> tuple[RGB, RGB]:
     """(crop, prediction) of the photo's most detailed part, both RGB."""
     with scratch.for_photo() as space:
-        picture = codecs.decode(photo.source, space.path(), options.max_megapixels)
+        picture = codecs.decode(photo.source, space.path(), options.max_pixels)
         pixels = picture.pixels()
         colours = 3 if picture.header.channels >= 3 else 1
         top, left, height, width = _most_detailed(pixels[:, :, :colours])

@@ -81,7 +81,7 @@ class Terminal(Silent):
         )
 
 
-def log_to(console: Console, level: int) -> None:
+def log_to(console: Console) -> None:
     """Send log records through the console, above the progress."""
     handler = RichHandler(console=console, show_time=False, show_path=False, markup=False)
-    logging.basicConfig(level=level, format="%(message)s", handlers=[handler], force=True)
+    logging.basicConfig(format="%(message)s", handlers=[handler], force=True)

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 import numpy as np
 import psutil
@@ -24,16 +25,17 @@ from srbatch.resample import BICUBIC, LANCZOS, BandResampler
 
 log = logging.getLogger(__name__)
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Pixels = NDArray[Any]
+"""Integers, uint8 or uint16, of shape (H, W, C)."""
 Tick = Callable[[float], None]
 """Told how many pixels of the photo were done since the last call; may raise to stop the photo."""
 Spool = Callable[[int, int, int], NDArray[np.uint16]]
 """Gives an array (height, width, C), in memory or on disk, that is ours until the photo is done."""
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_BYTES_PER_PX = {1: 4_000, 2: 6_000, 4: 12_000, 8: 40_000}
-"""Memory that one input pixel of a tile takes at its peak in fp32, by the largest head."""
-_MAX_TILE = {"cpu": 384, "mps": 512, "cuda": 512}
+_BYTES_PER_PX = 14_500
+"""Memory that one input pixel of a tile takes at its peak in fp32 at x4 (measured with tiles of 512 px)."""
+_MAX_TILE = {"cpu": 512, "mps": 512, "cuda": 512}
 _MAX_BATCH = {"cpu": 1, "mps": 2, "cuda": 8}
 _SHARE_OF_FREE_MEMORY = 0.4
 
@@ -196,10 +198,9 @@ class Upscaler:
         batch = ceil(count / ceil(count / self._tiles.batch))
         for start in range(0, count, batch):
             columns = range(start, min(start + batch, count))
-            tiles: list[Pixels] = [pixels[np.ix_(rows, plan.columns.source(c))] for c in columns]
+            tiles = [pixels[np.ix_(rows, plan.columns.source(c))] for c in columns]
             tiles += [tiles[-1]] * (batch - len(tiles))
-            stacked: Pixels = np.stack(tiles)
-            yield from zip(columns, self._run(stacked, head), strict=False)
+            yield from zip(columns, self._run(np.stack(tiles), head), strict=False)
 
     @torch.inference_mode()
     def _run(self, tiles: Pixels, head: int) -> torch.Tensor:
@@ -229,7 +230,8 @@ class Upscaler:
 
     def _default_tiles(self, tile: int | None, batch: int | None) -> Tiles:
         kind = self.device.type
-        budget = _free_bytes(self.device) * _SHARE_OF_FREE_MEMORY / _BYTES_PER_PX[self._heads[-1]]
+        per_px = _BYTES_PER_PX * max(self._heads[-1] / 4, 1) ** 2 / (1 if self.precision == "fp32" else 2)
+        budget = _free_bytes(self.device) * _SHARE_OF_FREE_MEMORY / per_px
         if tile is None:
             stride = self._shape["stride"]
             sizes = [n * stride for n in tiling.ladder(_MAX_TILE[kind] // stride)]

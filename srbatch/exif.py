@@ -1,0 +1,512 @@
+"""TIFF structures: the EXIF block of JPEG, PNG and WebP files, and the directories of TIFF files.
+
+An EXIF block *is* a small TIFF file: a header, IFD0 (what describes the picture), the Exif, GPS and
+Interoperability directories that it points to, and IFD1 (the thumbnail). Two rules shape this module:
+
+* A block that is carried is patched, never written anew. MakerNotes hold offsets that only the camera's
+  maker understands, so neither their bytes nor their place in the block may change. The new IFD0 goes to
+  the end of the block, where it moves nothing.
+* Between a block and a TIFF *file* that is not possible: there tags are copied value by value, in the
+  byte order of the target. MakerNotes keep their bytes but change their place.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from srbatch.errors import PhotoTooLarge
+
+ORIENTATION, SOFTWARE, XMP, IPTC, PHOTOSHOP, ICC = 0x0112, 0x0131, 700, 33723, 34377, 34675
+EXIF_IFD, GPS_IFD, INTEROP_IFD, SUB_IFDS = 0x8769, 0x8825, 0xA005, 0x014A
+
+DESCRIPTIVE = frozenset(
+    [
+        # document name, description, make, model; page name; software, date; artist, host; printer; image id
+        *(0x010D, 0x010E, 0x010F, 0x0110, 0x011D, SOFTWARE, 0x0132, 0x013B, 0x013C, 0x0151, 0x800D),
+        # rating, rating in percent; copyright; date taken (TIFF/EP); XP title to subject
+        *(0x4746, 0x4749, 0x8298, 0x9003, *range(0x9C9B, 0x9CA0)),
+    ]
+)
+"""The tags of IFD0 that say something about the photo and nothing about how its pixels are stored."""
+
+_RESOLUTION = frozenset([0x011A, 0x011B, 0x0128])
+_SIZE_IN_IFD0 = {0x0100: "width", 0x0101: "height"}
+_SIZE_IN_EXIF = {0xA002: "width", 0xA003: "height"}
+# A JPEG thumbnail or previews that hang on IFD0 itself, and the thumbnail tags of Windows' GDI+.
+_THUMBNAILS_IN_IFD0 = frozenset([0x0201, 0x0202, SUB_IFDS, *range(0x5012, 0x501C), *range(0x5020, 0x503C)])
+_DATA_OF_THUMBNAIL = ((0x0201, 0x0202), (0x0111, 0x0117))
+
+_BYTE, _ASCII, _SHORT, LONG, _UNDEFINED, _LONG8 = 1, 2, 3, 4, 7, 16
+_POINTER_TYPES = frozenset([LONG, 13, _LONG8, 18])
+# Bytes of a number of each type: what is swapped where byte orders differ. A rational is two numbers.
+_NUMBER_SIZE = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 1, 7: 1, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4}
+_NUMBER_SIZE |= {16: 8, 17: 8, 18: 8, 129: 1}  # BigTIFF's; 129 is UTF-8 text (Exif 3.0)
+_RATIONALS = frozenset([5, 10])
+_BIG_ONLY = frozenset([16, 17, 18])
+_SWAP_CODE = {2: "H", 4: "I", 8: "Q"}
+
+# No photo comes near these. They keep a crafted file, which can name the same bytes again and again,
+# from taking hours or all memory.
+_MOST_ENTRIES = 4096
+_MOST_DIRECTORIES = 256
+_LARGEST_VALUE = 1 << 28
+_LARGEST_COPY = 1 << 26
+_LARGEST_LIST = 1 << 16
+
+
+class BrokenExif(ValueError):
+    """A block or file is not the TIFF structure that it should be; the message says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One tag of a directory, its value not yet read. Offsets count from the start of the structure."""
+
+    tag: int
+    type: int
+    count: int
+    at: int
+    value_at: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of the value; 0 for a type that nobody knows."""
+        return self.count * _unit_size(self.type)
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """An image file directory as it stands in the structure."""
+
+    at: int
+    end: int
+    entries: tuple[Entry, ...]
+    next_at: int
+
+    def find(self, tag: int) -> Entry | None:
+        """The first entry with that tag."""
+        return next((entry for entry in self.entries if entry.tag == tag), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A tag's type and value, its numbers in little-endian order wherever they came from."""
+
+    type: int
+    data: bytes
+
+
+@dataclass(slots=True)
+class Tags:
+    """The tags of a photo, free of offsets and byte order, so that ``==`` compares meaning."""
+
+    main: dict[int, Value] = field(default_factory=dict)
+    exif: dict[int, Value] = field(default_factory=dict)
+    gps: dict[int, Value] = field(default_factory=dict)
+    interop: dict[int, Value] = field(default_factory=dict)
+    unreadable: int = 0
+    """How many tags could not be copied: damaged, or of an unknown type."""
+
+    def descriptive(self) -> Tags:
+        """The tags that live in a TIFF file beside those that the encoder of its pixels writes."""
+        main = {tag: value for tag, value in self.main.items() if tag in DESCRIPTIVE}
+        return Tags(main, self.exif, self.gps, self.interop)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How numbers stand in a structure: byte order, and classic TIFF or BigTIFF."""
+
+    order: str
+    big: bool
+
+    @property
+    def head_size(self) -> int:
+        return 8 if self.big else 2
+
+    @property
+    def entry_size(self) -> int:
+        return 20 if self.big else 12
+
+    @property
+    def offset_size(self) -> int:
+        return 8 if self.big else 4
+
+    def count(self, number: int) -> bytes:
+        return struct.pack(self.order + ("Q" if self.big else "H"), number)
+
+    def offset(self, number: int) -> bytes:
+        return struct.pack(self.order + ("Q" if self.big else "I"), number)
+
+    def number(self, raw: bytes) -> int:
+        return int.from_bytes(raw, "little" if self.order == "<" else "big")
+
+    def entry(self, tag: int, value: Value, elsewhere: int) -> tuple[bytes, bytes]:
+        """An entry, and the bytes that it expects at offset ``elsewhere`` (none where they fit inside)."""
+        data = _swapped(value.type, value.data) if self.order == ">" else value.data
+        head = struct.pack(self.order + "HH", tag, value.type)
+        head += self.offset(len(data) // _unit_size(value.type))
+        if len(data) <= self.offset_size:
+            return head + data.ljust(self.offset_size, b"\0"), b""
+        return head + self.offset(elsewhere), data + b"\0" * (len(data) % 2)
+
+    def pointer(self, offset: int) -> Value:
+        """A reference to another directory."""
+        if self.big:
+            # Not the type IFD8 that was made for this: Pillow, for one, does not know it.
+            return Value(_LONG8, struct.pack("<Q", offset))
+        return Value(LONG, struct.pack("<I", offset))
+
+    def directory(self, entries: Mapping[int, Value | bytes], at: int, next_at: int = 0) -> bytes:
+        """A directory for offset ``at`` and its values; entries given as bytes stay what they are."""
+        size = self.head_size + len(entries) * self.entry_size + self.offset_size
+        head, values = bytearray(self.count(len(entries))), bytearray()
+        for tag, value in sorted(entries.items()):
+            if isinstance(value, bytes):
+                head += value
+                continue
+            entry, elsewhere = self.entry(tag, value, at + size + len(values))
+            head += entry
+            values += elsewhere
+        return bytes(head + self.offset(next_at) + values)
+
+
+class TiffReader:
+    """Bounds-checked reading of a TIFF structure. Only what is asked for is read, never pixels.
+
+    Everything raises ``BrokenExif`` where the structure leads out of the file.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.end = file.seek(0, io.SEEK_END)
+        head = self._read(0, 8)
+        order = {b"II": "<", b"MM": ">"}.get(head[:2])
+        version = struct.unpack((order or "<") + "H", head[2:4])[0]
+        if order is None or version not in (42, 43):
+            raise BrokenExif("it does not start with a TIFF header")
+        self.layout = _Layout(order, big=version == 43)
+        if self.layout.big and head[4:] != struct.pack(order + "HH", 8, 0):
+            raise BrokenExif("its BigTIFF header is damaged")
+        first = self._read(8, 8) if self.layout.big else head[4:]
+        self.ifd0 = self.directory(self.layout.number(first))
+
+    def _read(self, at: int, size: int) -> bytes:
+        if at + size > self.end:
+            raise BrokenExif(f"it leads to byte {at + size} but ends at byte {self.end}")
+        self._file.seek(at)
+        data = self._file.read(size)
+        if len(data) != size:
+            raise BrokenExif(f"it ends early, at byte {at + len(data)}")
+        return data
+
+    def directory(self, at: int) -> Directory:
+        """The directory at an offset."""
+        layout = self.layout
+        if at < 8:
+            raise BrokenExif("a directory lies inside the header")
+        count = layout.number(self._read(at, layout.head_size))
+        if count > _MOST_ENTRIES:
+            raise BrokenExif(f"a directory claims {count} entries")
+        first = at + layout.head_size
+        raw = self._read(first, count * layout.entry_size + layout.offset_size)
+        entries = tuple(
+            self._entry(raw[i : i + layout.entry_size], first + i)
+            for i in range(0, count * layout.entry_size, layout.entry_size)
+        )
+        next_at = layout.number(raw[-layout.offset_size :])
+        return Directory(at, first + len(raw), entries, next_at)
+
+    def _entry(self, raw: bytes, at: int) -> Entry:
+        layout = self.layout
+        slot = layout.entry_size - layout.offset_size
+        tag, kind, count = layout.number(raw[:2]), layout.number(raw[2:4]), layout.number(raw[4:slot])
+        inside = count * _unit_size(kind) <= layout.offset_size
+        return Entry(tag, kind, count, at, at + slot if inside else layout.number(raw[slot:]))
+
+    def raw(self, entry: Entry) -> bytes:
+        """The bytes of a value, in the structure's own byte order."""
+        if not entry.size or entry.size > _LARGEST_VALUE:
+            raise BrokenExif(f"tag {entry.tag} has a value of unknown or impossible size")
+        return self._read(entry.value_at, entry.size)
+
+    def numbers(self, entry: Entry | None) -> list[int]:
+        """The value as unsigned whole numbers; empty for an absent tag and for one of another type."""
+        if entry is None or entry.type not in {_SHORT, *_POINTER_TYPES}:
+            return []
+        if entry.size > _LARGEST_LIST:
+            raise BrokenExif(f"tag {entry.tag} lists {entry.count} numbers")
+        data, step = self.raw(entry), _NUMBER_SIZE[entry.type]
+        return [self.layout.number(data[i : i + step]) for i in range(0, len(data), step)]
+
+    def child(self, parent: Directory | None, tag: int) -> Directory | None:
+        """The directory that a tag points to; None if there is none."""
+        entry = parent.find(tag) if parent else None
+        if entry is None or entry.type not in _POINTER_TYPES:
+            return None
+        return self.directory(self.numbers(entry)[0])
+
+    def intact_child(self, parent: Directory | None, tag: int) -> Directory | None:
+        """Like ``child``, but None also where the pointer leads nowhere."""
+        try:
+            return self.child(parent, tag)
+        except BrokenExif:
+            return None
+
+    def following(self, directory: Directory) -> Iterator[Directory]:
+        """The directories chained behind one, up to the first damaged or repeated one (256 at most)."""
+        seen = {directory.at}
+        while directory.next_at and directory.next_at not in seen and len(seen) < _MOST_DIRECTORIES:
+            try:
+                directory = self.directory(directory.next_at)
+            except BrokenExif:
+                return
+            seen.add(directory.at)
+            yield directory
+
+    def tags(self) -> Tags:
+        """All tags of IFD0 that are no pointers or pixels, and those of the directories below it."""
+        tags = Tags()
+        exif, gps = self.intact_child(self.ifd0, EXIF_IFD), self.intact_child(self.ifd0, GPS_IFD)
+        interop = self.intact_child(exif, INTEROP_IFD)
+        pointers = ((self.ifd0, EXIF_IFD, exif), (self.ifd0, GPS_IFD, gps), (exif, INTEROP_IFD, interop))
+        for parent, tag, child in pointers:
+            tags.unreadable += parent is not None and parent.find(tag) is not None and child is None
+        wanted = DESCRIPTIVE | _RESOLUTION | {ORIENTATION}
+        self._copy([e for e in self.ifd0.entries if e.tag in wanted], tags.main, tags)
+        for directory, values in ((exif, tags.exif), (gps, tags.gps), (interop, tags.interop)):
+            if directory:
+                self._copy([e for e in directory.entries if e.tag != INTEROP_IFD], values, tags)
+        return tags
+
+    def _copy(self, entries: list[Entry], values: dict[int, Value], tags: Tags) -> None:
+        if sum(entry.size for entry in entries) > _LARGEST_COPY:
+            raise BrokenExif("its values are larger together than any photo's are")
+        for entry in entries:
+            if not entry.count:
+                continue
+            try:
+                data = self.raw(entry)
+            except BrokenExif:
+                data = b""
+            if not data or entry.type in _BIG_ONLY:
+                tags.unreadable += 1
+                continue
+            if self.layout.order == ">":
+                data = _swapped(entry.type, data)
+            values.setdefault(entry.tag, Value(entry.type, data))
+
+
+def tags_of(block: bytes | None) -> Tags:
+    """The tags of an EXIF block; no block has none."""
+    return TiffReader(io.BytesIO(block)).tags() if block else Tags()
+
+
+def orientation(block: bytes) -> int:
+    """How the photo must be turned, 1 to 8; anything else that the block says counts as 1."""
+    reader = TiffReader(io.BytesIO(block))
+    try:
+        numbers = reader.numbers(reader.ifd0.find(ORIENTATION))
+    except BrokenExif:
+        return 1
+    return numbers[0] if len(numbers) == 1 and 1 <= numbers[0] <= 8 else 1
+
+
+def fresh(software: str) -> bytes:
+    """The smallest EXIF block, for a photo that had none."""
+    return block_of(Tags(main={SOFTWARE: _text(software)}))
+
+
+def block_of(tags: Tags) -> bytes:
+    """An EXIF block with these tags, IFD0 first."""
+    layout = _Layout("<", big=False)
+    return b"II*\0" + layout.offset(8) + _assembled(layout, tags, {}, 8)
+
+
+def corrected(block: bytes, *, width: int, height: int, software: str | None) -> bytes:
+    """The EXIF block for an upright enlargement: its size, no rotation, no thumbnail, ``software``.
+
+    Tags that are not there are not added, except Software; None leaves that one as it is.
+    """
+    reader = TiffReader(io.BytesIO(block))
+    layout, size, patched = reader.layout, {"width": width, "height": height}, bytearray(block)
+    if layout.big:
+        raise BrokenExif("an EXIF block cannot be BigTIFF")
+    exif = reader.intact_child(reader.ifd0, EXIF_IFD)
+    for entry in exif.entries if exif else ():
+        if entry.tag in _SIZE_IN_EXIF:
+            value = Value(LONG, struct.pack("<I", size[_SIZE_IN_EXIF[entry.tag]]))
+            patched[entry.at : entry.at + layout.entry_size] = layout.entry(entry.tag, value, 0)[0]
+
+    ifd0: dict[int, Value | bytes] = {}
+    for entry in reader.ifd0.entries:
+        if entry.tag not in _THUMBNAILS_IN_IFD0:
+            ifd0.setdefault(entry.tag, block[entry.at : entry.at + layout.entry_size])
+    if ORIENTATION in ifd0:
+        ifd0[ORIENTATION] = Value(_SHORT, struct.pack("<H", 1))
+    for tag in _SIZE_IN_IFD0.keys() & ifd0.keys():
+        ifd0[tag] = Value(LONG, struct.pack("<I", size[_SIZE_IN_IFD0[tag]]))
+    if software is not None:
+        ifd0[SOFTWARE] = _text(software)
+
+    kept = {tag for tag, value in ifd0.items() if isinstance(value, bytes)}
+    _erase(patched, *_dead_and_live(reader, kept))
+    patched += b"\0" * (len(patched) % 2)
+    at = len(patched)
+    patched += layout.directory(ifd0, at)
+    patched[4:8] = layout.offset(at)
+    return bytes(patched)
+
+
+def append_to_tiff(
+    path: Path, block: bytes | None, *, xmp: bytes | None = None, iptc: bytes | None = None
+) -> None:
+    """Add the descriptive tags of an EXIF block, XMP and IPTC to a TIFF or BigTIFF file, in place.
+
+    Pixels are not touched: a new IFD0 goes to the end of the file and the header is pointed at it.
+    """
+    tags = tags_of(block).descriptive()
+    if xmp:
+        tags.main[XMP] = Value(_BYTE, xmp)
+    if iptc:
+        tags.main[IPTC] = Value(_UNDEFINED, iptc)
+    with path.open("r+b") as file:
+        reader = TiffReader(file)
+        layout, old = reader.layout, reader.ifd0
+        kept = {}
+        for entry in old.entries:
+            file.seek(entry.at)
+            kept[entry.tag] = file.read(layout.entry_size)
+        at = reader.end + -reader.end % 8
+        try:
+            family = _assembled(layout, tags, kept, at, old.next_at)
+        except struct.error:
+            raise PhotoTooLarge("the TIFF file passes 4 GB with its metadata; write BigTIFF") from None
+        file.seek(reader.end)
+        file.write(b"\0" * (at - reader.end) + family)
+        file.seek(8 if layout.big else 4)
+        file.write(layout.offset(at))
+
+
+def _assembled(layout: _Layout, tags: Tags, kept: Mapping[int, bytes], at: int, next_at: int = 0) -> bytes:
+    """IFD0 for offset ``at``, and behind it the Exif, Interoperability and GPS directories."""
+    main: dict[int, Value | bytes] = {**kept, **tags.main}
+    exif: dict[int, Value | bytes] = {**tags.exif}
+    # A directory is as long wherever its pointers lead, so it is measured with pointers to nowhere.
+    if tags.interop:
+        exif[INTEROP_IFD] = layout.pointer(0)
+    if exif:
+        main[EXIF_IFD] = layout.pointer(0)
+    if tags.gps:
+        main[GPS_IFD] = layout.pointer(0)
+    exif_at = at + len(layout.directory(main, at))
+    interop_at = exif_at + (len(layout.directory(exif, exif_at)) if exif else 0)
+    gps_at = interop_at + (len(layout.directory(tags.interop, interop_at)) if tags.interop else 0)
+    parts = []
+    if tags.interop:
+        exif[INTEROP_IFD] = layout.pointer(interop_at)
+        parts.append(layout.directory(tags.interop, interop_at))
+    if exif:
+        main[EXIF_IFD] = layout.pointer(exif_at)
+        parts.insert(0, layout.directory(exif, exif_at))
+    if tags.gps:
+        main[GPS_IFD] = layout.pointer(gps_at)
+        parts.append(layout.directory(tags.gps, gps_at))
+    return b"".join([layout.directory(main, at, next_at), *parts])
+
+
+_Spans = list[tuple[int, int]]
+
+
+def _dead_and_live(reader: TiffReader, kept: set[int]) -> tuple[_Spans, _Spans]:
+    """Bytes that nothing needs once IFD0 is written anew with ``kept`` tags, and bytes still in use."""
+    ifd0 = reader.ifd0
+    dead = [(ifd0.at, ifd0.end), *_values([e for e in ifd0.entries if e.tag not in kept])]
+    dead += _thumbnail_data(reader, ifd0)
+    for directory in reader.following(ifd0):
+        dead += [
+            (directory.at, directory.end),
+            *_values(directory.entries),
+            *_thumbnail_data(reader, directory),
+        ]
+    live = [(0, 8), *_values([e for e in ifd0.entries if e.tag in kept])]
+    exif = reader.intact_child(ifd0, EXIF_IFD)
+    for child in (exif, reader.intact_child(ifd0, GPS_IFD), reader.intact_child(exif, INTEROP_IFD)):
+        if child:
+            live += [(child.at, child.end), *_values(child.entries)]
+    return dead, live
+
+
+def _values(entries: Iterable[Entry]) -> _Spans:
+    """Where values lie that are too large to lie inside their entries."""
+    return [(e.value_at, e.value_at + e.size) for e in entries if e.size > 4]
+
+
+def _thumbnail_data(reader: TiffReader, directory: Directory) -> _Spans:
+    spans: _Spans = []
+    for starts, sizes in _DATA_OF_THUMBNAIL:
+        try:
+            pairs = zip(
+                reader.numbers(directory.find(starts)), reader.numbers(directory.find(sizes)), strict=False
+            )
+            spans += [(start, start + size) for start, size in pairs if size]
+        except BrokenExif:
+            continue
+    return spans
+
+
+def _erase(block: bytearray, dead: _Spans, live: _Spans) -> None:
+    """Blank the dead spans, or cut them off at the end of the block.
+
+    A damaged block may call the same bytes thumbnail and MakerNote; what is in use wins.
+    """
+    used = _merged(live)
+    starts = [start for start, _ in used]
+    free = [span for span in dead if span[1] <= len(block) and not _overlaps(span, used, starts)]
+    for start, end in reversed(_merged(free)):
+        if start >= used[-1][1] and end >= len(block) - 1:  # values are padded to even lengths
+            del block[start:]
+        else:
+            block[start:end] = bytes(end - start)
+
+
+def _merged(spans: Iterable[tuple[int, int]]) -> _Spans:
+    """The same bytes as spans in ascending order that do not touch each other."""
+    merged: _Spans = []
+    for start, end in sorted(spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _overlaps(span: tuple[int, int], used: _Spans, starts: list[int]) -> bool:
+    """Whether a span shares a byte with merged spans, whose starts are given too."""
+    before = bisect_left(starts, span[1]) - 1
+    return before >= 0 and used[before][1] > span[0]
+
+
+def _unit_size(kind: int) -> int:
+    return _NUMBER_SIZE.get(kind, 0) * (2 if kind in _RATIONALS else 1)
+
+
+def _swapped(kind: int, data: bytes) -> bytes:
+    """The same numbers in the other byte order."""
+    code = _SWAP_CODE.get(_NUMBER_SIZE[kind])
+    if code is None:
+        return data
+    numbers = array(code, data)
+    numbers.byteswap()
+    return numbers.tobytes()
+
+
+def _text(text: str) -> Value:
+    return Value(_ASCII, text.encode() + b"\0")

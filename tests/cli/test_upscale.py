@@ -1,0 +1,378 @@
+"""The main job through its front doors: what comes out of an archive, and how it is told."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import Srbatch
+from tests.conftest import Originals, crop
+
+
+def test_a_tree_is_mirrored_and_enlarged(both: Srbatch, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "hi"
+    result = both("upscale", photos, "--scale", 2, "--out", out)
+    assert result.code == 0, result.err
+    made = sorted(
+        p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file() and ".srbatch" not in p.parts
+    )
+    assert made == ["1999/b.png", "1999/summer/c.webp", "1999/summer/grey.tif", "a.jpg"]
+    for name in made:
+        with Image.open(out / name) as image, Image.open(photos / name) as before:
+            assert image.size == (128, 96)
+            assert image.format == before.format
+            assert image.mode == before.mode
+    assert "4 done, 0 skipped, 0 failed" in result.err
+    assert not list((out / ".srbatch").glob("scratch*"))
+
+
+def test_the_enlargement_looks_like_the_photo(srbatch: Srbatch, photos: Path, tmp_path: Path) -> None:
+    srbatch("upscale", photos, "--scale", 4, "--out", tmp_path / "hi")
+    for name in ("a.jpg", "1999/b.png", "1999/summer/c.webp"):
+        with Image.open(tmp_path / "hi" / name) as image, Image.open(photos / name) as before:
+            back = np.asarray(image.resize(before.size, Image.Resampling.BOX)).astype(float)
+            assert np.abs(back - np.asarray(before)).mean() < 3
+
+
+def test_a_second_run_does_nothing(both: Srbatch, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "hi"
+    assert both("upscale", photos, "--scale", 1, "--out", out).code == 0
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*.*") if ".srbatch" not in p.parts}
+    again = both("upscale", photos, "--scale", 1, "--out", out)
+    assert again.code == 0
+    assert "0 done, 4 skipped, 0 failed" in again.err
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("*.*") if ".srbatch" not in p.parts} == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "size"),
+    [
+        (["--scale", "1"], (64, 48)),
+        (["--scale", "1.5"], (96, 72)),
+        (["--scale", "3"], (192, 144)),
+        (["--scale", "8"], (512, 384)),
+        (["--long-edge", "100"], (100, 75)),
+        (["--megapixels", "0.0123"], (128, 96)),
+    ],
+)
+def test_sizes(
+    srbatch: Srbatch, originals: Originals, tmp_path: Path, flags: list[str], size: tuple[int, int]
+) -> None:
+    crop().save(originals.folder / "a.png")
+    originals.remember()
+    result = srbatch("upscale", originals.folder, *flags, "--out", tmp_path / "hi")
+    assert result.code == 0, result.err
+    with Image.open(tmp_path / "hi" / "a.png") as image:
+        assert image.size == size
+
+
+def test_a_photo_that_is_large_enough_is_skipped_with_the_reason(
+    srbatch: Srbatch, photos: Path, tmp_path: Path
+) -> None:
+    arguments = ("upscale", photos, "--long-edge", 64, "--out", tmp_path / "hi")
+    for _ in range(2):  # the second time from the ledger
+        result = srbatch(*arguments)
+        assert result.code == 0
+        assert "0 done, 4 skipped" in result.err
+        assert "as large as long edge 64 px already" in result.err
+
+
+def test_one_format_for_all_keeps_photos_apart(
+    srbatch: Srbatch, originals: Originals, tmp_path: Path
+) -> None:
+    crop().save(originals.folder / "a.jpg")
+    crop(left=10).save(originals.folder / "a.png")
+    originals.remember()
+    assert (
+        srbatch("upscale", originals.folder, "--scale", 1, "--format", "png", "--out", tmp_path / "hi").code
+        == 0
+    )
+    assert sorted(p.name for p in (tmp_path / "hi").glob("*.png")) == ["a.jpg.png", "a.png"]
+
+
+@pytest.mark.parametrize("name", ["jpeg", "png", "webp", "tiff"])
+def test_every_format_from_every_format(srbatch: Srbatch, photos: Path, tmp_path: Path, name: str) -> None:
+    result = srbatch("upscale", photos, "--scale", 1, "--format", name, "--out", tmp_path / "hi", "--json")
+    assert result.code == 0, result.err
+    for record in result.records.values():
+        with Image.open(record["target"]) as image:
+            assert image.format == name.upper()
+            image.load()
+
+
+def test_quality_shows_in_the_size_of_jpegs(srbatch: Srbatch, originals: Originals, tmp_path: Path) -> None:
+    crop(200, 200).save(originals.folder / "a.jpg")
+    originals.remember()
+    sizes = []
+    for quality in (50, 95):
+        out = tmp_path / str(quality)
+        srbatch("upscale", originals.folder, "--scale", 1, "--quality", quality, "--out", out)
+        sizes.append((out / "a.jpg").stat().st_size)
+    assert sizes[0] < sizes[1] / 2
+
+
+def test_jpeg_keeps_full_colour_resolution(srbatch: Srbatch, originals: Originals, tmp_path: Path) -> None:
+    crop().save(originals.folder / "a.jpg")
+    originals.remember()
+    srbatch("upscale", originals.folder, "--scale", 1, "--out", tmp_path / "hi")
+    with Image.open(tmp_path / "hi" / "a.jpg") as image:
+        assert all((component[1], component[2]) == (1, 1) for component in image.layer)
+
+
+def test_transparency_survives_and_leaves_no_dark_rim(
+    srbatch: Srbatch, originals: Originals, tmp_path: Path
+) -> None:
+    pixels = np.zeros((64, 64, 4), np.uint8)
+    pixels[16:48, 16:48] = (200, 120, 60, 255)  # black below what is transparent, as most programs leave it
+    Image.fromarray(pixels).save(originals.folder / "a.png")
+    originals.remember()
+    assert srbatch("upscale", originals.folder, "--scale", 4, "--out", tmp_path / "hi").code == 0
+    with Image.open(tmp_path / "hi" / "a.png") as image:
+        result = np.asarray(image).astype(int)
+    assert result[0, 0, 3] == 0
+    assert result[128, 128, 3] == 255
+    seen = result[:, :, 3] > 16
+    assert np.abs(result[seen][:, :3] - (200, 120, 60)).max() <= 12
+
+
+def test_transparency_is_refused_where_it_would_be_lost(
+    srbatch: Srbatch, originals: Originals, tmp_path: Path
+) -> None:
+    image = crop().convert("RGBA")
+    image.save(originals.folder / "full.png")  # an alpha channel that says nothing
+    image.putalpha(128)
+    image.save(originals.folder / "half.png")
+    originals.remember()
+    result = srbatch(
+        "upscale", originals.folder, "--scale", 1, "--format", "jpeg", "--out", tmp_path / "hi", "--json"
+    )
+    assert result.code == 3
+    assert result.records["full.png"]["status"] == "done"
+    assert "transparency" in result.records["half.png"]["reason"]
+
+
+def test_a_file_to_a_file(both: Srbatch, photos: Path, tmp_path: Path) -> None:
+    target = tmp_path / "new" / "better.png"
+    result = both("upscale", photos / "a.jpg", "--scale", 2, "--out", target)
+    assert result.code == 0, result.err
+    assert [p.name for p in target.parent.iterdir()] == ["better.png"]
+    with Image.open(target) as image:
+        assert (image.size, image.format) == ((128, 96), "PNG")
+    again = both("upscale", photos / "a.jpg", "--scale", 2, "--out", target)
+    assert again.code == 3
+    assert "exists already" in again.err
+
+
+def test_names_of_any_kind(srbatch: Srbatch, originals: Originals, tmp_path: Path) -> None:
+    names = [
+        b"with space.jpg",
+        "фото 📷.jpg".encode(),
+        b"latin-\xe9\xff.jpg",
+        b"-dash.jpg",
+        b"new\nline.jpg",
+        b"x" * 251 + b".jpg",
+        b"quote'\".jpg",
+    ]
+    for name in names:
+        with (originals.folder / os.fsdecode(name)).open("wb") as file:
+            crop().save(file, "JPEG")
+    originals.remember()
+    out = tmp_path / os.fsdecode(b"out \xff")
+    result = srbatch("upscale", originals.folder, "--scale", 1, "--out", out)
+    assert result.code == 0, result.err
+    made = {os.fsencode(path.name) for path in out.iterdir() if path.name != ".srbatch"}
+    assert made == set(names)
+    assert "7 skipped" in srbatch("upscale", originals.folder, "--scale", 1, "--out", out).err
+
+
+def test_odd_names_through_the_command(originals: Originals, tmp_path: Path) -> None:
+    from tests.cli.conftest import as_command
+
+    (originals.folder / os.fsdecode(b"latin-\xe9\xff.jpg")).write_bytes(b"not a picture")
+    originals.remember()
+    result = as_command("upscale", originals.folder, "--scale", 1, "--out", tmp_path / "hi", "--json")
+    assert result.code == 3
+    assert "latin-\\xe9\\xff.jpg" in result.err
+    assert json.loads(result.out)["status"] == "failed"
+
+
+def test_sizes_from_one_pixel_up(srbatch: Srbatch, originals: Originals, tmp_path: Path) -> None:
+    for width, height in [(1, 1), (1, 40), (33, 1), (2, 2), (31, 33)]:
+        crop(height, width).save(originals.folder / f"{width}x{height}.png")
+    originals.remember()
+    result = srbatch("upscale", originals.folder, "--scale", 3, "--out", tmp_path / "hi")
+    assert result.code == 0, result.err
+    for path in (tmp_path / "hi").glob("*.png"):
+        width, height = map(int, path.stem.split("x"))
+        with Image.open(path) as image:
+            assert image.size == (width * 3, height * 3)
+
+
+def test_changed_photo_is_done_again_and_a_touched_one_is_not(
+    srbatch: Srbatch, originals: Originals, tmp_path: Path
+) -> None:
+    out = tmp_path / "hi"
+    for name in ("touched.png", "changed.png"):
+        crop().save(originals.folder / name)
+    originals.remember()
+    srbatch("upscale", originals.folder, "--scale", 1, "--out", out)
+    os.utime(originals.folder / "touched.png", ns=(1, 10**18))
+    crop(left=0).save(originals.folder / "changed.png")
+    originals.remember()
+    records = srbatch("upscale", originals.folder, "--scale", 1, "--out", out, "--json").records
+    assert records["touched.png"]["status"] == "skipped"
+    assert records["changed.png"]["status"] == "done"
+    with Image.open(out / "changed.png") as image, Image.open(originals.folder / "changed.png") as now:
+        assert np.abs(np.asarray(image).astype(int) - np.asarray(now)).mean() < 3
+
+
+def test_a_change_that_keeps_size_and_date_is_found_by_rehash(
+    srbatch: Srbatch, originals: Originals, tmp_path: Path
+) -> None:
+    path, out = originals.folder / "a.tif", tmp_path / "hi"
+    crop().save(path)
+    date = path.stat().st_mtime_ns
+    originals.remember()
+    srbatch("upscale", originals.folder, "--scale", 1, "--out", out)
+    crop(left=0).save(path)
+    os.utime(path, ns=(date, date))
+    originals.remember()
+    arguments = ("upscale", originals.folder, "--scale", 1, "--out", out)
+    assert "1 skipped" in srbatch(*arguments).err
+    assert "1 done" in srbatch(*arguments, "--rehash").err
+
+
+def test_other_settings_are_reported_and_redone_only_when_asked(
+    srbatch: Srbatch, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "hi"
+    srbatch("upscale", photos, "--scale", 1, "--out", out)
+    told = srbatch("upscale", photos, "--scale", 2, "--out", out)
+    assert told.code == 0
+    assert "4 skipped: made with other settings; --redo-changed" in told.err
+    with Image.open(out / "a.jpg") as image:
+        assert image.size == (64, 48)
+    assert "4 done" in srbatch("upscale", photos, "--scale", 2, "--out", out, "--redo-changed").err
+    with Image.open(out / "a.jpg") as image:
+        assert image.size == (128, 96)
+
+
+def test_files_that_are_not_ours_are_never_replaced(srbatch: Srbatch, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "hi"
+    out.mkdir()
+    (out / "a.jpg").write_bytes(b"somebody's")
+    arguments = ("upscale", photos, "--scale", 1, "--out", out, "--json")
+    result = srbatch(*arguments)
+    assert result.code == 3
+    assert result.records["a.jpg"]["error"] == "TargetExists"
+    assert (out / "a.jpg").read_bytes() == b"somebody's"
+    assert srbatch(*arguments, "--overwrite").records["a.jpg"]["status"] == "done"
+    with Image.open(out / "a.jpg") as image:
+        image.load()
+
+
+def test_an_edited_output_is_never_replaced(srbatch: Srbatch, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "hi"
+    srbatch("upscale", photos, "--scale", 1, "--out", out)
+    edited = (out / "a.jpg").read_bytes() + b"edited"
+    (out / "a.jpg").write_bytes(edited)
+    result = srbatch("upscale", photos, "--scale", 2, "--out", out, "--redo-changed", "--json")
+    assert result.records["a.jpg"]["error"] == "TargetExists"
+    assert "changed it" in result.records["a.jpg"]["reason"]
+    assert (out / "a.jpg").read_bytes() == edited
+
+
+def test_two_archives_into_one_folder_do_not_replace_each_other(
+    srbatch: Srbatch, originals: Originals, tmp_path: Path
+) -> None:
+    for year, left in (("2019", 0), ("2020", 200)):
+        (originals.folder / year).mkdir()
+        crop(left=left).save(originals.folder / year / "IMG_0001.png")
+    originals.remember()
+    out = tmp_path / "hi"
+    srbatch("upscale", originals.folder / "2019", "--scale", 1, "--out", out)
+    first = (out / "IMG_0001.png").read_bytes()
+    result = srbatch("upscale", originals.folder / "2020", "--scale", 1, "--out", out)
+    assert result.code == 3
+    assert "made from another photo" in result.err
+    assert (out / "IMG_0001.png").read_bytes() == first
+
+
+def test_a_deleted_output_is_made_again(srbatch: Srbatch, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "hi"
+    srbatch("upscale", photos, "--scale", 1, "--out", out)
+    (out / "a.jpg").unlink()
+    assert "1 done, 3 skipped" in srbatch("upscale", photos, "--scale", 1, "--out", out).err
+    assert (out / "a.jpg").exists()
+
+
+def test_reports_and_json(srbatch: Srbatch, photos: Path, tmp_path: Path) -> None:
+    (photos / "bad.jpg").write_bytes(b"")
+    result = srbatch(
+        "upscale", photos, "--scale", 1, "--out", tmp_path / "hi", "--json", "--report", tmp_path / "r.csv"
+    )
+    (photos / "bad.jpg").unlink()
+    assert result.code == 3
+    with (tmp_path / "r.csv").open(newline="") as file:
+        rows = {Path(row["source"]).name: row for row in csv.DictReader(file)}
+    assert rows.keys() == result.records.keys() == {"a.jpg", "b.png", "c.webp", "grey.tif", "bad.jpg"}
+    assert rows["bad.jpg"]["status"] == "failed"
+    assert rows["a.jpg"]["width_out"] == "64"
+    srbatch("upscale", photos, "--scale", 1, "--out", tmp_path / "hi", "--report", tmp_path / "r.json")
+    assert len(json.loads((tmp_path / "r.json").read_text())) == 4
+
+
+def test_dry_run_tells_and_writes_nothing(srbatch: Srbatch, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "hi"
+    result = srbatch("upscale", photos, "--scale", 2, "--out", out, "--dry-run")
+    assert result.code == 0, result.err
+    assert "would do 4 photos" in result.out
+    assert "are free" in result.out
+    assert not out.exists()
+    record = json.loads(srbatch("upscale", photos, "--scale", 2, "--out", out, "--dry-run", "--json").out)
+    assert record["pixels_out"] == 4 * 128 * 96
+    assert record["seconds"] > 0
+
+
+def test_dry_run_finds_sizes_that_a_format_cannot_hold(
+    srbatch: Srbatch, originals: Originals, tmp_path: Path
+) -> None:
+    Image.new("L", (9000, 4)).save(originals.folder / "wide.jpg")
+    Image.new("RGB", (9000, 4)).save(originals.folder / "wide.webp")
+    originals.remember()
+    for flags in (["--dry-run"], []):
+        result = srbatch("upscale", originals.folder, "--scale", 8, "--out", tmp_path / "hi", *flags)
+        assert result.code == 3
+        assert "jpeg holds 65500" in result.err
+        assert "webp holds 16383" in result.err
+
+
+def test_provenance_can_be_left_out(srbatch: Srbatch, photos: Path, tmp_path: Path) -> None:
+    srbatch("upscale", photos / "a.jpg", "--scale", 1, "--out", tmp_path / "with.jpg")
+    srbatch("upscale", photos / "a.jpg", "--scale", 1, "--out", tmp_path / "without.jpg", "--no-provenance")
+    assert b"digitalsourcetype/algorithmicallyEnhanced" in (tmp_path / "with.jpg").read_bytes()
+    assert b"digitalsourcetype" not in (tmp_path / "without.jpg").read_bytes()
+    assert b"srbatch" not in (tmp_path / "without.jpg").read_bytes()
+
+
+def test_dates_of_files_are_kept(
+    srbatch: Srbatch, photos: Path, originals: Originals, tmp_path: Path
+) -> None:
+    os.utime(photos / "a.jpg", ns=(10**18, 10**18))
+    originals.remember()
+    srbatch("upscale", photos, "--scale", 1, "--out", tmp_path / "hi")
+    assert (tmp_path / "hi" / "a.jpg").stat().st_mtime_ns == 10**18
+
+
+def test_same_bytes_every_time(srbatch: Srbatch, photos: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        srbatch("upscale", photos, "--scale", 2, "--out", tmp_path / name)
+    for path in (tmp_path / "one").rglob("*.*"):
+        if ".srbatch" not in path.parts and path.is_file():
+            assert path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes()

@@ -1,0 +1,151 @@
+"""Flags, exit codes and the other sub-commands."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from srbatch import ledger
+from srbatch.errors import ExitCode
+from tests.cli.conftest import Srbatch, as_command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--scale", "9"], "--scale 9"),
+        (["--scale", "0.5"], "--scale 0.5"),
+        ([], "give one of --scale, --long-edge and --megapixels"),
+        (["--scale", "2", "--long-edge", "100"], "give one of"),
+        (["--scale", "2", "--quality", "0"], "--quality 0"),
+        (["--scale", "2", "--strength", "1.5"], "--strength 1.5"),
+        (["--scale", "2", "--tile", "100"], "--tile 100"),
+        (["--scale", "2", "--report", "x.txt"], "--report"),
+        (["--scale", "2", "--format", "bmp"], "bmp"),
+        (["--scale", "2", "--nonsense"], "--nonsense"),
+    ],
+)
+def test_wrong_flags_are_named(
+    srbatch: Srbatch, photos: Path, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    result = srbatch("upscale", photos, "--out", tmp_path / "hi", *arguments)
+    assert result.code == ExitCode.USAGE
+    assert said in result.err
+    assert not (tmp_path / "hi").exists()
+
+
+def test_output_inside_input_is_refused(both: Srbatch, photos: Path) -> None:
+    result = both("upscale", photos, "--scale", 2, "--out", photos / "hi")
+    assert result.code == ExitCode.USAGE
+    assert "lies inside the input" in result.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "said"),
+    [
+        (["--model", "nonsense"], ExitCode.WEIGHTS, "known: photo"),
+        (["--model", "./missing.safetensors"], ExitCode.WEIGHTS, "missing.safetensors"),
+        (["--device", "cuda:77"], ExitCode.DEVICE, "cuda:77"),
+    ],
+)
+def test_exit_codes(
+    srbatch: Srbatch, photos: Path, tmp_path: Path, flags: list[str], code: ExitCode, said: str
+) -> None:
+    result = srbatch("upscale", photos, "--scale", 2, "--out", tmp_path / "hi", *flags)
+    assert result.code == code
+    assert said in result.err
+
+
+def test_destination_that_is_a_file(srbatch: Srbatch, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "hi").write_text("in the way")
+    result = srbatch("upscale", photos, "--scale", 2, "--out", tmp_path / "hi")
+    assert result.code == ExitCode.DESTINATION
+    assert (tmp_path / "hi").read_text() == "in the way"
+
+
+def test_a_second_run_on_the_same_folder_is_refused(srbatch: Srbatch, photos: Path, tmp_path: Path) -> None:
+    with ledger.locked(tmp_path / "hi" / ".srbatch"):
+        result = as_command("upscale", photos, "--scale", 1, "--out", tmp_path / "hi")
+    assert result.code == ExitCode.LOCKED
+    assert "is being written to by" in result.err
+
+
+def test_status_and_verify(both: Srbatch, srbatch: Srbatch, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "hi"
+    (photos / "bad.jpg").write_bytes(b"")
+    srbatch("upscale", photos, "--scale", 1, "--out", out)
+    (photos / "bad.jpg").unlink()
+    status = both("status", out)
+    assert status.code == 3
+    assert "4 done" in status.out
+    assert "bad.jpg: the file is empty" in status.out
+    assert json.loads(both("status", out, "--json").out)["done"] == 4
+    assert both("verify", out).code == 0
+    (out / "a.jpg").write_bytes((out / "a.jpg").read_bytes()[:-1] + b"x")
+    (out / "1999" / "b.png").unlink()
+    verified = both("verify", out)
+    assert verified.code == 3
+    assert "a.jpg: its content is not what was written" in verified.out
+    assert "b.png: is not there" in verified.out
+
+
+def test_status_without_a_ledger(srbatch: Srbatch, tmp_path: Path) -> None:
+    result = srbatch("status", tmp_path)
+    assert result.code == ExitCode.DESTINATION
+    assert "holds no ledger" in result.err
+
+
+def test_models(both: Srbatch) -> None:
+    assert "photo 0." in both("models").out
+    assert json.loads(both("models", "--json").out)[0]["name"] == "photo"
+
+
+def test_try_makes_a_sheet(srbatch: Srbatch, photos: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.png"
+    result = srbatch("try", photos, "-n", 2, "--scale", 2, "--out", sheet)
+    assert result.code == 0, result.err
+    with Image.open(sheet) as image:
+        assert image.width > 4 * 128
+        assert image.height > 2 * 96
+    again = srbatch("try", photos, "-n", 2, "--scale", 2, "--out", sheet)
+    assert again.code == ExitCode.USAGE
+    assert "--overwrite" in again.err
+
+
+def test_help_tells_exit_codes_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, srbatch.cli\n"
+        "heavy = {'torch', 'numpy', 'pyvips', 'PIL', 'rich', 'sqlite3'}\n"
+        "assert not heavy & set(sys.modules)\n"
+        "srbatch.cli.main(['upscale', '--help'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for code_ in (0, 2, 3, 4, 5, 6, 7, 130, 143):
+        assert f" {code_} " in done.stdout
+
+
+def test_a_finished_archive_is_checked_without_torch(srbatch: Srbatch, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "hi"
+    srbatch("upscale", photos, "--scale", 1, "--out", out)
+    code = (
+        "import sys, srbatch.cli\n"
+        f"try: srbatch.cli.main(['upscale', {str(photos)!r}, '--scale', '1', '--out', {str(out)!r}])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+
+def test_srbatch_never_imports_the_training_framework() -> None:
+    code = (
+        "import importlib, pkgutil, sys, srbatch\n"
+        "for module in pkgutil.iter_modules(srbatch.__path__):\n"
+        "    if module.name != '__main__': importlib.import_module('srbatch.' + module.name)\n"
+        "assert not {'fastai', 'torchvision', 'trainer'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

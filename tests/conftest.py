@@ -1,0 +1,88 @@
+"""Photographs to work on, and the promise that no test may break: originals stay as they are."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from srbatch import weights
+
+
+@functools.cache
+def sample(name: str = "china.jpg") -> np.ndarray:
+    """One of scikit-learn's two photographs, 427 x 640 x 3."""
+    from sklearn.datasets import load_sample_image
+
+    return load_sample_image(name)
+
+
+def crop(
+    height: int = 48, width: int = 64, *, top: int = 150, left: int = 300, name: str = "china.jpg"
+) -> Image.Image:
+    """A small piece of a photograph."""
+    return Image.fromarray(sample(name)[top : top + height, left : left + width])
+
+
+@dataclass
+class Originals:
+    """A folder of photos whose files must be the same at the end of the test, down to their dates."""
+
+    folder: Path
+    _before: dict[Path, tuple[str, int, int]] = field(default_factory=dict)
+
+    def remember(self) -> None:
+        """Take the files as they are now for the originals."""
+        self._before = self._now()
+
+    def check(self) -> None:
+        """Fail if one of them was changed, moved or joined by another file."""
+        assert self._now() == self._before
+
+    def _now(self) -> dict[Path, tuple[str, int, int]]:
+        found = {}
+        for path in sorted(self.folder.rglob("*")):
+            if path.is_file():
+                status = path.stat()
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                found[path] = (digest, status.st_mtime_ns, status.st_mode)
+        return found
+
+
+@pytest.fixture
+def originals(tmp_path: Path) -> Iterator[Originals]:
+    """An empty folder for photos, checked at the end. Call ``remember()`` when it is filled."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    found = Originals(folder)
+    yield found
+    found.check()
+
+
+@pytest.fixture
+def photos(originals: Originals) -> Path:
+    """A small archive of the four formats in a tree."""
+    folder = originals.folder
+    (folder / "1999" / "summer").mkdir(parents=True)
+    crop().save(folder / "a.jpg", quality=90)
+    crop(left=100).save(folder / "1999" / "b.png")
+    crop(top=20).convert("L").save(folder / "1999" / "summer" / "grey.tif")
+    crop(name="flower.jpg").save(folder / "1999" / "summer" / "c.webp", quality=90)
+    originals.remember()
+    return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _load_weights_once() -> Iterator[None]:
+    """Loading takes a second; tests in one process may share what they only read."""
+    patch = pytest.MonkeyPatch()
+    cached: Callable[[Path], weights.Weights] = functools.cache(weights.load)
+    patch.setattr(weights, "load", cached)
+    yield
+    patch.undo()

@@ -1,0 +1,377 @@
+"""Where metadata lies in the files of each format, and how it gets there."""
+
+from __future__ import annotations
+
+import io
+import random
+import struct
+import zlib
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import pyvips
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, IptcImagePlugin, PngImagePlugin
+
+from srbatch import containers, exif
+from srbatch.containers import Blocks, HeadSplicer, WebpRewriter
+from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
+from tests.test_exif import block
+
+EXIF = block()
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">\xc3\xa9</x:xmpmeta>'
+IPTC = b"\x1c\2\x05\0\5Title\x1c\2\x78\0\7Caption"
+ICC = pyvips.Image.profile_load("srgb")
+# Too large for one JPEG segment; libpng checks the length that a profile begins with.
+LARGE_ICC = struct.pack(">I", len(ICC) + 200_000) + ICC[4:] + random.Random(1).randbytes(200_000)
+
+
+def picture(bands: int = 3, icc: bytes | None = None) -> Any:
+    grey = (pyvips.Image.xyz(40, 30)[0] * 5).cast("uchar")
+    image = grey if bands == 1 else grey.bandjoin([grey, grey, grey / 2][: bands - 1]).cast("uchar")
+    image = image.copy(interpretation="b-w" if bands < 3 else "srgb", xres=11.811, yres=11.811)
+    if icc:
+        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)
+    return image
+
+
+def encoded(suffix: str, image: Any = None, **options: Any) -> bytes:
+    written: bytes = (picture() if image is None else image).write_to_buffer(suffix, keep="icc", **options)
+    return written
+
+
+def jpeg_segments(**blocks: Any) -> bytes:
+    given = {"exif_block": None, "xmp": None, "iptc": None, "extended_xmp": (), "comments": ()} | blocks
+    return containers.jpeg_head(**given)
+
+
+def png_chunks(**blocks: Any) -> bytes:
+    given = {"exif_block": None, "xmp": None, "iptc": None, "text": (), "colour": ()} | blocks
+    return containers.png_head(**given)
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def splice(data: bytes, place: int, extra: bytes) -> bytes:
+    return data[:place] + extra + data[place:]
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+
+
+def through(data: bytes, sink_for: Callable[[io.BytesIO], Any], cuts: list[int]) -> bytes:
+    """The file that a sink makes of an encoder's bytes that come in pieces."""
+    file = io.BytesIO()
+    sink = sink_for(file)
+    places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    for start, end in zip(places, places[1:], strict=False):
+        assert sink.write(data[start:end]) == end - start
+    sink.finish()
+    return file.getvalue()
+
+
+def jpeg_sink(file: io.BytesIO, *, app0: bytes = b"") -> HeadSplicer:
+    segments = jpeg_segments(exif_block=EXIF, xmp=XMP, iptc=IPTC, comments=(b"a comment",))
+    return HeadSplicer(file, partial(containers.jpeg_insertion, segments=segments, app0=app0))
+
+
+def png_sink(file: io.BytesIO) -> HeadSplicer:
+    chunks = png_chunks(exif_block=EXIF, xmp=XMP, iptc=IPTC, text=(b"tEXtAuthor\0Anna",))
+    return HeadSplicer(file, partial(containers.png_insertion, chunks=chunks))
+
+
+def webp_sink(file: io.BytesIO) -> WebpRewriter:
+    return WebpRewriter(file, exif_block=EXIF, xmp=XMP)
+
+
+# ---- JPEG ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("icc", [None, ICC, LARGE_ICC], ids=["no ICC", "ICC", "ICC in segments"])
+def test_jpeg_blocks_come_back(icc: bytes | None) -> None:
+    result = through(encoded(".jpg", picture(icc=icc)), jpeg_sink, [])
+    found = containers.read_jpeg(io.BytesIO(result))
+    assert found == Blocks(icc=icc, exif=EXIF, xmp=XMP, iptc=IPTC, comments=[b"a comment"])
+
+
+def test_pillow_reads_what_was_placed_in_a_jpeg() -> None:
+    result = through(encoded(".jpg", picture(icc=LARGE_ICC)), jpeg_sink, [])
+    with Image.open(io.BytesIO(result)) as image:
+        image.load()
+        assert image.info["icc_profile"] == LARGE_ICC
+        assert image.info["exif"] == b"Exif\0\0" + EXIF
+        assert image.info["xmp"] == XMP
+        assert image.info["comment"] == b"a comment"
+        assert IptcImagePlugin.getiptcinfo(image) == {(2, 5): b"Title", (2, 120): b"Caption"}  # type: ignore[comparison-overlap]
+
+
+def test_what_pillow_writes_into_a_jpeg_is_read() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (9, 7)).save(
+        file, "JPEG", exif=b"Exif\0\0" + EXIF, icc_profile=LARGE_ICC, xmp=XMP, comment=b"hello"
+    )
+    found = containers.read_jpeg(file := io.BytesIO(file.getvalue()))
+    assert found == Blocks(icc=LARGE_ICC, exif=EXIF, xmp=XMP, comments=[b"hello"])
+
+
+def test_segments_come_behind_a_jfif_segment_of_the_encoder() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (9, 7)).save(file, "JPEG", dpi=(300, 300))
+    result = through(file.getvalue(), partial(jpeg_sink, app0=containers.jfif((1, 1))), [])
+    assert result[2:4] == b"\xff\xe0"
+    assert result[20:22] == b"\xff\xe1"
+    with Image.open(io.BytesIO(result)) as image:
+        assert image.info["dpi"] == (300, 300)
+
+
+def test_the_resolution_is_written_where_the_encoder_wrote_none() -> None:
+    result = through(encoded(".jpg"), partial(jpeg_sink, app0=containers.jfif((11.811, 23.622))), [])
+    with Image.open(io.BytesIO(result)) as image:
+        assert image.info["dpi"] == (300, 600)
+
+
+def test_iptc_may_be_spread_over_segments() -> None:
+    iptc = b"\x1c\2\x78\xff\xfe" + random.Random(1).randbytes(150_001)
+    source = splice(encoded(".jpg"), 2, jpeg_segments(iptc=iptc))
+    assert containers.read_jpeg(io.BytesIO(source)).iptc == iptc
+
+
+def test_other_photoshop_resources_are_named_and_thumbnails_are_not() -> None:
+    def resource(kind: int, name: bytes, data: bytes) -> bytes:
+        pascal = bytes([len(name)]) + name + (b"" if len(name) % 2 else b"\0")
+        return b"8BIM" + struct.pack(">H", kind) + pascal + struct.pack(">I", len(data)) + data
+
+    resources = resource(0x040C, b"", b"thumb!") + resource(0x0404, b"odd", IPTC + b"\0" * (len(IPTC) % 2))
+    source = splice(encoded(".jpg"), 2, segment(0xED, b"Photoshop 3.0\0" + resources))
+    found = containers.read_jpeg(io.BytesIO(source))
+    assert (found.iptc, found.notes) == (IPTC + b"\0" * (len(IPTC) % 2), [])
+    resources += resource(0x03E9, b"name", b"printer?")
+    source = splice(encoded(".jpg"), 2, segment(0xED, b"Photoshop 3.0\0" + resources))
+    assert containers.read_jpeg(io.BytesIO(source)).notes == [
+        "Photoshop's own data beside IPTC was not carried"
+    ]
+
+
+def test_what_is_not_carried_is_told() -> None:
+    mpf = b"II*\0\x08\0\0\0" + struct.pack("<HHHII", 1, 0xB001, 4, 1, 3) + b"\0\0\0\0"
+    extra = segment(0xE2, b"MPF\0" + mpf) + segment(0xEB, b"JP\0\1\0\0\0\1\0\0\0\x1cjumbc2pa")
+    extra += segment(0xE3, b"Meta\0") + segment(0xE2, b"ICC_PROFILE\0\1\2half")
+    found = containers.read_jpeg(io.BytesIO(splice(encoded(".jpg"), 2, extra)))
+    assert found.icc is None
+    assert found.notes == [
+        "2 further pictures of the multi-picture file (MPF) were not carried",
+        "the C2PA manifest does not survive re-encoding and was not carried",
+        "the JPEG segment APP3 (Meta) was not carried",
+        "the ICC profile is incomplete and was not carried",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("what", "blocks"),
+    [("EXIF block", {"exif_block": bytes(65_528)}), ("XMP packet", {"xmp": bytes(65_505)})],
+    ids=["EXIF", "XMP"],
+)
+def test_a_block_that_no_segment_can_hold_is_refused(what: str, blocks: dict[str, bytes]) -> None:
+    with pytest.raises(UnsupportedPhoto, match=rf"{what} of 65,5\d\d bytes is too large for JPEG"):
+        jpeg_segments(**blocks)
+    assert jpeg_segments(**{key: value[1:] for key, value in blocks.items()})
+
+
+# ---- PNG -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("icc", [None, LARGE_ICC], ids=["no ICC", "ICC"])
+def test_png_blocks_come_back(icc: bytes | None) -> None:
+    result = through(encoded(".png", picture(icc=icc)), png_sink, [])
+    found = containers.read_png(io.BytesIO(result))
+    assert found == Blocks(icc=icc, exif=EXIF, xmp=XMP, iptc=IPTC, png_text=[b"tEXtAuthor\0Anna"])
+
+
+def test_pillow_reads_what_was_placed_in_a_png() -> None:
+    result = through(encoded(".png", picture(icc=ICC)), png_sink, [])
+    with Image.open(io.BytesIO(result)) as image:
+        image.load()
+        assert image.info["icc_profile"] == ICC
+        assert image.info["exif"] == b"Exif\0\0" + EXIF
+        assert image.info["xmp"] == XMP
+        assert image.info["Author"] == "Anna"
+        assert image.info["dpi"] == pytest.approx((300, 300), rel=1e-3)
+
+
+def test_what_pillow_writes_into_a_png_is_read() -> None:
+    file, info = io.BytesIO(), PngImagePlugin.PngInfo()
+    info.add_text("Title", "A title")
+    info.add_text("Packed", "long " * 99, zip=True)
+    info.add_itxt("Comment", "Größe", zip=True)
+    Image.new("RGB", (9, 7)).save(file, "PNG", exif=EXIF, icc_profile=ICC, xmp=XMP, pnginfo=info)
+    found = containers.read_png(io.BytesIO(file.getvalue()))
+    assert (found.icc, found.exif) == (ICC, EXIF)
+    texts = dict(text for raw in found.png_text if (text := containers.png_text(raw)))
+    assert texts == {"Title": "A title", "Packed": "long " * 99, "Comment": "Größe"}
+
+
+@pytest.mark.parametrize(
+    ("comment", "kind", "text"),
+    [
+        (b"plain", b"tEXt", "plain"),
+        ("Größe".encode(), b"iTXt", "Größe"),
+        ("Größe".encode("latin-1"), b"tEXt", "Größe"),
+    ],
+    ids=["ASCII", "UTF-8", "Latin-1"],
+)
+def test_text_chunks_say_what_the_bytes_said(comment: bytes, kind: bytes, text: str) -> None:
+    made = containers.png_text_chunk("Comment", comment)
+    assert made[:4] == kind
+    assert containers.png_text(made) == ("Comment", text)
+
+
+def test_raw_profiles_become_blocks() -> None:
+    def profile(name: str, data: bytes) -> bytes:
+        text = f"\n{name}\n{len(data):8d}\n{data.hex()}\n".encode()
+        return chunk(b"zTXt", b"Raw profile type " + name.encode() + b"\0\0" + zlib.compress(text))
+
+    extra = profile("exif", b"Exif\0\0" + EXIF) + profile("iptc", IPTC) + profile("xmp", XMP)
+    found = containers.read_png(io.BytesIO(splice(encoded(".png"), 33, extra)))
+    assert found == Blocks(exif=EXIF, iptc=IPTC, xmp=XMP)
+
+
+def test_a_damaged_png_chunk_costs_itself_only() -> None:
+    damaged = bytearray(chunk(b"eXIf", EXIF))
+    damaged[40] ^= 1
+    bomb = chunk(b"iCCP", b"icc\0\0" + zlib.compress(bytes(1 << 27), 9))
+    found = containers.read_png(io.BytesIO(splice(encoded(".png"), 33, bytes(damaged) + bomb)))
+    assert (found.exif, found.icc) == (None, None)
+    assert found.notes == [
+        "the PNG chunk 'eXIf' is damaged and was not carried",
+        "the ICC profile is damaged and was not carried",
+    ]
+
+
+# ---- WebP ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lossless", [False, True], ids=["lossy", "lossless"])
+@pytest.mark.parametrize("bands", [3, 4], ids=["RGB", "RGBA"])
+@pytest.mark.parametrize("icc", [None, ICC], ids=["no ICC", "ICC"])
+def test_webp_blocks_come_back_and_pixels_stay(lossless: bool, bands: int, icc: bytes | None) -> None:
+    source = encoded(".webp", picture(bands, icc), lossless=lossless)
+    result = through(source, webp_sink, [])
+    assert containers.read_webp(io.BytesIO(result)) == Blocks(icc=icc, exif=EXIF, xmp=XMP)
+    with Image.open(io.BytesIO(source)) as before, Image.open(io.BytesIO(result)) as after:
+        assert (after.mode, after.size) == (before.mode, before.size)
+        assert after.tobytes() == before.tobytes()
+        assert after.info.get("icc_profile") == icc
+        assert after.info["exif"] == EXIF
+        assert after.info["xmp"] == XMP
+    assert int.from_bytes(result[4:8], "little") + 8 == len(result)
+
+
+def test_what_pillow_writes_into_a_webp_is_read() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (9, 7)).save(file, "WEBP", exif=b"Exif\0\0" + EXIF, icc_profile=ICC, xmp=XMP)
+    assert containers.read_webp(io.BytesIO(file.getvalue())) == Blocks(icc=ICC, exif=EXIF, xmp=XMP)
+
+
+# ---- TIFF ----------------------------------------------------------------------------------------
+
+
+def test_what_pillow_writes_into_a_tiff_is_read() -> None:
+    file, tags = io.BytesIO(), Image.Exif()
+    tags.load(b"Exif\0\0" + EXIF)
+    tags[700], tags[33723], tags[65_000] = XMP, IPTC, 7
+    extra = [Image.new("L", (3, 3))]
+    Image.new("RGB", (9, 7)).save(
+        file, "TIFF", exif=tags, icc_profile=ICC, save_all=True, append_images=extra
+    )
+    found = containers.read_tiff(io.BytesIO(file.getvalue()))
+    assert (found.icc, found.xmp, found.iptc) == (ICC, XMP, IPTC)
+    assert found.notes == [
+        "1 further page of the TIFF file was not carried",
+        "the TIFF tag 65000 was not carried",
+    ]
+    taken, meant = exif.tags_of(found.exif), exif.tags_of(EXIF)
+    assert taken.exif.keys() == meant.exif.keys()
+    assert taken.gps == meant.gps
+    assert (taken.main[0x010F], taken.main[0x8298]) == (meant.main[0x010F], meant.main[0x8298])
+
+
+# ---- all of them ---------------------------------------------------------------------------------
+
+SINKS = {".jpg": jpeg_sink, ".png": png_sink, ".webp": webp_sink}
+READERS = {
+    ".jpg": containers.read_jpeg,
+    ".png": containers.read_png,
+    ".webp": containers.read_webp,
+    ".tif": containers.read_tiff,
+}
+SOURCES = {
+    suffix: through(encoded(suffix, picture(icc=ICC)), SINKS[suffix], [])
+    if suffix in SINKS
+    else encoded(suffix)
+    for suffix in READERS
+}
+
+
+@pytest.mark.parametrize("suffix", SINKS)
+@given(cuts=st.lists(st.integers(0, 100_000), max_size=12))
+def test_pieces_of_any_size_make_the_same_file(suffix: str, cuts: list[int]) -> None:
+    assert through(encoded(suffix, picture(icc=ICC)), SINKS[suffix], cuts) == SOURCES[suffix]
+
+
+@pytest.mark.parametrize("suffix", SINKS)
+def test_single_bytes_make_the_same_file(suffix: str) -> None:
+    data = encoded(suffix, picture(icc=ICC))
+    assert through(data, SINKS[suffix], list(range(len(data)))) == SOURCES[suffix]
+
+
+@pytest.mark.parametrize("suffix", SINKS)
+@pytest.mark.parametrize("data", [b"", b"\xff\xd8", bytes(99)], ids=["nothing", "a start", "rubbish"])
+def test_an_encoder_that_writes_something_else_is_found_out(suffix: str, data: bytes) -> None:
+    with pytest.raises(WrongOutput, match="the encoder"):
+        through(data, SINKS[suffix], [])
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_another_file_or_a_cut_off_one_is_unreadable(suffix: str) -> None:
+    head = {".jpg": 100, ".png": 100, ".webp": 100, ".tif": 100}[suffix]
+    for data in (b"", b"GIF89a" * 9, SOURCES[suffix][:head], SOURCES[suffix][:9]):
+        with pytest.raises(UnreadablePhoto):
+            READERS[suffix](io.BytesIO(data))
+
+
+@pytest.mark.parametrize("suffix", READERS)
+@given(
+    changes=st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), max_size=6),
+    end=st.integers(0, 9999),
+)
+def test_damaged_files_raise_nothing_but_unreadable(
+    suffix: str, changes: list[tuple[int, int]], end: int
+) -> None:
+    damaged = bytearray(SOURCES[suffix])
+    for at, byte in changes:
+        damaged[at % len(damaged)] = byte
+    try:
+        READERS[suffix](io.BytesIO(bytes(damaged[: end if end % 2 else None])))
+    except UnreadablePhoto:
+        pass
+
+
+@pytest.mark.parametrize("suffix", READERS)
+@given(data=st.binary(max_size=200))
+def test_random_bytes_raise_nothing_but_unreadable(suffix: str, data: bytes) -> None:
+    start = {
+        ".jpg": b"\xff\xd8",
+        ".png": SOURCES[".png"][:8],
+        ".webp": b"RIFF\x80\0\0\0WEBP",
+        ".tif": b"II*\0",
+    }
+    try:
+        READERS[suffix](io.BytesIO(start[suffix] + data))
+    except UnreadablePhoto:
+        pass

@@ -1,0 +1,344 @@
+"""EXIF blocks: what is corrected, what must stay byte for byte, and what rubbish does."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pyvips
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, TiffImagePlugin
+
+from srbatch import exif
+from srbatch.exif import BrokenExif, Tags, TiffReader, Value
+
+MAKER_NOTE = b"Maker\0\1\2" + bytes(range(256)) + b"odd"
+THUMBNAIL = b"\xff\xd8THUMBNAIL-OF-THE-OLD-PHOTO\xff\xd9"
+TAKEN = b"1998:07:04 12:34:56\0"
+ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 2, 3, 4, 5, 7
+
+
+def block(order: str = "<", *, thumbnail_last: bool = True, orientation: int = 6, extra: Any = ()) -> bytes:
+    """An EXIF block as a camera writes it: IFD0, Exif with a MakerNote, GPS, Interoperability, IFD1."""
+
+    def number(code: str, *values: int) -> bytes:
+        return struct.pack(order + code * len(values), *values)
+
+    data = bytearray((b"II*\0" if order == "<" else b"MM\0*") + number("I", 0))
+
+    def put(payload: bytes) -> int:
+        at = len(data)
+        data.extend(payload + b"\0" * (len(payload) % 2))
+        return at
+
+    def directory(entries: list[tuple[int, int, int, bytes]], next_at: int = 0) -> int:
+        body = b""
+        for tag, kind, count, value in sorted(entries):
+            slot = value.ljust(4, b"\0") if len(value) <= 4 else number("I", put(value))
+            body += struct.pack(order + "HHI", tag, kind, count) + slot
+        return put(number("H", len(entries)) + body + number("I", next_at))
+
+    thumbnail_at = 0 if thumbnail_last else put(THUMBNAIL)
+    interop = directory([(1, ASCII, 4, b"R98\0")])
+    exif_at = directory(
+        [
+            (0x9003, ASCII, 20, TAKEN),
+            (0x829A, RATIONAL, 1, number("I", 1, 250)),
+            (0x927C, UNDEFINED, len(MAKER_NOTE), MAKER_NOTE),
+            (0xA002, SHORT, 1, number("H", 640)),
+            (0xA003, LONG, 1, number("I", 480)),
+            (0xA005, LONG, 1, number("I", interop)),
+        ]
+    )
+    gps = directory(
+        [(1, ASCII, 2, b"N\0"), (2, RATIONAL, 3, number("I", 48, 1, 8, 1, 15, 1)), (0, 1, 4, b"\2\3\0\0")]
+    )
+    if thumbnail_last:
+        ifd1_at = len(data)
+        # Its own size is known: two entries, and the thumbnail right behind.
+        thumbnail_at = ifd1_at + 2 + 2 * 12 + 4
+    ifd1 = directory(
+        [(0x0201, LONG, 1, number("I", thumbnail_at)), (0x0202, LONG, 1, number("I", len(THUMBNAIL)))]
+    )
+    if thumbnail_last:
+        assert put(THUMBNAIL) == thumbnail_at
+    # IFD0 of cameras comes first; here too it is placed last only to keep this builder short.
+    ifd0 = directory(
+        [
+            (0x010F, ASCII, 7, b"Camera\0"),
+            (0x0112, SHORT, 1, number("H", orientation)),
+            (0x0132, ASCII, 20, TAKEN),
+            (0x8769, LONG, 1, number("I", exif_at)),
+            (0x8825, LONG, 1, number("I", gps)),
+            (0x8298, ASCII, 9, b"(c) Anna\0"),
+            *extra,
+        ],
+        ifd1,
+    )
+    data[4:8] = number("I", ifd0)
+    return bytes(data)
+
+
+def exiftool(path: Path, *options: str) -> dict[str, Any]:
+    """All that exiftool says about a file, as ``group:tag``."""
+    if not shutil.which("exiftool"):
+        pytest.skip("exiftool is not installed")
+    run = subprocess.run(
+        ["exiftool", "-j", "-a", "-G1", "-n", *options, str(path)], capture_output=True, check=True
+    )
+    found: dict[str, Any] = json.loads(run.stdout)[0]
+    return found
+
+
+def maker_note_at(data: bytes) -> int:
+    reader = TiffReader(io.BytesIO(data))
+    below = reader.child(reader.ifd0, exif.EXIF_IFD)
+    entry = below.find(0x927C) if below else None
+    assert entry is not None
+    return entry.value_at
+
+
+def fix(data: bytes, software: str | None = "srbatch 1.0") -> bytes:
+    return exif.corrected(data, width=70_000, height=1920, software=software)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("thumbnail_last", [True, False])
+def test_a_corrected_block_tells_the_new_photo_and_keeps_the_rest(order: str, thumbnail_last: bool) -> None:
+    source = block(order, thumbnail_last=thumbnail_last)
+    result = fix(source)
+
+    read = Image.Exif()
+    read.load(b"Exif\0\0" + result)
+    below = read.get_ifd(0x8769)
+    assert (read[0x0112], read[0x0131]) == (1, "srbatch 1.0")
+    assert (below[0xA002], below[0xA003]) == (70_000, 1920)
+    assert (read[0x010F], read[0x0132], below[0x9003]) == ("Camera", TAKEN[:-1].decode(), TAKEN[:-1].decode())
+    assert below[0x829A] == pytest.approx(1 / 250)
+    assert read.get_ifd(0x8825)[2] == (48.0, 8.0, 15.0)
+    assert read.get_ifd(0xA005)[1] == "R98"
+    assert below[0x927C] == MAKER_NOTE
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("thumbnail_last", [True, False])
+def test_the_maker_note_stays_where_it_was(order: str, thumbnail_last: bool) -> None:
+    source = block(order, thumbnail_last=thumbnail_last)
+    result = fix(source)
+    at = maker_note_at(source)
+    assert maker_note_at(result) == at
+    assert result[at : at + len(MAKER_NOTE)] == MAKER_NOTE
+
+
+@pytest.mark.parametrize("thumbnail_last", [True, False])
+def test_the_thumbnail_is_gone_with_its_bytes(thumbnail_last: bool) -> None:
+    result = fix(block(thumbnail_last=thumbnail_last))
+    reader = TiffReader(io.BytesIO(result))
+    assert reader.ifd0.next_at == 0
+    assert b"THUMBNAIL" not in result
+
+
+def test_a_thumbnail_that_claims_the_maker_note_does_not_take_it_along() -> None:
+    source = block()
+    lie = struct.pack("<I", maker_note_at(source))
+    stated = struct.pack("<HHI", 0x0201, LONG, 1)
+    at = source.index(stated) + len(stated)
+    result = fix(source[:at] + lie + source[at + 4 :])
+    assert MAKER_NOTE in result
+
+
+def test_thumbnails_that_windows_keeps_in_ifd0_are_dropped() -> None:
+    result = fix(
+        block(extra=[(0x501B, UNDEFINED, len(THUMBNAIL), THUMBNAIL), (0x5020, LONG, 1, b"\1\0\0\0")])
+    )
+    assert b"THUMBNAIL" not in result
+    reader = TiffReader(io.BytesIO(result))
+    assert reader.ifd0.find(0x501B) is None
+    assert reader.ifd0.find(0x5020) is None
+
+
+def test_tags_of_ifd0_are_in_ascending_order_and_directories_start_at_even_offsets() -> None:
+    reader = TiffReader(io.BytesIO(fix(block())))
+    tags = [entry.tag for entry in reader.ifd0.entries]
+    assert tags == sorted(tags)
+    assert reader.ifd0.at % 2 == 0
+
+
+def test_sizes_in_ifd0_are_corrected_where_they_are_there() -> None:
+    extra = [(0x0100, SHORT, 1, struct.pack("<H", 640)), (0x0101, SHORT, 1, struct.pack("<H", 480))]
+    read = Image.Exif()
+    read.load(b"Exif\0\0" + fix(block(extra=extra)))
+    assert (read[0x0100], read[0x0101]) == (70_000, 1920)
+
+
+def test_no_software_leaves_the_tag_as_it_is() -> None:
+    assert exif.SOFTWARE not in exif.tags_of(fix(block(), software=None)).main
+    there = block(extra=[(0x0131, ASCII, 7, b"Editor\0")])
+    assert exif.tags_of(fix(there, software=None)).main[exif.SOFTWARE].data == b"Editor\0"
+    assert exif.tags_of(fix(there)).main[exif.SOFTWARE].data == b"srbatch 1.0\0"
+
+
+def test_correcting_again_does_not_make_a_block_grow() -> None:
+    once = fix(block())
+    assert fix(fix(once)) == once
+
+
+@pytest.mark.parametrize(
+    ("stored", "meaning"), [(1, 1), (8, 8), (0, 1), (9, 1), (65_535, 1)], ids=lambda v: str(v)
+)
+def test_orientation_is_1_unless_it_is_valid(stored: int, meaning: int) -> None:
+    assert exif.orientation(block(">", orientation=stored)) == meaning
+
+
+def test_a_fresh_block_names_the_software_only() -> None:
+    read = Image.Exif()
+    read.load(b"Exif\0\0" + exif.fresh("srbatch 1.0"))
+    assert dict(read) == {0x0131: "srbatch 1.0"}
+
+
+def test_byte_order_makes_no_difference_to_tags() -> None:
+    assert exif.tags_of(block("<")) == exif.tags_of(block(">"))
+    assert exif.tags_of(exif.block_of(exif.tags_of(block(">")))) == exif.tags_of(block("<"))
+
+
+def test_a_directory_that_points_to_itself_ends() -> None:
+    loop = b"II*\0\x08\0\0\0" + b"\0\0" + b"\x08\0\0\0"
+    assert list((reader := TiffReader(io.BytesIO(loop))).following(reader.ifd0)) == []
+    assert fix(loop)
+    pointing_up = struct.pack("<HHHII", 1, 0x8769, 4, 1, 8)
+    assert fix(b"II*\0\x08\0\0\0" + pointing_up + b"\0\0\0\0")
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [b"", b"II*\0", b"Exif\0\0II*\0", b"II*\0\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\x0f", b"II+\0" * 9],
+    ids=["empty", "short", "prefix", "far away", "cut off", "BigTIFF"],
+)
+def test_rubbish_is_called_broken(rubbish: bytes) -> None:
+    with pytest.raises(BrokenExif):
+        fix(rubbish)
+
+
+def exercise(data: bytes) -> None:
+    """Everything that is done with a block that a file brings along."""
+    try:
+        exif.orientation(data)
+        fix(data)
+        exif.block_of(exif.tags_of(data))
+    except BrokenExif:
+        pass
+
+
+@given(st.binary(max_size=300), st.sampled_from([b"II*\0", b"MM\0*", b"II+\0\x08\0\0\0", b""]))
+def test_random_bytes_raise_nothing_else(data: bytes, start: bytes) -> None:
+    exercise(start + data)
+
+
+@given(
+    st.sampled_from([block("<"), block(">"), block(thumbnail_last=False)]),
+    st.lists(st.tuples(st.integers(0, 800), st.integers(0, 255)), max_size=8),
+    st.integers(0, 900),
+)
+def test_damaged_blocks_raise_nothing_else(source: bytes, changes: list[tuple[int, int]], end: int) -> None:
+    damaged = bytearray(source)
+    for at, byte in changes:
+        damaged[at % len(damaged)] = byte
+    exercise(bytes(damaged[:end] if end % 3 == 0 else damaged))
+
+
+# ---- TIFF files ----------------------------------------------------------------------------------
+
+
+def tiff(path: Path, **options: Any) -> Path:
+    picture = (pyvips.Image.xyz(64, 48)[0] * 3).cast("uchar").copy(interpretation="b-w")
+    picture.bandjoin([picture, picture]).copy(interpretation="srgb").tiffsave(
+        str(path), keep="icc", **options
+    )
+    return path
+
+
+KINDS = {
+    "strips": {},
+    "tiles": {"tile": True, "compression": "deflate"},
+    "BigTIFF": {"bigtiff": True},
+    "pyramid": {"bigtiff": True, "tile": True, "tile_width": 16, "tile_height": 16, "pyramid": True},
+}
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_tags_are_appended_to_a_tiff_file(tmp_path: Path, order: str, kind: str) -> None:
+    path = tiff(tmp_path / "a.tif", **KINDS[kind])
+    pixels = pyvips.Image.new_from_file(str(path)).numpy()
+    exif.append_to_tiff(path, fix(block(order)), xmp=b"<xmp/>", iptc=b"\x1c\2\x05\0\1a")
+
+    assert (pyvips.Image.new_from_file(str(path), revalidate=True).numpy() == pixels).all()
+    with path.open("rb") as file:
+        reader = TiffReader(file)
+        assert reader.tags().descriptive() == exif.tags_of(fix(block(order))).descriptive()
+        xmp, iptc = reader.ifd0.find(exif.XMP), reader.ifd0.find(exif.IPTC)
+        assert xmp is not None
+        assert iptc is not None
+        assert (reader.raw(xmp), reader.raw(iptc)) == (b"<xmp/>", b"\x1c\2\x05\0\1a")
+    with Image.open(path) as image:
+        assert isinstance(image, TiffImagePlugin.TiffImageFile)
+        image.load()
+        tags = image.getexif()
+        assert (tags[0x010F], tags[0x0131], tags[0x0132]) == ("Camera", "srbatch 1.0", TAKEN[:-1].decode())
+        assert tags.get_ifd(0x8769)[0x9003] == TAKEN[:-1].decode()
+        assert tags.get_ifd(0x8769)[0x927C] == MAKER_NOTE
+        assert tags.get_ifd(0x8825)[2] == (48.0, 8.0, 15.0)
+
+
+def test_a_big_endian_tiff_file_gets_tags_in_its_own_order(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(
+        b"MM\0*" + struct.pack(">IH", 8, 1) + struct.pack(">HHIHH", 0x0100, SHORT, 1, 64, 0) + b"\0\0\0\0"
+    )
+    exif.append_to_tiff(path, block("<"))
+    with path.open("rb") as file:
+        reader = TiffReader(file)
+        assert reader.tags().descriptive() == exif.tags_of(block("<")).descriptive()
+        assert reader.numbers(reader.ifd0.find(0x0100)) == [64]
+
+
+def test_what_tells_how_pixels_are_stored_never_comes_from_the_block(tmp_path: Path) -> None:
+    extra = [(0x0100, SHORT, 1, struct.pack("<H", 9)), (0x0103, SHORT, 1, struct.pack("<H", 6))]
+    path = tiff(tmp_path / "a.tif")
+    exif.append_to_tiff(path, block(extra=extra, orientation=8))
+    with path.open("rb") as file:
+        reader = TiffReader(file)
+        assert reader.numbers(reader.ifd0.find(0x0100)) == [64]
+        assert reader.numbers(reader.ifd0.find(0x0103)) == [1]
+        assert reader.numbers(reader.ifd0.find(0x0112)) == [1]
+
+
+def test_exiftool_reads_the_tags_of_the_tiff_file(tmp_path: Path) -> None:
+    path = tiff(tmp_path / "a.tif")
+    exif.append_to_tiff(path, fix(block(">")))
+    found = exiftool(path)
+    assert found["ExifIFD:DateTimeOriginal"] == TAKEN[:-1].decode()
+    assert found["GPS:GPSLatitude"] == pytest.approx(48 + 8 / 60 + 15 / 3600)
+    assert found["InteropIFD:InteropIndex"] == "R98"
+    assert found["ExifTool:Warning"] == "[minor] Unrecognized MakerNotes"  # and nothing else
+
+
+def test_exiftool_finds_nothing_wrong_with_a_corrected_block(tmp_path: Path) -> None:
+    path = tmp_path / "a.exif"
+    path.write_bytes(fix(block()))
+    found = exiftool(path)
+    assert found["IFD0:Software"] == "srbatch 1.0"
+    assert found["ExifIFD:ExifImageWidth"] == 70_000
+    assert not any(key.startswith("IFD1") for key in found)
+
+
+def test_a_text_value_survives_as_it_is() -> None:
+    tags = Tags(main={0x010E: Value(ASCII, "Straße\0".encode("latin-1"))})
+    assert exif.tags_of(exif.block_of(tags)) == tags
