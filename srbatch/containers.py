@@ -49,8 +49,9 @@ _IPTC_RESOURCE = 0x0404
 _PHOTOSHOP_NOT_MISSED = frozenset([0x0409, 0x040C, 0x0425])
 _TIFF_GEOGRAPHY = frozenset([33550, 33922, 34264, 34735, 34736, 34737])
 _TIFF_C2PA = 52545
-_LAST_BASELINE_TAG = 767  # below, all that is not carried tells how the pixels are stored
-_TIFF_CARRIED = exif.DESCRIPTIVE | {exif.ICC, exif.IPTC, exif.PHOTOSHOP, exif.EXIF_IFD, exif.GPS_IFD}
+_TIFF_NOT_MISSED = exif.DESCRIPTIVE | {
+    *(exif.ICC, exif.IPTC, exif.PHOTOSHOP, exif.EXIF_IFD, exif.GPS_IFD, exif.PADDING)
+}
 _C2PA_LOST = "the C2PA manifest does not survive re-encoding and was not carried"
 _PHOTOSHOP_LOST = "Photoshop's own data beside IPTC was not carried"
 
@@ -120,8 +121,9 @@ def _jpeg_segments(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     if file.read(2) != b"\xff\xd8":
         raise UnreadablePhoto("not a JPEG file: it does not start like one")
     while True:
-        if (byte := file.read(1)) != b"\xff":
-            raise UnreadablePhoto(_cut_off("JPEG") if not byte else "a JPEG segment does not start with FF")
+        byte = file.read(1)
+        while byte and byte != b"\xff":  # stray bytes between segments: decoders skip them too
+            byte = file.read(1)
         while byte == b"\xff":  # any number of them may come before a marker
             byte = file.read(1)
         marker = byte[0] if byte else _EOI
@@ -528,7 +530,7 @@ def _note_tiff_losses(reader: TiffReader, blocks: Blocks) -> None:
             blocks.note("the map reference (GeoTIFF) was not carried: it holds for the old size only")
         elif entry.tag == _TIFF_C2PA:
             blocks.note(_C2PA_LOST)
-        elif entry.tag > _LAST_BASELINE_TAG and entry.tag not in _TIFF_CARRIED:
+        elif entry.tag > exif.LAST_STRUCTURAL and entry.tag not in _TIFF_NOT_MISSED:
             blocks.note(f"the TIFF tag {entry.tag} was not carried")
 
 

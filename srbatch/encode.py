@@ -134,7 +134,7 @@ def _read_back(temp: Path, meant: Any, encoding: Encoding) -> Written:
             worst = _worst_difference(image, meant, _CHECK_BLOCK_PX if lossy else 1)
         except pyvips.Error as error:
             raise WrongOutput(f"the file written cannot be read back: {reason_of(error)}") from error
-    if worst > (_tolerance(encoding.quality) if lossy else 0):
+    if worst > (_tolerance(encoding) if lossy else 0):
         raise WrongOutput(f"the file written differs from the picture by {worst:.0f} of 255 levels")
     metadata.verify(temp, encoding.format, encoding.metadata)
     with temp.open("rb") as file:
@@ -142,7 +142,7 @@ def _read_back(temp: Path, meant: Any, encoding: Encoding) -> Written:
 
 
 def _worst_difference(image: Any, meant: Any, block: int) -> float:
-    """The largest difference, in levels, of the means over blocks of that many pixels a side.
+    """The largest difference, in levels, of the means over whole blocks of that many pixels a side.
 
     A codec's loss averages out over a block; a black, stale or shifted region does not.
     """
@@ -153,11 +153,16 @@ def _worst_difference(image: Any, meant: Any, block: int) -> float:
     meant = meant.extract_band(0, n=min(image.bands, meant.bands))  # WebP drops alpha that is full
     difference = image.cast("short") - meant.cast("short")
     if block > 1:
-        block = min(block, image.width, image.height)
-        difference = difference.shrink(block, block, ceil=True)
+        difference = difference.shrink(min(block, image.width), min(block, image.height))
     return float(difference.abs().max())
 
 
-def _tolerance(quality: int) -> float:
-    """Levels by which a lossy codec may move the mean of a block, with room (see the tests)."""
-    return 12.0 if quality >= 75 else 40.0
+def _tolerance(encoding: Encoding) -> float:
+    """Levels by which a lossy codec may move the mean of a block, with room: a false alarm costs a photo.
+
+    Noise of full contrast moves WebP's by 16 at quality 95 (see the tests).
+    """
+    small = min(encoding.height, encoding.width) < _CHECK_BLOCK_PX  # too little is averaged
+    if small or encoding.quality < 50:
+        return 255.0
+    return 64.0 if encoding.quality < 75 else 28.0

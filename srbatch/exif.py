@@ -36,6 +36,10 @@ DESCRIPTIVE = frozenset(
 )
 """The tags of IFD0 that say something about the photo and nothing about how its pixels are stored."""
 
+LAST_STRUCTURAL = 767
+"""Up to here, all tags of IFD0 that are not descriptive tell how the pixels are stored."""
+PADDING = 0xEA1C  # Windows leaves room with it
+
 _RESOLUTION = frozenset([0x011A, 0x011B, 0x0128])
 _SIZE_IN_IFD0 = {0x0100: "width", 0x0101: "height"}
 _SIZE_IN_EXIF = {0xA002: "width", 0xA003: "height"}
@@ -287,26 +291,39 @@ class TiffReader:
         return tags
 
     def _copy(self, entries: list[Entry], values: dict[int, Value], tags: Tags) -> None:
-        if sum(entry.size for entry in entries) > _LARGEST_COPY:
-            raise BrokenExif("its values are larger together than any photo's are")
+        room = _LARGEST_COPY
         for entry in entries:
-            if not entry.count:
-                continue
-            try:
-                data = self.raw(entry)
-            except BrokenExif:
-                data = b""
-            if not data or entry.type in _BIG_ONLY:
+            data = self._readable(entry, room)
+            if data is None:
                 tags.unreadable += 1
                 continue
+            room -= len(data)
             if self.layout.order == ">":
                 data = _swapped(entry.type, data)
             values.setdefault(entry.tag, Value(entry.type, data))
+
+    def _readable(self, entry: Entry, room: int) -> bytes | None:
+        """A value that can be copied into any structure; None for all others."""
+        if entry.size > room or entry.type in _BIG_ONLY:
+            return None
+        try:
+            return self.raw(entry)
+        except BrokenExif:
+            return None
 
 
 def tags_of(block: bytes | None) -> Tags:
     """The tags of an EXIF block; no block has none."""
     return TiffReader(io.BytesIO(block)).tags() if block else Tags()
+
+
+def homeless_in_tiff(block: bytes) -> tuple[list[int], int]:
+    """What ``append_to_tiff`` has no place for: tags of IFD0, and how many are damaged."""
+    reader = TiffReader(io.BytesIO(block))
+    placed = DESCRIPTIVE | {EXIF_IFD, GPS_IFD, PADDING}
+    # Below stands what tells how pixels are stored; the TIFF file has its own.
+    lost = [e.tag for e in reader.ifd0.entries if e.tag > LAST_STRUCTURAL and e.tag not in placed]
+    return lost, reader.tags().unreadable
 
 
 def orientation(block: bytes) -> int:

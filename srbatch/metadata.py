@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol
 from xml.parsers import expat
-from xml.sax.saxutils import quoteattr
+from xml.sax.saxutils import escape, quoteattr
 
 from srbatch import containers, exif
 from srbatch.containers import Blocks, HeadSplicer, WebpRewriter
@@ -184,7 +184,7 @@ def for_output(
         png_text=png_text,
         png_colour=_colour_chunks(meta, fmt),
         orientation=1,
-        notes=meta.notes + text_notes,
+        notes=meta.notes + text_notes + _exif_notes(block, fmt),
     )
     _head(output, fmt)  # refuses what is too large now, not after hours of work
     return output
@@ -232,6 +232,17 @@ def _texts(meta: Metadata, fmt: Format) -> tuple[tuple[bytes, ...], tuple[bytes,
             keyword = ascii(chunk[4:].partition(b"\0")[0].decode("latin-1"))
             notes.append(f"the PNG text {keyword} is damaged or too long for JPEG and was not carried")
     return tuple(comments), (), tuple(notes)
+
+
+def _exif_notes(block: bytes | None, fmt: Format) -> tuple[str, ...]:
+    """Notes on the tags of a block that cannot be made tags of a TIFF file."""
+    if block is None or fmt is not Format.TIFF:
+        return ()
+    tags, damaged = exif.homeless_in_tiff(block)
+    notes = [f"the EXIF tag 0x{tag:04X}, for which TIFF has no place, was not carried" for tag in tags]
+    if damaged:
+        notes.append(f"damaged EXIF tags ({damaged}) were not carried")
+    return tuple(notes)
 
 
 def _colour_chunks(meta: Metadata, fmt: Format) -> tuple[bytes, ...]:
@@ -326,12 +337,9 @@ def _head(meta: Metadata, fmt: Format) -> bytes:
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _XMP_BASIC = "http://ns.adobe.com/xap/1.0/"
-_PREFIXES = {
-    "http://ns.adobe.com/tiff/1.0/": "tiff",
-    "http://ns.adobe.com/exif/1.0/": "exif",
-    "http://iptc.org/std/Iptc4xmpExt/2008-02-29/": "Iptc4xmpExt",
-}
-_TIFF_NS, _EXIF_NS, _IPTC_NS = _PREFIXES
+_TIFF_NS = "http://ns.adobe.com/tiff/1.0/"
+_EXIF_NS = "http://ns.adobe.com/exif/1.0/"
+_IPTC_NS = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 _SOURCE_TYPE = (_IPTC_NS, "DigitalSourceType")
 _THUMBNAILS = (_XMP_BASIC, "Thumbnails")
 
@@ -353,6 +361,32 @@ class _UnusableXmp(ValueError):
     """A packet that cannot be corrected, and so must not be carried: it would contradict the output."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Property:
+    """A property as it stands in a packet."""
+
+    name: _Name
+    written_as: bytes
+    start: int
+    end: int
+    is_attribute: bool
+
+    def with_value(self, value: str) -> bytes:
+        """The same property with another value. It declares its prefix anew: the old tag may have done so."""
+        if self.is_attribute:
+            return b" " + self.written_as + b"=" + quoteattr(value).encode()
+        prefix, _, _ = self.written_as.rpartition(b":")
+        declared = b"xmlns:" + prefix if prefix else b"xmlns"
+        space = quoteattr(self.name[0]).encode()
+        return b"<%b %b=%b>%b</%b>" % (
+            self.written_as,
+            declared,
+            space,
+            escape(value).encode(),
+            self.written_as,
+        )
+
+
 class _Properties:
     """Where in an XMP packet its top-level properties stand."""
 
@@ -360,7 +394,7 @@ class _Properties:
         if packet.startswith((b"\xff\xfe", b"\xfe\xff")):
             raise _UnusableXmp("is not in UTF-8")
         self.packet = packet
-        self.spans: list[tuple[_Name, int, int]] = []
+        self.found: list[_Property] = []
         self.about = ""
         self.rdf_end = -1
         self._open: list[_Name] = []
@@ -398,15 +432,16 @@ class _Properties:
     def _note_attributes(self, attributes: list[str]) -> None:
         """A simple property may be an attribute of its Description."""
         names = {}
-        for name, value in zip(attributes[::2], attributes[1::2], strict=True):
-            space, local = _split(name)
-            prefix = name.split(" ")[2] + ":" if name.count(" ") == 2 else ""
+        for expanded, value in zip(attributes[::2], attributes[1::2], strict=True):
+            space, local = _split(expanded)
+            prefix = expanded.split(" ")[2] + ":" if expanded.count(" ") == 2 else ""
             names[f"{prefix}{local}".encode()] = (space, local)
             if (space, local) in ((_RDF, "about"), ("", "about")):
                 self.about = value
         for attribute in self._attributes(self._parser.CurrentByteIndex):
             if attribute[1] in names:
-                self.spans.append((names[attribute[1]], attribute.start(), attribute.end()))
+                name = names[attribute[1]]
+                self.found.append(_Property(name, attribute[1], attribute.start(), attribute.end(), True))
 
     def _attributes(self, tag_at: int) -> Iterator[re.Match[bytes]]:
         tag = _TAG_NAME.match(self.packet, tag_at)
@@ -418,7 +453,10 @@ class _Properties:
     def _end(self, _: str) -> None:
         at = self._parser.CurrentByteIndex
         if self._is_property(2):
-            self.spans.append((self._open[-1], self._started, self._after_element(at)))
+            tag = _TAG_NAME.match(self.packet, self._started)
+            written_as = tag[0][1:] if tag else b""
+            end = self._after_element(at)
+            self.found.append(_Property(self._open[-1], written_as, self._started, end, False))
         elif self._is_property(0) and _RDF_END.match(self.packet, at):
             self.rdf_end = at
         self._open.pop()
@@ -460,29 +498,26 @@ def _corrected_xmp(packet: bytes | None, width: int, height: int, source_type: s
         (_EXIF_NS, "PixelXDimension"): str(width),
         (_EXIF_NS, "PixelYDimension"): str(height),
     }
-    there = {name for name, _, _ in properties.spans}
-    values = {name: value for name, value in values.items() if name in there}
     if source_type is not None:
         values[_SOURCE_TYPE] = source_type
-    if not values and _THUMBNAILS not in there:
-        return packet
     result, at = bytearray(), 0
-    for name, start, end in properties.spans:
-        if name in values or name == _THUMBNAILS:
-            result += packet[at:start]
-            at = end
-    result += packet[at : properties.rdf_end] + _description(values, properties.about)
+    for found in properties.found:
+        if found.name in values or found.name == _THUMBNAILS:
+            result += packet[at : found.start]
+            at = found.end
+        if found.name in values:
+            result += found.with_value(values[found.name])
+    result += packet[at : properties.rdf_end]
+    if source_type is not None and all(found.name != _SOURCE_TYPE for found in properties.found):
+        result += _description(source_type, properties.about)
     return bytes(result + packet[properties.rdf_end :])
 
 
-def _description(values: dict[_Name, str], about: str) -> bytes:
-    spaces = sorted({space for space, _ in values})
-    text = f'<rdf:Description xmlns:rdf="{_RDF}" rdf:about={quoteattr(about)}'
-    text += "".join(f' xmlns:{_PREFIXES[space]}="{space}"' for space in spaces)
-    text += "".join(
-        f" {_PREFIXES[space]}:{local}={quoteattr(value)}" for (space, local), value in values.items()
-    )
-    return f"{text}/>\n".encode()
+def _description(source_type: str, about: str) -> bytes:
+    return (
+        f'<rdf:Description xmlns:rdf="{_RDF}" rdf:about={quoteattr(about)} '
+        f'xmlns:Iptc4xmpExt="{_IPTC_NS}" Iptc4xmpExt:DigitalSourceType={quoteattr(source_type)}/>\n'
+    ).encode()
 
 
 def _without_padding(packet: bytes) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ pyvips.cache_set_max(0)
 
 _ROWS_AT_ONCE = 128
 _BLEED_SIGMA_PX = 4.0
+_PICTURE_IS_MISSING = re.compile("premature end|bad Huffman|instead of RST", re.IGNORECASE)
+"""Warnings of libjpeg after which it makes up the rest, in grey. Its others (stray bytes) cost nothing."""
 _UNKNOWN_RESOLUTION = 1.0  # libvips' value, in pixels per mm, where a file says nothing
 
 
@@ -268,20 +271,21 @@ def _resolution(image: Any) -> tuple[float, float] | None:
 
 
 def _write_pixels(file: BufferedReader, fmt: Format, raw: Path) -> tuple[str, ...]:
-    """Decode into ``raw`` and return what the decoder warned of: often harmless, always worth telling."""
+    """Decode into ``raw`` and return what the decoder warned of, where it was harmless."""
     try:
         with loaded(file, fmt, fail_on="warning") as image:
             _write_raw(image, raw)
         return ()
     except (pyvips.Error, UnreadablePhoto) as error:
-        warning = error
+        warning = reason_of(error)
+    if _PICTURE_IS_MISSING.search(warning):
+        raise UnreadablePhoto(f"damaged or cut off, and part of the picture is missing: {warning}")
     try:
         with loaded(file, fmt) as image:
             _write_raw(image, raw)
     except pyvips.Error as error:
         raise UnreadablePhoto(f"damaged or cut off: {reason_of(error)}") from error
-    why = reason_of(warning) if isinstance(warning, pyvips.Error) else str(warning)
-    return (f"the decoder warned: {why}",)
+    return (f"the decoder warned: {warning}",)
 
 
 def _write_raw(image: Any, raw: Path) -> None:
@@ -331,6 +335,9 @@ def _is_lossless_webp(file: BufferedReader) -> bool:
     return False
 
 
-def reason_of(error: pyvips.Error) -> str:
-    text = str(error.detail or error.message).strip().splitlines()
+def reason_of(error: Exception) -> str:
+    """The first line of what a codec says."""
+    text = (
+        str(error.detail or error.message if isinstance(error, pyvips.Error) else error).strip().splitlines()
+    )
     return text[0] if text else "the codec gave no reason"

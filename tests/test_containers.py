@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import itertools
 import random
 import struct
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -70,7 +72,7 @@ def through(data: bytes, sink_for: Callable[[io.BytesIO], Any], cuts: list[int])
     file = io.BytesIO()
     sink = sink_for(file)
     places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in itertools.pairwise(places):
         assert sink.write(data[start:end]) == end - start
     sink.finish()
     return file.getvalue()
@@ -356,10 +358,8 @@ def test_damaged_files_raise_nothing_but_unreadable(
     damaged = bytearray(SOURCES[suffix])
     for at, byte in changes:
         damaged[at % len(damaged)] = byte
-    try:
+    with suppress(UnreadablePhoto):
         READERS[suffix](io.BytesIO(bytes(damaged[: end if end % 2 else None])))
-    except UnreadablePhoto:
-        pass
 
 
 @pytest.mark.parametrize("suffix", READERS)
@@ -371,7 +371,5 @@ def test_random_bytes_raise_nothing_but_unreadable(suffix: str, data: bytes) -> 
         ".webp": b"RIFF\x80\0\0\0WEBP",
         ".tif": b"II*\0",
     }
-    try:
+    with suppress(UnreadablePhoto):
         READERS[suffix](io.BytesIO(start[suffix] + data))
-    except UnreadablePhoto:
-        pass

@@ -1,0 +1,355 @@
+"""An output is whole or absent, and a file that is not ours is never touched."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from srbatch.commit import commit, destination_error, discard, make_folder, sync_folder, temp_path
+from srbatch.errors import DestinationError, TargetExists
+
+NO_HARD_LINKS = [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK]
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    folder = tmp_path / "hi"
+    folder.mkdir()
+    return folder / "a.jpg"
+
+
+@pytest.fixture
+def temp(target: Path) -> Path:
+    path = temp_path(target)
+    path.write_bytes(b"new")
+    return path
+
+
+def failing(number: int) -> Callable[..., Any]:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+def without_hard_links(monkeypatch: pytest.MonkeyPatch, number: int = errno.EPERM) -> None:
+    monkeypatch.setattr(os, "link", failing(number))
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# ---- names ---------------------------------------------------------------------------------------
+
+
+def test_temporary_names_are_short_hidden_and_beside_the_target(tmp_path: Path) -> None:
+    target = tmp_path / ("é" * 125 + ".jpeg")
+    assert len(os.fsencode(target.name)) == 255
+    temp = temp_path(target)
+    assert temp.parent == target.parent
+    assert len(temp.name) <= 32
+    assert temp.name.startswith(".")
+
+
+def test_temporary_names_are_unique(target: Path) -> None:
+    assert len({temp_path(target) for _ in range(1000)}) == 1000
+
+
+def test_a_name_of_255_bytes_is_committed(tmp_path: Path) -> None:
+    target = tmp_path / ("a" * 251 + ".jpg")
+    temp = temp_path(target)
+    temp.write_bytes(b"new")
+    commit(temp, target, replace=False)
+    assert content(tmp_path) == {target.name: b"new"}
+
+
+# ---- commit --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_a_new_file_gets_its_name_and_nothing_is_left_behind(temp: Path, target: Path, replace: bool) -> None:
+    commit(temp, target, replace=replace)
+    assert content(target.parent) == {"a.jpg": b"new"}
+
+
+def test_a_file_is_replaced_where_that_is_allowed(temp: Path, target: Path) -> None:
+    target.write_bytes(b"old")
+    commit(temp, target, replace=True)
+    assert content(target.parent) == {"a.jpg": b"new"}
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
+def test_a_file_that_is_not_ours_is_left_alone(
+    temp: Path, target: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    target.write_bytes(b"somebody else's")
+    if not links:
+        without_hard_links(monkeypatch)
+    with pytest.raises(TargetExists, match=r"a\.jpg .*--overwrite"):
+        commit(temp, target, replace=False)
+    discard(temp)
+    assert content(target.parent) == {"a.jpg": b"somebody else's"}
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
+def test_a_dangling_link_that_is_not_ours_is_left_alone(
+    temp: Path, target: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    target.symlink_to("unplugged disk")
+    if not links:
+        without_hard_links(monkeypatch)
+    with pytest.raises(TargetExists):
+        commit(temp, target, replace=False)
+    assert target.readlink() == Path("unplugged disk")
+
+
+@pytest.mark.parametrize("number", NO_HARD_LINKS, ids=errno.errorcode.get)
+def test_a_new_file_gets_its_name_where_there_are_no_hard_links(
+    temp: Path, target: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    without_hard_links(monkeypatch, number)
+    commit(temp, target, replace=False)
+    assert content(target.parent) == {"a.jpg": b"new"}
+
+
+def test_replacing_a_link_leaves_what_it_leads_to_alone(temp: Path, target: Path, tmp_path: Path) -> None:
+    original = tmp_path / "original.jpg"
+    original.write_bytes(b"original")
+    target.symlink_to(original)
+    commit(temp, target, replace=True)
+    assert original.read_bytes() == b"original"
+    assert content(target.parent) == {"a.jpg": b"new"}
+
+
+def test_replacing_a_hard_link_leaves_the_other_name_alone(temp: Path, target: Path, tmp_path: Path) -> None:
+    original = tmp_path / "original.jpg"
+    original.write_bytes(b"original")
+    target.hardlink_to(original)
+    commit(temp, target, replace=True)
+    assert original.read_bytes() == b"original"
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_a_folder_of_the_targets_name_is_left_alone_and_called_a_folder(
+    temp: Path, target: Path, replace: bool
+) -> None:
+    target.mkdir()
+    (target / "inside.txt").write_bytes(b"kept")
+    with pytest.raises(TargetExists, match="is a folder"):
+        commit(temp, target, replace=replace)
+    assert content(target) == {"inside.txt": b"kept"}
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "make room"),
+        (errno.EDQUOT, "make room"),
+        (errno.EACCES, "may write to"),
+        (errno.EPERM, "may write to"),
+        (errno.EROFS, "may write to"),
+        (errno.EIO, "see to the disk"),
+    ],
+    ids=lambda value: errno.errorcode.get(value) if isinstance(value, int) else "",
+)
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_disk_that_refuses_is_named_with_fitting_advice(
+    temp: Path, target: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int, advice: str
+) -> None:
+    target.write_bytes(b"old")
+    monkeypatch.setattr(os, call, failing(number))
+    with pytest.raises(DestinationError) as raised:
+        commit(temp, target, replace=True)
+    assert str(target) in str(raised.value)
+    assert os.strerror(number) in str(raised.value)
+    assert advice in str(raised.value)
+    assert target.read_bytes() == b"old"
+
+
+def test_a_full_disk_while_linking_leaves_no_file(
+    temp: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", failing(errno.ENOSPC))
+    with pytest.raises(DestinationError, match="make room"):
+        commit(temp, target, replace=False)
+    assert not target.exists()
+
+
+def test_a_temporary_file_that_vanished_costs_nothing_that_is_there(temp: Path, target: Path) -> None:
+    target.write_bytes(b"old")
+    temp.unlink()
+    with pytest.raises(DestinationError):
+        commit(temp, target, replace=True)
+    assert content(target.parent) == {"a.jpg": b"old"}
+
+
+class Killed(BaseException):
+    """Stands for the end of the process before a system call."""
+
+
+@contextmanager
+def killed_before_call(number: int) -> Iterator[None]:
+    count = 0
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("open", "fsync", "link", "replace", "rename", "unlink"):
+
+            def call(*args: Any, _real: Callable[..., Any] = getattr(os, name), **kwargs: Any) -> Any:
+                nonlocal count
+                count += 1
+                if count == number:
+                    raise Killed
+                return _real(*args, **kwargs)
+
+            patch.setattr(os, name, call)
+        yield
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
+@pytest.mark.parametrize("replace", [True, False])
+def test_whenever_it_is_killed_the_target_is_the_old_file_or_the_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replace: bool, links: bool
+) -> None:
+    if not links:
+        without_hard_links(monkeypatch)
+    target, old = tmp_path / "a.jpg", b"old" if replace else None
+    outcomes = []
+    for number in range(1, 20):
+        target.unlink(missing_ok=True)
+        if old is not None:
+            target.write_bytes(old)
+        temp = temp_path(target)
+        temp.write_bytes(b"new")
+        with killed_before_call(number):
+            try:
+                commit(temp, target, replace=replace)
+            except Killed:
+                finished = False
+            else:
+                finished = True
+        outcomes.append(target.read_bytes() if target.exists() else None)
+        temp.unlink(missing_ok=True)
+        if finished:
+            break
+    assert finished
+    assert outcomes[0] == old
+    assert outcomes[-1] == b"new"
+    assert set(outcomes) == {old, b"new"}
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_the_bytes_are_on_disk_before_the_name_is_and_then_the_folder(
+    temp: Path, target: Path, monkeypatch: pytest.MonkeyPatch, replace: bool
+) -> None:
+    steps: list[str] = []
+    inodes = {temp.stat().st_ino: "sync file", target.parent.stat().st_ino: "sync folder"}
+    fsync = os.fsync
+
+    def noted_fsync(descriptor: int) -> None:
+        steps.append(inodes[os.fstat(descriptor).st_ino])
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    for name in ("link", "replace"):
+
+        def noted(*args: Any, _real: Callable[..., Any] = getattr(os, name), **kwargs: Any) -> Any:
+            steps.append("name")
+            return _real(*args, **kwargs)
+
+        monkeypatch.setattr(os, name, noted)
+    commit(temp, target, replace=replace)
+    assert steps == ["sync file", "name", "sync folder"]
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP], ids=errno.errorcode.get)
+def test_a_share_that_cannot_sync_folders_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(os, "fsync", failing(number))
+    sync_folder(tmp_path)
+
+
+def test_discarding_what_is_not_there_is_no_error(temp: Path) -> None:
+    discard(temp)
+    discard(temp)
+    assert not temp.exists()
+
+
+# ---- folders -------------------------------------------------------------------------------------
+
+
+def test_missing_parents_are_made(tmp_path: Path) -> None:
+    make_folder(tmp_path / "a" / "b" / "c")
+    assert (tmp_path / "a" / "b" / "c").is_dir()
+
+
+def test_making_a_folder_that_is_there_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "kept.txt").write_bytes(b"kept")
+    make_folder(tmp_path)
+    assert content(tmp_path) == {"kept.txt": b"kept"}
+
+
+def test_a_relative_folder_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_folder(Path("x/y"))
+    assert (tmp_path / "x" / "y").is_dir()
+
+
+def test_the_folder_around_each_new_folder_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    make_folder(tmp_path / "a" / "b")
+    assert synced == [tmp_path.stat().st_ino, (tmp_path / "a").stat().st_ino]
+
+
+@pytest.mark.parametrize("below", ["", "b", "b/c"])
+def test_a_file_in_the_way_of_a_folder_is_named_and_kept(tmp_path: Path, below: str) -> None:
+    (tmp_path / "a").write_bytes(b"a file")
+    with pytest.raises(DestinationError, match=str(tmp_path / "a")):
+        make_folder(tmp_path / "a" / below)
+    assert (tmp_path / "a").read_bytes() == b"a file"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES], ids=errno.errorcode.get)
+def test_a_folder_that_cannot_be_made_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(os, "mkdir", failing(number))
+    with pytest.raises(DestinationError, match=str(tmp_path / "new")):
+        make_folder(tmp_path / "new")
+
+
+@contextmanager
+def without_privileges() -> Iterator[None]:
+    if os.geteuid() != 0:
+        yield
+        return
+    try:
+        os.seteuid(65_534)
+    except OSError:
+        pytest.skip("there is no other user here")
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_folder_below_one_that_may_not_be_entered_is_a_destination_error(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    try:
+        with without_privileges(), pytest.raises(DestinationError, match="may write to"):
+            make_folder(closed / "hi")
+    finally:
+        closed.chmod(0o700)
+
+
+def test_an_odd_name_can_be_shown_in_an_error() -> None:
+    error = destination_error(OSError(errno.EIO, "broken"), Path(os.fsdecode(b"caf\xe9.jpg")))
+    assert "caf\\xe9.jpg: broken" in str(error)

@@ -1,0 +1,514 @@
+"""From folders to photos: nothing vanishes, nothing is flattened, and no output can reach an original."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import tempfile
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from srbatch import discover as module
+from srbatch.discover import Found, Photo, Selection, discover, show, target_name
+from srbatch.errors import UnsupportedPhoto, UsageError
+from srbatch.formats import Format
+
+
+def make(folder: Path, *names: str) -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode("utf-8", "surrogateescape"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def targets(found: Found) -> list[str]:
+    return [photo.relative.as_posix() for photo in found.photos]
+
+
+def only(found: Found) -> Photo:
+    (photo,) = found.photos
+    return photo
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return make(tmp_path / "photos")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "hi"
+
+
+# ---- the tree ------------------------------------------------------------------------------------
+
+
+def test_the_tree_is_mirrored(photos: Path, out: Path) -> None:
+    make(photos, "a.jpg", "1999/a.jpg", "1999/summer/a.jpg", "2001/b.TIF")
+    found = discover((photos,), out)
+    assert targets(found) == ["a.jpg", "1999/a.jpg", "1999/summer/a.jpg", "2001/b.TIF"]
+    assert [photo.target for photo in found.photos] == [out / photo.relative for photo in found.photos]
+    assert [photo.source for photo in found.photos] == [photos / photo.relative for photo in found.photos]
+
+
+def test_size_and_date_are_those_of_the_file(photos: Path, out: Path) -> None:
+    make(photos, "a.jpg")
+    os.utime(photos / "a.jpg", ns=(1, 123_456_789_012_345_678))
+    photo = only(discover((photos,), out))
+    assert (photo.size, photo.mtime_ns) == (5, 123_456_789_012_345_678)
+
+
+def test_sub_folders_can_be_left_out_and_are_counted(photos: Path, out: Path) -> None:
+    make(photos, "a.jpg", "1999/b.jpg", "2001/c.jpg")
+    found = discover((photos,), out, selection=Selection(recursive=False))
+    assert targets(found) == ["a.jpg"]
+    assert found.ignored == {"sub-folders": 2}
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "expected"),
+    [
+        ((), (), ["IMG_1.JPG", "img_2.png", "old/IMG_3.jpg", "old/scan.tif"]),
+        (("*.jpg",), (), ["IMG_1.JPG", "old/IMG_3.jpg"]),
+        (("*.JPG", "scan*"), (), ["IMG_1.JPG", "old/IMG_3.jpg", "old/scan.tif"]),
+        (("Old/*",), (), ["old/IMG_3.jpg", "old/scan.tif"]),
+        ((), ("old/*",), ["IMG_1.JPG", "img_2.png"]),
+        ((), ("img_?.*",), ["old/scan.tif"]),
+        (("*.jpg",), ("old/*",), ["IMG_1.JPG"]),
+        (("nothing",), (), []),
+    ],
+)
+def test_globs_choose_by_path_or_name_whatever_the_case(
+    photos: Path, out: Path, include: tuple[str, ...], exclude: tuple[str, ...], expected: list[str]
+) -> None:
+    make(photos, "IMG_1.JPG", "img_2.png", "old/IMG_3.jpg", "old/scan.tif")
+    found = discover((photos,), out, selection=Selection(include=include, exclude=exclude))
+    assert targets(found) == expected
+    assert found.ignored["not wanted by --include/--exclude"] == 4 - len(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (".hidden.jpg", "hidden files"),
+        ("._a.jpg", "hidden files"),
+        (".DS_Store", "hidden files"),
+        (".trash/a.jpg", "hidden folders"),
+        ("Thumbs.db", "sidecars and system files"),
+        ("desktop.ini", "sidecars and system files"),
+        ("a.xmp", "sidecars and system files"),
+        ("a.jpg.JSON", "sidecars and system files"),
+        ("IMG_1.AAE", "sidecars and system files"),
+        ("notes.txt", "files that are not pictures"),
+        ("jpg", "files that are not pictures"),
+        ("film.mov", "files that are not pictures"),
+    ],
+)
+def test_what_is_no_photo_is_counted_by_its_reason(photos: Path, out: Path, name: str, reason: str) -> None:
+    make(photos, name)
+    found = discover((photos,), out)
+    assert not found.photos
+    assert found.ignored == {reason: 1}
+
+
+@pytest.mark.parametrize("name", ["a.heic", "b.CR2", "c.gif", "d.avif", "e.jxl", "f.psd", "g.bmp", "h.DNG"])
+def test_a_picture_that_cannot_be_read_is_a_photo_that_fails_with_advice(
+    photos: Path, out: Path, name: str
+) -> None:
+    make(photos, name)
+    problem = only(discover((photos,), out)).problem
+    assert isinstance(problem, UnsupportedPhoto)
+    assert "convert it" in str(problem)
+    assert f"--exclude '*{Path(name).suffix.lower()}'" in str(problem)
+
+
+def test_a_file_without_an_extension_gets_no_advice_to_exclude_everything(photos: Path, out: Path) -> None:
+    make(photos, "scan0001")
+    problem = only(discover((photos / "scan0001",), out)).problem
+    assert isinstance(problem, UnsupportedPhoto)
+    assert "--exclude '*'" not in str(problem)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sets(
+        st.tuples(
+            st.sampled_from(["", "x/", "x/y/", "z.jpg/"]),
+            st.sampled_from(["a.jpg", "b.png", ".c.jpg", "d.txt", "e.heic", "f.xmp", "Thumbs.db"]),
+        ),
+        max_size=20,
+    ),
+    st.sampled_from([None, *Format]),
+)
+def test_every_file_is_a_photo_or_is_counted(files: set[tuple[str, str]], to: Format | None) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        top = make(Path(folder) / "in", *(below + name for below, name in files))
+        found = discover((top,), Path(folder) / "out", to=to)
+    assert len(found.photos) + found.ignored.total() == len(files)
+    assert len(set(targets(found))) == len(found.photos)
+
+
+def test_the_order_does_not_depend_on_how_the_system_lists_a_folder(
+    photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(photos, *(f"{below}{n}.jpg" for below in ("", "b/", "a/", "a/c/") for n in range(5)))
+    scandir = os.scandir
+
+    class Shuffled:
+        def __init__(self, folder: Path) -> None:
+            with scandir(folder) as listing:
+                self._entries = list(listing)
+            random.Random(7).shuffle(self._entries)
+
+        def __enter__(self) -> Shuffled:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def __iter__(self) -> Iterator[os.DirEntry[str]]:
+            return iter(self._entries)
+
+    monkeypatch.setattr(os, "scandir", Shuffled)
+    assert targets(discover((photos,), out)) == [
+        f"{below}{n}.jpg" for below in ("", "a/", "a/c/", "b/") for n in range(5)
+    ]
+
+
+def test_a_folder_that_cannot_be_listed_is_named_and_the_others_are_done(
+    photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(photos, "a/1.jpg", "closed/2.jpg", "z/3.jpg")
+    scandir = os.scandir
+
+    def refuse(folder: Path) -> object:
+        if Path(folder).name == "closed":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = discover((photos,), out)
+    assert targets(found) == ["a/1.jpg", "z/3.jpg"]
+    assert found.unreadable_folders == [(photos / "closed", "Permission denied")]
+
+
+def test_a_folder_named_like_a_picture_is_walked_into(photos: Path, out: Path) -> None:
+    make(photos, "x.jpg/a.jpg")
+    assert targets(discover((photos,), out)) == ["x.jpg/a.jpg"]
+
+
+# ---- links ---------------------------------------------------------------------------------------
+
+
+def test_a_link_to_a_photo_is_a_photo(tmp_path: Path, photos: Path, out: Path) -> None:
+    make(tmp_path / "elsewhere", "real.jpg")
+    (photos / "link.jpg").symlink_to(tmp_path / "elsewhere" / "real.jpg")
+    photo = only(discover((photos,), out))
+    assert (photo.relative, photo.size) == (Path("link.jpg"), len("real.jpg"))
+
+
+def test_a_link_to_a_folder_is_walked_into(tmp_path: Path, photos: Path, out: Path) -> None:
+    make(tmp_path / "elsewhere", "a.jpg")
+    (photos / "link").symlink_to(tmp_path / "elsewhere")
+    assert targets(discover((photos,), out)) == ["link/a.jpg"]
+
+
+@pytest.mark.parametrize("to", [".", "..", "../.."])
+def test_links_that_lead_back_end_and_are_counted(tmp_path: Path, out: Path, to: str) -> None:
+    top = make(tmp_path / "top", "x/photos/a.jpg")
+    (top / "x" / "photos" / "loop").symlink_to(to)
+    found = discover((top,), out)
+    assert targets(found) == ["x/photos/a.jpg"]
+    assert found.ignored == {"links that lead back to a folder above": 1}
+
+
+def test_two_folders_that_link_to_one_another_end(tmp_path: Path, photos: Path, out: Path) -> None:
+    make(photos, "a/1.jpg", "b/2.jpg")
+    (photos / "a" / "to_b").symlink_to(photos / "b")
+    (photos / "b" / "to_a").symlink_to(photos / "a")
+    found = discover((photos,), out)
+    assert targets(found) == ["a/1.jpg", "a/to_b/2.jpg", "b/2.jpg", "b/to_a/1.jpg"]
+
+
+def test_a_dangling_link_is_a_photo_that_will_fail(photos: Path, out: Path) -> None:
+    (photos / "gone.jpg").symlink_to("nowhere.jpg")
+    photo = only(discover((photos,), out))
+    assert (photo.relative, photo.size) == (Path("gone.jpg"), -1)
+
+
+@pytest.mark.parametrize("as_input", [True, False], ids=["named itself", "found in a folder"])
+def test_a_link_to_itself_is_a_photo_that_will_fail(photos: Path, out: Path, as_input: bool) -> None:
+    link = photos / "loop.jpg"
+    link.symlink_to(link.name)
+    photo = only(discover((link if as_input else photos,), out))
+    assert (photo.relative, photo.size) == (Path("loop.jpg"), -1)
+
+
+# ---- input and output apart ----------------------------------------------------------------------
+
+
+def test_an_output_inside_the_input_is_refused(photos: Path) -> None:
+    with pytest.raises(UsageError, match=r"--out .* lies inside the input"):
+        discover((photos,), photos / "deep" / "hi")
+
+
+def test_an_output_that_is_the_input_is_refused(photos: Path) -> None:
+    with pytest.raises(UsageError, match="--out"):
+        discover((photos,), photos)
+
+
+def test_an_input_inside_the_output_is_refused(tmp_path: Path, photos: Path) -> None:
+    with pytest.raises(UsageError, match=r"input .* lies inside --out"):
+        discover((photos,), tmp_path)
+
+
+def test_an_output_inside_the_input_by_way_of_a_link_is_refused(tmp_path: Path, photos: Path) -> None:
+    (tmp_path / "link").symlink_to(photos)
+    with pytest.raises(UsageError, match="--out"):
+        discover((photos,), tmp_path / "link" / "hi")
+
+
+def test_an_input_that_is_a_link_to_the_outputs_parent_is_refused(tmp_path: Path, photos: Path) -> None:
+    (tmp_path / "link").symlink_to(photos)
+    with pytest.raises(UsageError, match="--out"):
+        discover((tmp_path / "link",), photos / "hi")
+
+
+def test_an_output_that_a_link_below_the_input_leads_to_is_refused(photos: Path, out: Path) -> None:
+    make(out)
+    make(photos, "sub/a.jpg")
+    (photos / "sub" / "link").symlink_to(out)
+    with pytest.raises(UsageError, match="--out"):
+        discover((photos,), out)
+
+
+def test_an_output_that_is_the_photo_is_refused(photos: Path) -> None:
+    make(photos, "a.jpg")
+    with pytest.raises(UsageError, match="--out"):
+        discover((photos / "a.jpg",), photos / "a.jpg")
+
+
+def test_an_output_that_is_the_photo_by_another_name_is_refused(tmp_path: Path, photos: Path) -> None:
+    make(photos, "a.jpg")
+    (tmp_path / "link.jpg").symlink_to(photos / "a.jpg")
+    with pytest.raises(UsageError, match="--out"):
+        discover((photos / "a.jpg",), tmp_path / "link.jpg")
+
+
+def _the_folder_of_the_photo_as_output(photos: Path, out: Path) -> tuple[Path, Path]:
+    return photos / "sub" / "a.jpg", photos / "sub"
+
+
+def _a_link_in_the_output_to_the_originals(photos: Path, out: Path) -> tuple[Path, Path]:
+    make(out)
+    (out / "sub").symlink_to(photos / "sub")
+    return photos, out
+
+
+def _a_link_in_the_input_to_the_outputs(photos: Path, out: Path) -> tuple[Path, Path]:
+    make(out)
+    (photos / "sub").rename(out / "sub")
+    (photos / "sub").symlink_to(out / "sub")
+    return photos, out
+
+
+@pytest.mark.parametrize(
+    "arranged",
+    [
+        _the_folder_of_the_photo_as_output,
+        _a_link_in_the_output_to_the_originals,
+        _a_link_in_the_input_to_the_outputs,
+    ],
+)
+def test_no_photo_is_its_own_output(photos: Path, out: Path, arranged: object) -> None:
+    make(photos, "sub/a.jpg")
+    source, destination = arranged(photos, out)  # type: ignore[operator]
+    try:
+        found = discover((source,), destination)
+    except UsageError:
+        return
+    own = [p for p in found.photos if p.target.exists() and p.target.samefile(p.source)]
+    assert [p.target for p in own if p.problem is None] == []
+
+
+@pytest.mark.parametrize("name", ["nothing", "nothing.jpg"])
+def test_an_input_that_is_not_there_is_refused_by_its_name(photos: Path, out: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=name):
+        discover((photos, photos / name), out)
+
+
+# ---- several inputs, single files ----------------------------------------------------------------
+
+
+def test_several_folders_go_into_folders_of_their_names(tmp_path: Path, out: Path) -> None:
+    first, second = make(tmp_path / "1999", "a.jpg"), make(tmp_path / "2001", "x/a.jpg")
+    assert targets(discover((first, second), out)) == ["1999/a.jpg", "2001/x/a.jpg"]
+
+
+def test_photos_of_two_folders_of_one_name_fail_where_they_meet(tmp_path: Path, out: Path) -> None:
+    first = make(tmp_path / "disk1" / "scans", "a.jpg", "b.jpg")
+    second = make(tmp_path / "disk2" / "scans", "a.jpg", "c.jpg")
+    problems = {photo.source: photo.problem for photo in discover((first, second), out).photos}
+    assert str(second / "a.jpg") in str(problems[first / "a.jpg"])
+    assert str(first / "a.jpg") in str(problems[second / "a.jpg"])
+    assert problems[first / "b.jpg"] is None
+    assert problems[second / "c.jpg"] is None
+
+
+def test_a_folder_and_a_photo_go_in_side_by_side(tmp_path: Path, photos: Path, out: Path) -> None:
+    make(photos, "x/a.jpg")
+    make(tmp_path, "b.jpg")
+    assert targets(discover((photos, tmp_path / "b.jpg"), out)) == ["x/a.jpg", "b.jpg"]
+
+
+def test_the_same_photo_named_twice_is_one_photo(photos: Path, out: Path) -> None:
+    make(photos, "a.jpg")
+    found = discover((photos / "a.jpg", photos / "a.jpg"), out)
+    assert [photo.problem for photo in found.photos] == [None]
+
+
+def test_a_single_photo_goes_into_a_folder(photos: Path, out: Path) -> None:
+    make(photos, "a.jpg")
+    photo = only(discover((photos / "a.jpg",), out, to=Format.TIFF))
+    assert (photo.target, photo.format) == (out / "a.jpg.tif", Format.TIFF)
+
+
+def test_a_single_photo_goes_into_a_file_named_like_a_picture(tmp_path: Path, photos: Path) -> None:
+    make(photos, "a.jpg")
+    photo = only(discover((photos / "a.jpg",), tmp_path / "better.PNG"))
+    assert (photo.target, photo.relative) == (tmp_path / "better.PNG", Path("better.PNG"))
+    assert photo.format is Format.PNG
+
+
+def test_a_folder_named_like_a_picture_as_output_is_a_folder(tmp_path: Path, photos: Path) -> None:
+    make(photos, "a.jpg")
+    make(tmp_path / "out.jpg")
+    photo = only(discover((photos / "a.jpg",), tmp_path / "out.jpg"))
+    assert photo.target == tmp_path / "out.jpg" / "a.jpg"
+
+
+def test_two_photos_never_go_into_one_file(tmp_path: Path, photos: Path) -> None:
+    make(photos, "a.jpg", "b.jpg")
+    found = discover((photos / "a.jpg", photos / "b.jpg"), tmp_path / "out.jpg")
+    assert [p.target for p in found.photos] == [tmp_path / "out.jpg" / n for n in ("a.jpg", "b.jpg")]
+
+
+# ---- names ---------------------------------------------------------------------------------------
+
+ODD_NAMES = [
+    "with some  spaces .jpg",
+    "🌅 sunset.jpg",
+    "two\nlines.jpg",
+    "-rf.jpg",
+    "[1] (copy) *?.jpg",
+    "a" * 251 + ".jpg",
+    os.fsdecode(b"caf\xe9 \xff.jpg"),
+]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES, ids=ascii)
+def test_odd_names_are_kept_to_the_byte(photos: Path, out: Path, name: str) -> None:
+    make(photos, f"sub/{name}")
+    photo = only(discover((photos,), out))
+    assert os.fsencode(photo.target) == os.fsencode(out / "sub" / name)
+    assert photo.problem is None
+    assert photo.size == len(os.fsencode(f"sub/{name}"))
+
+
+@pytest.mark.parametrize("name", ODD_NAMES, ids=ascii)
+def test_odd_names_can_be_shown(name: str) -> None:
+    assert show(name).encode("utf-8")
+
+
+@pytest.mark.parametrize(("letter", "count"), [("a", 251), ("é", 125), ("🌅", 62)])
+def test_a_name_that_would_become_too_long_fails_with_advice(
+    photos: Path, out: Path, letter: str, count: int
+) -> None:
+    make(photos, letter * count + ".jpg")
+    assert only(discover((photos,), out)).problem is None
+    problem = only(discover((photos,), out, to=Format.PNG)).problem
+    assert isinstance(problem, UnsupportedPhoto)
+    assert "rename it or use --format keep" in str(problem)
+
+
+def test_photos_that_differ_in_their_extension_both_survive_a_new_format(photos: Path, out: Path) -> None:
+    make(photos, "a.jpg", "a.png", "a.jpeg", "a.tif")
+    found = discover((photos,), out, to=Format.PNG)
+    assert targets(found) == ["a.jpeg.png", "a.jpg.png", "a.png", "a.tif.png"]
+    assert not any(photo.problem for photo in found.photos)
+
+
+_name = st.builds(
+    "{}{}".format,
+    st.text("aB.é ", min_size=1, max_size=4),
+    st.sampled_from(["", ".jpg", ".JPG", ".jpeg", ".png", ".PNG", ".tif", ".tiff", ".webp", ".jpg.png"]),
+)
+
+
+@settings(max_examples=400)
+@given(_name, _name, st.sampled_from([None, *Format]))
+def test_two_names_give_two_targets_unless_one_is_the_other_with_the_new_extension(
+    first: str, second: str, to: Format | None
+) -> None:
+    short, long = sorted((first, second), key=len)
+    if short != long and not (to is not None and long == short + to.suffixes[0]):
+        assert target_name(short, to) != target_name(long, to)
+
+
+@given(_name, st.sampled_from([*Format]))
+def test_a_targets_name_says_its_format_and_keeps_the_sources_name(name: str, to: Format) -> None:
+    target = target_name(name, to)
+    assert Format.of_name(target) is to
+    assert target.startswith(name)
+    assert target_name(name, None) == name
+
+
+def test_photos_whose_new_names_meet_fail_each_naming_the_other(photos: Path, out: Path) -> None:
+    make(photos, "a.jpg", "a.jpg.png", "b.jpg")
+    first, second, third = discover((photos,), out, to=Format.PNG).photos
+    assert str(second.source) in str(first.problem)
+    assert str(first.source) in str(second.problem)
+    assert third.problem is None
+
+
+def test_photos_that_differ_in_case_fail_where_the_file_system_does_not_tell_case_apart(
+    photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(photos, "IMG.jpg", "img.JPG", "other.jpg")
+    monkeypatch.setattr(module, "_tells_case_apart", lambda folder: False)
+    first, second, third = discover((photos,), out).photos
+    assert str(second.source) in str(first.problem)
+    assert str(first.source) in str(second.problem)
+    assert third.problem is None
+
+
+def test_photos_that_differ_in_case_are_done_where_the_file_system_tells_case_apart(
+    photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(photos, "IMG.jpg", "img.JPG")
+    monkeypatch.setattr(module, "_tells_case_apart", lambda folder: True)
+    assert [photo.problem for photo in discover((photos,), out).photos] == [None, None]
+
+
+@pytest.mark.parametrize(("platform", "meet"), [("darwin", True), ("linux", False)])
+def test_names_composed_in_two_ways_meet_only_where_the_system_makes_them_one(
+    photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch, platform: str, meet: bool
+) -> None:
+    make(photos, *(unicodedata.normalize(form, "é.jpg") for form in ("NFC", "NFD")))
+    monkeypatch.setattr(sys, "platform", platform)
+    found = discover((photos,), out)
+    assert [photo.problem is not None for photo in found.photos] == [meet, meet]
+
+
+def test_an_output_that_would_have_the_name_of_a_folder_of_outputs_fails(photos: Path, out: Path) -> None:
+    make(photos, "a.jpg", "a.jpg.png/b.jpg")
+    found = discover((photos,), out, to=Format.PNG)
+    assert targets(found) == ["a.jpg.png", "a.jpg.png/b.jpg.png"]
+    assert any(photo.problem for photo in found.photos)

@@ -1,0 +1,134 @@
+"""From pixels to a file that was read back; what reading back must find."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+from srbatch import encode
+from srbatch.encode import Encoding, Written
+from srbatch.errors import WrongOutput
+from srbatch.formats import Format
+from srbatch.metadata import Metadata
+from tests.conftest import sample
+
+SUFFIX = {fmt: fmt.suffixes[0] for fmt in Format}
+
+
+def encoded(pixels: np.ndarray, path: Path, fmt: Format, **changes: Any) -> Written:
+    raw = path.with_suffix(".raw")
+    raw.write_bytes(pixels.tobytes())
+    settings = {
+        "quality": 95,
+        "lossless": not fmt.lossy,
+        "metadata": Metadata(),
+        "resolution": None,
+        **dict(zip(("height", "width", "channels"), pixels.shape, strict=True)),
+        **changes,
+    }
+    path.unlink(missing_ok=True)
+    return encode.encode(raw, path, Encoding(format=fmt, **settings))
+
+
+def noise(height: int, width: int, channels: int) -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("fmt", list(Format))
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_what_is_written_is_what_was_meant(tmp_path: Path, fmt: Format, channels: int) -> None:
+    if channels in (2, 4) and not fmt.alpha:
+        pytest.skip("this format has no alpha")
+    pixels = noise(33, 47, channels) // 3 + 80
+    path = tmp_path / f"a{SUFFIX[fmt]}"
+    written = encoded(pixels, path, fmt)
+    data = path.read_bytes()
+    assert (written.size, written.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    with Image.open(path) as image:
+        mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]
+        result = np.asarray(image.convert(mode)).reshape(pixels.shape).astype(int)
+    if fmt.lossy:
+        assert np.abs(result.mean(axis=(0, 1)) - pixels.mean(axis=(0, 1))).max() < 2
+    else:
+        assert np.array_equal(result, pixels)
+
+
+def test_lossless_webp(tmp_path: Path) -> None:
+    pixels = noise(20, 30, 4)
+    pixels[0, 0, 3] = 0
+    encoded(pixels, tmp_path / "a.webp", Format.WEBP, lossless=True)
+    with Image.open(tmp_path / "a.webp") as image:
+        assert np.array_equal(np.asarray(image), pixels)
+
+
+@pytest.mark.parametrize("fmt", list(Format))
+def test_profile_and_resolution(tmp_path: Path, fmt: Format) -> None:
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    path = tmp_path / f"a{SUFFIX[fmt]}"
+    encoded(noise(20, 20, 3), path, fmt, metadata=Metadata(icc=icc), resolution=(300 / 25.4, 300 / 25.4))
+    with Image.open(path) as image:
+        assert image.info["icc_profile"] == icc
+        if fmt is not Format.WEBP:  # it has no place for a resolution outside EXIF
+            assert tuple(map(float, image.info["dpi"])) == pytest.approx((300, 300), abs=0.1)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    fmt=st.sampled_from([Format.JPEG, Format.WEBP]),
+    quality=st.integers(1, 100),
+    kind=st.sampled_from(["noise", "photo", "checks", "flat", "saturated"]),
+    height=st.integers(1, 70),
+    width=st.integers(1, 70),
+)
+def test_the_loss_of_a_codec_is_no_false_alarm(
+    tmp_path: Path, fmt: Format, quality: int, kind: str, height: int, width: int
+) -> None:
+    y, x = np.mgrid[0:height, 0:width]
+    pixels = {
+        "noise": noise(height, width, 3),
+        "photo": sample()[100 : 100 + height, 200 : 200 + width],
+        "checks": np.repeat(((x + y) % 2 * 255).astype(np.uint8)[:, :, None], 3, axis=2),
+        "flat": np.full((height, width, 3), (3, 250, 128), np.uint8),
+        "saturated": np.stack([x % 2 * 255, y % 2 * 255, (x + y) % 2 * 255], axis=2).astype(np.uint8),
+    }[kind]
+    encoded(np.ascontiguousarray(pixels), tmp_path / f"a{SUFFIX[fmt]}", fmt, quality=quality)
+
+
+@pytest.mark.parametrize("fmt", list(Format))
+@pytest.mark.parametrize("damage", ["black block", "shifted", "negative"])
+def test_a_wrong_picture_is_found_when_it_is_read_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fmt: Format, damage: str
+) -> None:
+    real = encode._encoder
+
+    def damaged(image: Any, encoding: Encoding) -> Any:
+        match damage:
+            case "black block":
+                image = image.draw_rect([0, 0, 0], 64, 64, 32, 32, fill=True)
+            case "shifted":
+                image = image.wrap(x=24, y=0)
+            case "negative":
+                image = image.invert()
+        return real(image, encoding)
+
+    monkeypatch.setattr(encode, "_encoder", damaged)
+    pixels = np.ascontiguousarray(sample()[150:350, 200:400])
+    with pytest.raises(WrongOutput, match="differs from the picture"):
+        encoded(pixels, tmp_path / f"a{SUFFIX[fmt]}", fmt)
+
+
+def test_an_existing_file_is_never_opened_for_writing(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    raw = tmp_path / "a.raw"
+    raw.write_bytes(bytes(300))
+    path.write_bytes(b"somebody's")
+    with pytest.raises(FileExistsError):
+        encode.encode(raw, path, Encoding(Format.PNG, 10, 10, 3, 95, True, Metadata(), None))
+    assert path.read_bytes() == b"somebody's"

@@ -1,0 +1,109 @@
+"""From a file to its pixels: orientation, channels, transparency, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from srbatch import picture
+from srbatch.errors import PhotoTooLarge, UnsupportedPhoto
+from srbatch.formats import Format
+from tests.conftest import crop
+
+
+def decoded(path: Path, tmp_path: Path) -> picture.Picture:
+    return picture.decode(path, tmp_path / "raw", 1e9)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_pixels_are_the_right_way_up(tmp_path: Path, orientation: int, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = (
+        {"lossless": True}
+        if suffix == "webp"
+        else {"quality": 100, "subsampling": 0}
+        if suffix == "jpg"
+        else {}
+    )
+    crop().save(path, exif=exif, **options)
+    found = decoded(path, tmp_path)
+    from PIL import ImageOps
+
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    pixels = found.pixels()
+    assert pixels.shape == expected.shape == (found.header.height, found.header.width, 3)
+    assert np.abs(pixels.astype(int) - expected).max() <= (0 if suffix != "jpg" else 2)
+    assert found.metadata.orientation == orientation
+
+
+@pytest.mark.parametrize(
+    ("mode", "channels"), [("L", 1), ("LA", 2), ("RGB", 3), ("RGBA", 4), ("P", 3), ("1", 1)]
+)
+def test_channels(tmp_path: Path, mode: str, channels: int) -> None:
+    path = tmp_path / "a.png"
+    image = crop().convert("RGBA").convert(mode) if mode in ("LA", "RGBA") else crop().convert(mode)
+    image.save(path)
+    found = decoded(path, tmp_path)
+    assert found.header.channels == channels
+    expected = np.asarray(image.convert({"P": "RGB", "1": "L"}.get(mode, mode)))
+    assert np.array_equal(found.pixels().squeeze(), expected)
+    assert found.opaque
+
+
+def test_colour_is_drawn_out_below_what_is_transparent(tmp_path: Path) -> None:
+    pixels = np.zeros((60, 60, 4), np.uint8)
+    pixels[20:40, 20:40] = (10, 200, 90, 255)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    found = decoded(tmp_path / "a.png", tmp_path)
+    assert not found.opaque
+    result = found.pixels()
+    assert np.array_equal(result[:, :, 3], pixels[:, :, 3])
+    assert np.array_equal(result[20:40, 20:40], pixels[20:40, 20:40])
+    assert np.abs(result[17:43, 17:43, :3].astype(int) - (10, 200, 90)).max() <= 1
+
+
+def test_limits_count_pixels_by_the_header(tmp_path: Path) -> None:
+    crop(100, 100).save(tmp_path / "a.png")
+    assert picture.probe(tmp_path / "a.png", 10_000).width == 100
+    with pytest.raises(PhotoTooLarge):
+        picture.probe(tmp_path / "a.png", 9_999)
+
+
+def test_the_cache_never_gives_old_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    for left in (0, 200):
+        crop(left=left).save(path)
+        assert np.array_equal(decoded(path, tmp_path).pixels(), np.asarray(crop(left=left)))
+
+
+def test_lossless_webp_is_known(tmp_path: Path) -> None:
+    for lossless in (True, False):
+        crop().save(tmp_path / "a.webp", lossless=lossless)
+        assert decoded(tmp_path / "a.webp", tmp_path).lossless is lossless
+
+
+def test_resolution(tmp_path: Path) -> None:
+    for suffix in ("jpg", "png", "tif"):
+        crop().save(tmp_path / f"a.{suffix}", dpi=(300, 300))
+        found = decoded(tmp_path / f"a.{suffix}", tmp_path).resolution
+        assert found == pytest.approx((300 / 25.4, 300 / 25.4), rel=1e-3)
+
+
+def test_the_format_is_that_of_the_content(tmp_path: Path) -> None:
+    crop().save(tmp_path / "a.jpg", "PNG")
+    assert decoded(tmp_path / "a.jpg", tmp_path).header.format is Format.PNG
+
+
+@pytest.mark.parametrize("mode", ["I;16", "F", "CMYK"])
+def test_what_would_be_damaged_is_refused(tmp_path: Path, mode: str) -> None:
+    image = Image.new(mode, (20, 20))
+    image.save(tmp_path / "a.tif")
+    with pytest.raises(UnsupportedPhoto):
+        picture.probe(tmp_path / "a.tif", 1e9)

@@ -1,0 +1,328 @@
+"""The promises, under faults: networks that fail, disks that are full, runs that are killed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import signal
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from torch import nn
+
+from srbatch import batch, encode, run
+from srbatch.commit import destination_error
+from srbatch.errors import DestinationError, DeviceError, ExitCode, Interrupted, SrbatchError
+from srbatch.options import Options, TargetSize
+from srbatch.report import Outcome, Silent, Summary
+from srbatch.upscaler import Upscaler
+from tests.conftest import Originals, crop
+from tests.networks import Faulty, Local
+
+
+class FakeModel:
+    """A model around any network."""
+
+    sha256 = "0" * 64
+    source_type = "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicallyEnhanced"
+
+    def __init__(self, network: nn.Module, **changes: Any) -> None:
+        settings = {"tile": 96, "batch": 1, "precision": "fp32", **changes}
+        self.upscaler = Upscaler(network, scales=(1, 2, 4), halo=8, ramp=16, device="cpu", **settings)
+
+
+class Listener(Silent):
+    """Keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+        self.summary: Summary | None = None
+        self.pixels = 0.0
+
+    def progress(self, pixels: float) -> None:
+        self.pixels += pixels
+
+    def finished(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+    def end(self, summary: Summary) -> None:
+        self.summary = summary
+
+    def by_name(self) -> dict[str, Outcome]:
+        return {outcome.photo.source.name: outcome for outcome in self.outcomes}
+
+
+@pytest.fixture
+def five(originals: Originals) -> Path:
+    """Five photos of a tile or a few each."""
+    for index in range(5):
+        crop(40 + 40 * index, 150, top=10 * index, left=30 * index).save(originals.folder / f"{index}.png")
+    originals.remember()
+    return originals.folder
+
+
+def upscale(
+    folder: Path,
+    out: Path,
+    network: nn.Module | None = None,
+    *,
+    check: Callable[[], None] = lambda: None,
+    model: FakeModel | None = None,
+    **changes: Any,
+) -> tuple[ExitCode, Listener]:
+    options = Options(inputs=(folder,), out=out, size=TargetSize(scale=2), **changes)
+    made, listener = model or FakeModel(network or Local()), Listener()
+    code = run.upscale(options, reporter=listener, check=check, model_of=lambda _: made)  # type: ignore[arg-type, return-value]
+    return code, listener
+
+
+def outputs(out: Path) -> dict[str, bytes]:
+    return {
+        p.name: p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file() and ".srbatch" not in p.parts
+    }
+
+
+@pytest.fixture
+def expected(five: Path, tmp_path: Path) -> dict[str, bytes]:
+    """What a run without faults makes of the five."""
+    code, _ = upscale(five, tmp_path / "expected")
+    assert code is ExitCode.DONE
+    return outputs(tmp_path / "expected")
+
+
+@pytest.mark.parametrize("fault", ["raise", "shape", "nan for good"])
+def test_a_fault_in_the_network_costs_one_photo(
+    five: Path, tmp_path: Path, expected: dict[str, bytes], fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    times = 2 if fault == "nan for good" else 1
+    network = Faulty(Local(), 4, fault.split()[0], times=times)
+    code, listener = upscale(five, tmp_path / "hi", network)
+    assert code is ExitCode.SOME_FAILED
+    failed = [name for name, outcome in listener.by_name().items() if outcome.status == "failed"]
+    assert len(failed) == 1
+    made = outputs(tmp_path / "hi")
+    assert made == {name: data for name, data in expected.items() if name != failed[0]}
+    code, listener = upscale(five, tmp_path / "hi")
+    assert code is ExitCode.DONE
+    assert [o.photo.source.name for o in listener.outcomes if o.status == "done"] == failed
+    assert outputs(tmp_path / "hi") == expected
+
+
+def test_out_of_memory_at_any_call_changes_no_picture(
+    five: Path, originals: Originals, tmp_path: Path, expected: dict[str, bytes]
+) -> None:
+    for name in ("1.png", "2.png", "3.png"):
+        (five / name).unlink()
+    originals.remember()
+    counting = Faulty(Local(), -1, "raise")
+    upscale(five, tmp_path / "count", counting)
+    for k in range(counting.calls):
+        out = tmp_path / f"hi{k}"
+        model = FakeModel(Faulty(Local(), k, "out of memory"), batch=2)
+        code, listener = upscale(five, out, model=model)
+        assert code is ExitCode.DONE
+        assert listener.summary is not None
+        assert listener.pixels == pytest.approx(listener.summary.megapixels * 1e6)
+        for name, data in outputs(out).items():
+            got, want = (np.asarray(Image.open(_file(d))).astype(int) for d in (data, expected[name]))
+            assert np.abs(got - want).max() <= 1, f"k={k} {name}"
+
+
+def _file(data: bytes) -> Any:
+    from io import BytesIO
+
+    return BytesIO(data)
+
+
+def test_a_device_too_small_for_anything_ends_the_run(five: Path, tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="no photo fits"):
+        upscale(five, tmp_path / "hi", Faulty(Local(), 0, "out of memory", times=10_000))
+    assert outputs(tmp_path / "hi") == {}
+
+
+def test_every_photo_has_one_outcome_and_one_row(five: Path, tmp_path: Path) -> None:
+    (five / "bad.jpg").write_bytes(b"")
+    _, listener = upscale(five, tmp_path / "hi", Faulty(Local(), 2, "raise"))
+    (five / "bad.jpg").unlink()
+    assert sorted(o.photo.source.name for o in listener.outcomes) == sorted(
+        [*(f"{index}.png" for index in range(5)), "bad.jpg"]
+    )
+    ledger = sqlite3.connect(tmp_path / "hi" / ".srbatch" / "ledger.sqlite")
+    assert ledger.execute("SELECT count(*) FROM photos").fetchone() == (6,)
+    assert ledger.execute("SELECT count(*) FROM pending").fetchone() == (0,)
+    ledger.close()
+
+
+@pytest.mark.parametrize("after", range(0, 40, 6))
+def test_interrupted_anywhere_it_goes_on_from_there(
+    five: Path, tmp_path: Path, expected: dict[str, bytes], after: int
+) -> None:
+    calls = 0
+
+    def check() -> None:
+        nonlocal calls
+        calls += 1
+        if calls > after:
+            raise Interrupted(signal.SIGTERM)
+
+    out = tmp_path / "hi"
+    with contextlib.suppress(Interrupted):
+        upscale(five, out, check=check)
+    kept = outputs(out)
+    assert kept == {name: expected[name] for name in kept}
+    _, listener = upscale(five, out)
+    assert {o.photo.source.name for o in listener.outcomes if o.status == "skipped"} == set(kept)
+    assert outputs(out) == expected
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
+@pytest.mark.parametrize("where", ["encode", "commit"])
+def test_a_disk_that_refuses_ends_the_run_and_loses_nothing(
+    five: Path,
+    tmp_path: Path,
+    expected: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    where: str,
+) -> None:
+    calls = 0
+
+    def full(*arguments: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise OSError(number, os.strerror(number))
+        return real(*arguments, **named)
+
+    if where == "encode":
+        real = batch.CodecPool.encode
+        monkeypatch.setattr(batch.CodecPool, "encode", full)
+    else:
+        real = os.link
+        monkeypatch.setattr(os, "link", full)
+    with pytest.raises(DestinationError, match=os.strerror(number)):
+        upscale(five, tmp_path / "hi")
+    made = outputs(tmp_path / "hi")
+    assert made == {name: expected[name] for name in ("0.png", "1.png")}
+    code, _ = upscale(five, tmp_path / "hi")
+    assert code is ExitCode.DONE
+    assert outputs(tmp_path / "hi") == expected
+
+
+def test_the_message_of_a_full_disk_says_what_to_do() -> None:
+    error = destination_error(OSError(errno.ENOSPC, "No space left on device"), Path("x"))
+    assert "make room and run the same command again" in str(error)
+
+
+def test_killed_between_the_rename_and_the_note(
+    five: Path, tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    out = tmp_path / "hi"
+    with monkeypatch.context() as patch:
+        patch.setattr(batch.Ledger, "record", killed)
+        with pytest.raises(Killed):
+            upscale(five, out)
+    assert list(outputs(out)) == ["0.png"]
+    before = (out / "0.png").stat()
+    _, listener = upscale(five, out)
+    assert listener.by_name()["0.png"].status == "skipped"
+    assert (out / "0.png").stat().st_ino == before.st_ino
+    assert outputs(out) == expected
+
+
+def test_a_file_that_appears_under_the_targets_name_is_not_replaced(
+    five: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, out = batch.CodecPool.encode, tmp_path / "hi"
+
+    def encode_slowly(self: Any, raw: Path, temp: Path, encoding: encode.Encoding) -> encode.Written:
+        (out / "1.png").write_bytes(b"somebody's") if not (out / "1.png").exists() else None
+        return real(self, raw, temp, encoding)
+
+    monkeypatch.setattr(batch.CodecPool, "encode", encode_slowly)
+    code, listener = upscale(five, out)
+    assert code is ExitCode.SOME_FAILED
+    assert listener.by_name()["1.png"].error == "TargetExists"
+    assert (out / "1.png").read_bytes() == b"somebody's"
+
+
+def test_an_encoder_that_writes_something_else_is_found_out(
+    five: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = batch.CodecPool.encode, 0
+
+    def black(self: Any, raw: Path, temp: Path, encoding: encode.Encoding) -> encode.Written:
+        nonlocal calls
+        calls += 1
+        written = real(self, raw, temp, encoding)
+        if calls == 2:
+            raw.write_bytes(bytes(raw.stat().st_size))
+            temp.unlink()
+            black_file = real(self, raw, temp, encoding)
+            assert black_file.sha256 != written.sha256
+        return written
+
+    monkeypatch.setattr(batch.CodecPool, "encode", black)
+    upscale(five, tmp_path / "hi")
+    from srbatch.inspection import verify
+
+    assert [target for target, _ in verify(tmp_path / "hi", None).problems] == ["1.png"]
+
+
+def test_a_photo_that_changes_while_it_is_read(
+    five: Path, originals: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = batch.CodecPool.decode
+
+    def vanish(self: Any, source: Path, raw: Path, max_pixels: float) -> Any:
+        if source.name == "2.png":
+            source.unlink()
+            originals.remember()
+        return real(self, source, raw, max_pixels)
+
+    monkeypatch.setattr(batch.CodecPool, "decode", vanish)
+    code, listener = upscale(five, tmp_path / "hi")
+    assert code is ExitCode.SOME_FAILED
+    assert listener.by_name()["2.png"].error == "PhotoChanged"
+    assert len(outputs(tmp_path / "hi")) == 4
+
+
+def test_the_whole_tree_can_move(five: Path, tmp_path: Path) -> None:
+    upscale(five, tmp_path / "hi")
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copytree(tmp_path / "photos", tmp_path / "elsewhere" / "photos")
+    (tmp_path / "hi").rename(tmp_path / "elsewhere" / "hi")
+    _, listener = upscale(tmp_path / "elsewhere" / "photos", tmp_path / "elsewhere" / "hi")
+    assert {o.status for o in listener.outcomes} == {"skipped"}
+
+
+def test_state_and_scratch_elsewhere(five: Path, tmp_path: Path) -> None:
+    state, scratch = tmp_path / "state", tmp_path / "scratch"
+    scratch.mkdir()
+    (scratch / "not-ours").write_text("keep")
+    code, _ = upscale(five, tmp_path / "hi", state=state, scratch=scratch)
+    assert code is ExitCode.DONE
+    assert not (tmp_path / "hi" / ".srbatch").exists()
+    assert (state / "ledger.sqlite").exists()
+    assert [p.name for p in scratch.iterdir()] == ["not-ours"]
+
+
+def test_errors_of_a_run_name_their_exit_code() -> None:
+    def all_of(kind: type[SrbatchError]) -> list[type[SrbatchError]]:
+        return [kind, *(c for below in kind.__subclasses__() for c in all_of(below))]
+
+    for kind in all_of(SrbatchError):
+        assert isinstance(kind.exit_code, ExitCode)
