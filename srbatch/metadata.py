@@ -172,7 +172,7 @@ def for_output(
         block = exif.corrected(meta.exif, width=width, height=height, software=written_by)
     elif written_by is not None:
         block = exif.fresh(written_by)
-    packet = _corrected_xmp(meta.xmp, width, height, source_type)
+    packet = _corrected_xmp(meta.xmp, width, height, source_type, turned=meta.orientation != 1)
     if packet is not None and fmt is Format.JPEG and len(packet) > containers.LARGEST_JPEG_XMP:
         packet = _without_padding(packet)
     comments, png_text, text_notes = _texts(meta, fmt)
@@ -481,10 +481,14 @@ def _split(name: str) -> _Name:
     return (parts[0], parts[1]) if len(parts) > 1 else ("", parts[0])
 
 
-def _corrected_xmp(packet: bytes | None, width: int, height: int, source_type: str | None) -> bytes | None:
+def _corrected_xmp(
+    packet: bytes | None, width: int, height: int, source_type: str | None, *, turned: bool
+) -> bytes | None:
     """The packet with the new size, and with ``source_type`` if there is one; None for no packet.
 
-    Sizes and orientation that the packet does not have are not added.
+    Sizes and orientation that the packet does not have are not added. The orientation is that of
+    pixels that were turned; where EXIF asked for no turn, viewers disagree on whether XMP may, and the
+    output stays as it was to each of them.
     """
     if packet is None:
         if source_type is None:
@@ -492,12 +496,13 @@ def _corrected_xmp(packet: bytes | None, width: int, height: int, source_type: s
         packet = _EMPTY_PACKET
     properties = _Properties(packet)
     values: dict[_Name, str] = {
-        (_TIFF_NS, "Orientation"): "1",
         (_TIFF_NS, "ImageWidth"): str(width),
         (_TIFF_NS, "ImageLength"): str(height),
         (_EXIF_NS, "PixelXDimension"): str(width),
         (_EXIF_NS, "PixelYDimension"): str(height),
     }
+    if turned:
+        values[(_TIFF_NS, "Orientation")] = "1"
     if source_type is not None:
         values[_SOURCE_TYPE] = source_type
     result, at = bytearray(), 0

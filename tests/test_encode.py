@@ -41,11 +41,10 @@ def noise(height: int, width: int, channels: int) -> np.ndarray:
     return np.random.default_rng(3).integers(0, 256, (height, width, channels), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("fmt", list(Format))
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    ("fmt", "channels"), [(fmt, c) for fmt in Format for c in (1, 2, 3, 4) if fmt.alpha or c in (1, 3)]
+)
 def test_what_is_written_is_what_was_meant(tmp_path: Path, fmt: Format, channels: int) -> None:
-    if channels in (2, 4) and not fmt.alpha:
-        pytest.skip("this format has no alpha")
     pixels = noise(33, 47, channels) // 3 + 80
     path = tmp_path / f"a{SUFFIX[fmt]}"
     written = encoded(pixels, path, fmt)

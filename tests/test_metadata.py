@@ -403,3 +403,9 @@ def test_srgb_stays_in_png_but_never_beside_a_profile(tmp_path: Path) -> None:
     assert metadata.read(path, Format.PNG).png_colour == source.png_colour
     assert wanted(replace(source, icc=ICC), Format.PNG).png_colour == ()
     assert wanted(source, Format.WEBP).png_colour == ()
+
+
+def test_an_orientation_in_xmp_alone_stays_since_the_pixels_were_not_turned() -> None:
+    kept = wanted(replace(FULL, exif=None, orientation=1), Format.JPEG).xmp
+    assert kept is not None
+    assert b'tiff:Orientation="6"' in kept

@@ -1,0 +1,322 @@
+"""The output folder of a run: what a killed run left is put right, and nothing else is touched."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from srbatch.archive import Archive, looked_into, opened, state_folder
+from srbatch.commit import temp_path
+from srbatch.errors import DestinationError, LockedError
+from srbatch.ledger import Ledger, Row
+from srbatch.options import Options
+from tests.processes import running
+
+BE_KILLED = """
+import sys
+from pathlib import Path
+from srbatch.archive import opened
+from srbatch.commit import temp_path
+from srbatch.options import Options
+
+out, scratch = Path(sys.argv[1]), sys.argv[2]
+options = Options(inputs=(Path("photos"),), out=out, scratch=Path(scratch) if scratch else None)
+with opened(options, "srbatch upscale") as archive, archive.scratch.for_photo() as pixels:
+    pixels.array(10, 10, 3)[:] = 7
+    temp = temp_path(out / "a.jpg")
+    archive.ledger.begin("a.jpg", temp.name)
+    temp.write_bytes(b"half")
+    print(end="ready\\n", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(b"original")
+    return folder
+
+
+@pytest.fixture
+def options(tmp_path: Path, photos: Path) -> Options:
+    return Options(inputs=(photos,), out=tmp_path / "hi")
+
+
+def with_(options: Options, **changes: object) -> Options:
+    return Options(**{"inputs": options.inputs, "out": options.out, **changes})  # type: ignore[arg-type]
+
+
+def row_of(content: bytes, **changes: object) -> Row:
+    row = {
+        "target": "a.jpg",
+        "status": "done",
+        "source": "../photos/a.jpg",
+        "size": 8,
+        "mtime_ns": 1,
+        "sha256": "ab" * 32,
+        "recipe": "{}",
+        "target_size": len(content),
+        "target_sha256": hashlib.sha256(content).hexdigest(),
+    }
+    return Row(**{**row, **changes})  # type: ignore[arg-type]
+
+
+def killed_while_writing(options: Options, *, row: Row | None = None) -> Path:
+    """The folder as a killed run leaves it: a write is pending, its temporary file is there."""
+    state = state_folder(options.out, options.state)
+    state.mkdir(parents=True)
+    temp = temp_path(options.out / "a.jpg")
+    temp.write_bytes(b"half of an output")
+    ledger = Ledger.open(state)
+    ledger.begin("a.jpg", temp.name)
+    if row is not None:
+        ledger.about_to_commit(row)
+    ledger.close()
+    return temp
+
+
+def names_below(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+# ---- what a killed run left ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", [None, row_of(b"whole")], ids=["half", "whole"])
+def test_a_temporary_file_is_removed_and_the_photo_is_to_be_done(options: Options, row: Row | None) -> None:
+    temp = killed_while_writing(options, row=row)
+    with opened(options, "again") as archive:
+        assert archive.ledger.pending() == []
+        assert archive.ledger.row("a.jpg") is None
+    assert not temp.exists()
+    assert not (options.out / "a.jpg").exists()
+
+
+def test_an_output_that_has_its_name_but_no_row_is_done(options: Options) -> None:
+    temp = killed_while_writing(options, row=row_of(b"whole"))
+    temp.unlink()
+    (options.out / "a.jpg").write_bytes(b"whole")
+    with opened(options, "again") as archive:
+        assert archive.ledger.row("a.jpg") == row_of(b"whole")
+        assert archive.ledger.pending() == []
+    assert (options.out / "a.jpg").read_bytes() == b"whole"
+
+
+def test_an_output_that_has_both_names_is_done_and_the_temporary_one_goes(options: Options) -> None:
+    temp = killed_while_writing(options, row=row_of(b"whole"))
+    temp.write_bytes(b"whole")
+    (options.out / "a.jpg").hardlink_to(temp)
+    with opened(options, "again") as archive:
+        assert archive.ledger.row("a.jpg") == row_of(b"whole")
+    assert not temp.exists()
+    assert (options.out / "a.jpg").read_bytes() == b"whole"
+
+
+def test_an_older_output_stays_and_so_does_its_row(options: Options) -> None:
+    killed_while_writing(options, row=row_of(b"newer"))
+    ledger = Ledger.open(state_folder(options.out, None))
+    older = row_of(b"older", recipe='{"size": "x2"}')
+    ledger.record(older)
+    ledger.begin("a.jpg", ".srbatch-other.part")
+    ledger.about_to_commit(row_of(b"newer"))
+    ledger.close()
+    (options.out / "a.jpg").write_bytes(b"older")
+    with opened(options, "again") as archive:
+        assert archive.ledger.row("a.jpg") == older
+        assert archive.ledger.pending() == []
+    assert (options.out / "a.jpg").read_bytes() == b"older"
+
+
+def test_a_file_that_somebody_else_put_there_stays_without_a_row(options: Options) -> None:
+    killed_while_writing(options, row=row_of(b"ours"))
+    (options.out / "a.jpg").write_bytes(b"somebody else's")
+    with opened(options, "again") as archive:
+        assert archive.ledger.row("a.jpg") is None
+        assert archive.ledger.pending() == []
+    assert (options.out / "a.jpg").read_bytes() == b"somebody else's"
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["in the output folder", "--scratch"])
+def test_a_run_that_was_killed_leaves_nothing_after_the_next(
+    options: Options, tmp_path: Path, elsewhere: bool
+) -> None:
+    fast = tmp_path / "fast"
+    options = with_(options, scratch=fast) if elsewhere else options
+    with running(BE_KILLED, options.out, fast if elsewhere else Path()) as process:
+        process.kill()
+        process.wait()
+    with opened(options, "again") as archive:
+        assert names_below(archive.scratch.folder) == []
+        assert archive.ledger.pending() == []
+    left = names_below(options.out) + (names_below(fast) if elsewhere else [])
+    assert [name for name in left if Path(name).suffix in (".part", ".raw")] == []
+    assert not archive.scratch.folder.exists()
+
+
+# ---- scratch -------------------------------------------------------------------------------------
+
+
+def test_scratch_elsewhere_deletes_nothing_of_others(options: Options, tmp_path: Path) -> None:
+    fast = tmp_path / "fast"
+    for name in ("mine.txt", "srbatch-of-others/pixels.raw", "scratch/pixels.raw"):
+        (fast / name).parent.mkdir(parents=True, exist_ok=True)
+        (fast / name).write_bytes(b"kept")
+    before = names_below(fast)
+    with opened(with_(options, scratch=fast), "run") as archive:
+        assert fast in archive.scratch.folder.parents
+    assert names_below(fast) == before
+
+
+def test_output_folders_do_not_share_scratch(options: Options, tmp_path: Path) -> None:
+    fast = tmp_path / "fast"
+    first, second = with_(options, scratch=fast), with_(options, out=tmp_path / "other", scratch=fast)
+    with opened(first, "run") as one:
+        (one.scratch.folder / "pixels.raw").write_bytes(b"in use")
+        with opened(second, "run"):
+            pass
+        assert (one.scratch.folder / "pixels.raw").read_bytes() == b"in use"
+
+
+def test_a_state_folder_with_something_in_it_loses_nothing(options: Options, tmp_path: Path) -> None:
+    state = tmp_path / "work"
+    precious = state / "scratch" / "only-copy.tif"
+    precious.parent.mkdir(parents=True)
+    precious.write_bytes(b"precious")
+    with opened(with_(options, state=state), "run"):
+        pass
+    assert precious.exists()
+
+
+def test_a_full_scratch_disk_is_a_destination_error(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with opened(options, "run") as archive, archive.scratch.for_photo() as pixels:
+        monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+        with pytest.raises(DestinationError, match="make room"):
+            pixels.array(10, 10, 3)
+
+
+def test_a_scratch_disk_without_room_for_a_folder_is_a_destination_error(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with opened(options, "run") as archive:
+        monkeypatch.setattr(os, "mkdir", full)
+        with pytest.raises(DestinationError), archive.scratch.for_photo():
+            pass
+
+
+def test_scratch_of_a_photo_is_gone_when_it_ends_however(options: Options) -> None:
+    def fail(archive: Archive) -> None:
+        with archive.scratch.for_photo() as pixels:
+            pixels.array(4, 5, 3)
+            pixels.path().write_bytes(b"raw")
+            raise ZeroDivisionError
+
+    with opened(options, "run") as archive:
+        with pytest.raises(ZeroDivisionError):
+            fail(archive)
+        assert names_below(archive.scratch.folder) == []
+
+
+# ---- whose folder it is --------------------------------------------------------------------------
+
+
+def test_a_second_run_is_refused_and_disturbs_nothing(options: Options) -> None:
+    with opened(options, "first") as archive:
+        temp = temp_path(options.out / "a.jpg")
+        temp.write_bytes(b"being written")
+        archive.ledger.begin("a.jpg", temp.name)
+        with pytest.raises(LockedError, match=f"process {os.getpid()} "), opened(options, "second"):
+            pass
+        assert temp.exists()
+        assert len(archive.ledger.pending()) == 1
+        assert archive.scratch.folder.is_dir()
+
+
+def test_a_second_run_is_told_which_folder_is_taken_where_the_state_lies_elsewhere(
+    options: Options, tmp_path: Path
+) -> None:
+    options = with_(options, state=tmp_path / "elsewhere" / "state")
+    with opened(options, "first"), pytest.raises(LockedError) as raised, opened(options, "second"):
+        pass
+    assert any(str(path) in str(raised.value) for path in (options.out, options.state))
+
+
+def test_the_state_can_lie_elsewhere(options: Options, tmp_path: Path) -> None:
+    with opened(with_(options, state=tmp_path / "state"), "run"):
+        assert names_below(options.out) == []
+    assert (tmp_path / "state").is_dir()
+
+
+def test_an_output_folder_that_cannot_be_made_is_named(options: Options) -> None:
+    options.out.write_bytes(b"a file")
+    with pytest.raises(DestinationError, match=str(options.out)), opened(options, "run"):
+        pass
+    assert options.out.read_bytes() == b"a file"
+
+
+# ---- a single file as target ---------------------------------------------------------------------
+
+
+def single(options: Options, **changes: object) -> Options:
+    return with_(options, inputs=(options.inputs[0] / "a.jpg",), out=options.out / "b.jpg", **changes)
+
+
+def test_a_single_file_as_target_gets_no_folder_of_ours_beside_it(options: Options) -> None:
+    options.out.mkdir()
+    with opened(single(options), "run") as archive:
+        archive.ledger.record(row_of(b"whole", target="b.jpg"))
+        with archive.scratch.for_photo() as pixels:
+            assert pixels.array(2, 3, 1).shape == (2, 3, 1)
+        assert names_below(options.out) == []
+    assert not archive.scratch.folder.exists()
+
+
+def test_scratch_of_a_single_file_is_made_where_it_was_asked_for(options: Options, tmp_path: Path) -> None:
+    with opened(single(options, scratch=tmp_path / "new" / "fast"), "run") as archive:
+        assert tmp_path / "new" / "fast" in archive.scratch.folder.parents
+
+
+# ---- a look without a trace ----------------------------------------------------------------------
+
+
+def test_a_look_at_a_new_output_folder_makes_nothing(options: Options, tmp_path: Path) -> None:
+    before = names_below(tmp_path)
+    with looked_into(options) as archive:
+        archive.ledger.record(row_of(b"whole"))
+    assert names_below(tmp_path) == before
+
+
+def test_a_look_changes_nothing_and_takes_no_lock(options: Options) -> None:
+    temp = killed_while_writing(options)
+    before = {name: (options.out / name).stat().st_mtime_ns for name in names_below(options.out)}
+    with looked_into(options) as archive:
+        archive.ledger.record(row_of(b"whole"))
+    assert {name: (options.out / name).stat().st_mtime_ns for name in names_below(options.out)} == before
+    assert temp.exists()
+
+
+def test_a_look_knows_what_is_on_record(options: Options) -> None:
+    with opened(options, "run") as archive:
+        archive.ledger.record(row_of(b"whole"))
+    with looked_into(options) as looked:
+        assert looked.ledger.row("a.jpg") == row_of(b"whole")
+
+
+def test_a_look_knows_what_a_killed_run_had_finished(options: Options) -> None:
+    killed_while_writing(options, row=row_of(b"whole"))
+    (options.out / "a.jpg").write_bytes(b"whole")
+    with looked_into(options) as archive:
+        assert archive.ledger.row("a.jpg") == row_of(b"whole")

@@ -1,0 +1,377 @@
+"""What is remembered: any name, through any crash, for one run at a time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from srbatch.errors import DestinationError, ExitCode, LockedError
+from srbatch.ledger import Ledger, LedgerError, Row, locked
+from tests.processes import running
+
+HOLD_THE_LOCK = """
+import sys
+from pathlib import Path
+from srbatch.ledger import Ledger, locked
+
+with locked(Path(sys.argv[1])):
+    ledger = Ledger.open(Path(sys.argv[1]))
+    ledger.start_run("srbatch upscale")
+    print("ready", flush=True)
+    sys.stdin.read()
+    ledger.close()
+"""
+
+
+def row(target: str = "a.jpg", **changes: object) -> Row:
+    done = Row(
+        target=target,
+        status="done",
+        source="../photos/a.jpg",
+        size=1234,
+        mtime_ns=1_700_000_000_123_456_789,
+        sha256="ab" * 32,
+        recipe='{"size": "x4"}',
+        target_size=5678,
+        target_sha256="cd" * 32,
+        finished=1_700_000_000.5,
+    )
+    return replace(done, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    folder = tmp_path / "hi" / ".srbatch"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def ledger(state: Path) -> Iterator[Ledger]:
+    opened = Ledger.open(state)
+    yield opened
+    opened.close()
+
+
+def file_of(state: Path) -> Path:
+    (path,) = (path for path in state.iterdir() if path.suffix == ".sqlite")
+    return path
+
+
+# ---- rows ----------------------------------------------------------------------------------------
+
+_path = st.binary(min_size=1, max_size=40).map(lambda name: os.fsdecode(name.replace(b"\0", b"?")))
+_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+_integer = st.integers(-(2**63), 2**63 - 1)
+_rows = st.builds(
+    Row,
+    target=_path,
+    status=st.sampled_from(["done", "skipped", "failed"]),
+    source=_path,
+    size=_integer,
+    mtime_ns=_integer,
+    sha256=st.none() | _text,
+    recipe=_text,
+    target_size=st.none() | _integer,
+    target_sha256=st.none() | _text,
+    error=st.none() | _text,
+    reason=st.none() | _text,
+    details=_text,
+    finished=st.floats(allow_nan=False, allow_infinity=False),
+)
+
+
+@given(_rows)
+def test_a_row_comes_back_as_it_was_whatever_the_names(noted: Row) -> None:
+    ledger = Ledger.in_memory()
+    ledger.record(noted)
+    assert ledger.row(noted.target) == noted
+    assert list(ledger.rows()) == [noted]
+    ledger.close()
+
+
+@given(_rows, _path)
+def test_a_row_to_come_comes_back_as_it_was_whatever_the_names(coming: Row, temp: str) -> None:
+    ledger = Ledger.in_memory()
+    ledger.begin(coming.target, temp)
+    ledger.about_to_commit(coming)
+    assert ledger.pending() == [(coming.target, temp, coming)]
+    ledger.close()
+
+
+@settings(max_examples=30)
+@given(st.lists(_rows, max_size=8))
+def test_the_last_outcome_of_each_target_counts(noted: list[Row]) -> None:
+    ledger = Ledger.in_memory()
+    for outcome in noted:
+        ledger.record(outcome)
+    last = {outcome.target: outcome for outcome in noted}
+    assert {found.target: found for found in ledger.rows()} == last
+    ledger.close()
+
+
+def test_names_that_differ_in_case_or_composition_are_two_targets(ledger: Ledger) -> None:
+    names = ["a.jpg", "A.jpg", "\u00e9.jpg", "e\u0301.jpg", os.fsdecode(b"\xe9.jpg")]
+    for name in names:
+        ledger.record(row(name))
+    assert sorted(found.target for found in ledger.rows()) == sorted(names)
+
+
+def test_what_is_not_known_is_none(ledger: Ledger) -> None:
+    assert ledger.row("unknown.jpg") is None
+    assert ledger.pending() == []
+    assert ledger.last_run() is None
+
+
+def test_rows_are_still_there_when_it_is_opened_again(state: Path) -> None:
+    first = Ledger.open(state)
+    first.record(row())
+    first.close()
+    second = Ledger.open(state)
+    assert second.row("a.jpg") == row()
+    second.close()
+
+
+# ---- writes in hand ------------------------------------------------------------------------------
+
+
+def test_a_write_is_pending_from_its_begin_to_its_record(ledger: Ledger) -> None:
+    ledger.begin("a.jpg", ".srbatch-1.part")
+    assert ledger.pending() == [("a.jpg", ".srbatch-1.part", None)]
+    ledger.about_to_commit(row())
+    assert ledger.pending() == [("a.jpg", ".srbatch-1.part", row())]
+    assert ledger.row("a.jpg") is None
+    ledger.record(row())
+    assert ledger.pending() == []
+    assert ledger.row("a.jpg") == row()
+
+
+def test_a_dropped_write_leaves_the_earlier_row(ledger: Ledger) -> None:
+    ledger.record(row())
+    ledger.begin("a.jpg", ".srbatch-1.part")
+    ledger.about_to_commit(row(sha256="ef" * 32))
+    ledger.drop("a.jpg")
+    assert ledger.pending() == []
+    assert ledger.row("a.jpg") == row()
+
+
+def test_a_write_that_begins_again_replaces_the_one_before(ledger: Ledger) -> None:
+    ledger.begin("a.jpg", ".srbatch-1.part")
+    ledger.about_to_commit(row())
+    ledger.begin("a.jpg", ".srbatch-2.part")
+    assert ledger.pending() == [("a.jpg", ".srbatch-2.part", None)]
+
+
+def test_writes_of_other_targets_stay_pending(ledger: Ledger) -> None:
+    ledger.begin("a.jpg", ".srbatch-1.part")
+    ledger.begin("b.jpg", ".srbatch-2.part")
+    ledger.record(row("a.jpg"))
+    assert ledger.pending() == [("b.jpg", ".srbatch-2.part", None)]
+
+
+# ---- runs ----------------------------------------------------------------------------------------
+
+
+def test_the_last_run_is_this_process(ledger: Ledger) -> None:
+    ledger.start_run("srbatch upscale photos")
+    last = ledger.last_run()
+    assert last is not None
+    assert last[:2] == (socket.gethostname(), os.getpid())
+
+
+def test_a_command_with_a_name_that_is_not_text_is_noted(ledger: Ledger) -> None:
+    ledger.start_run("srbatch upscale " + os.fsdecode(b"caf\xe9"))
+    assert ledger.last_run() is not None
+
+
+# ---- other ways to open it -----------------------------------------------------------------------
+
+
+def test_a_copy_in_memory_leaves_the_original_alone(state: Path, ledger: Ledger) -> None:
+    ledger.record(row())
+    before = file_of(state).read_bytes()
+    copy = Ledger.copy_in_memory(state)
+    copy.record(row("b.jpg"))
+    copy.record(row("a.jpg", status="failed"))
+    copy.close()
+    assert file_of(state).read_bytes() == before
+    assert list(ledger.rows()) == [row()]
+
+
+def test_a_copy_in_memory_knows_what_the_original_knows(state: Path, ledger: Ledger) -> None:
+    ledger.record(row())
+    ledger.begin("b.jpg", ".srbatch-1.part")
+    copy = Ledger.copy_in_memory(state)
+    assert copy.row("a.jpg") == row()
+    assert copy.pending() == [("b.jpg", ".srbatch-1.part", None)]
+    copy.close()
+
+
+def test_reading_where_there_is_no_ledger_is_an_error_that_makes_nothing(state: Path) -> None:
+    with pytest.raises(LedgerError, match="holds no ledger"):
+        Ledger.open_readonly(state)
+    assert list(state.iterdir()) == []
+
+
+def test_what_was_opened_to_read_cannot_be_written(state: Path, ledger: Ledger) -> None:
+    ledger.record(row())
+    reader = Ledger.open_readonly(state)
+    with pytest.raises(LedgerError):
+        reader.record(row("b.jpg"))
+    reader.close()
+    assert list(ledger.rows()) == [row()]
+
+
+def test_a_slow_reader_does_not_stop_the_run_that_writes(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sqlite3.connect
+
+    def impatient(*args: object, **others: object) -> sqlite3.Connection:
+        return connect(*args, **{**others, "timeout": 0.1})  # type: ignore[call-overload, no-any-return]
+
+    monkeypatch.setattr(sqlite3, "connect", partial(impatient))
+    writer = Ledger.open(state)
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        writer.record(row(name))
+    reader = Ledger.open_readonly(state)
+    rows = reader.rows()
+    next(rows)  # and now it hashes a large output
+    try:
+        writer.record(row("d.jpg"))
+    finally:
+        rows.close()  # type: ignore[attr-defined]
+        reader.close()
+        writer.close()
+
+
+# ---- damage --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("opened", [Ledger.open, Ledger.open_readonly, Ledger.copy_in_memory])
+def test_a_file_that_is_no_ledger_is_an_error_that_says_what_to_do(state: Path, opened: object) -> None:
+    Ledger.open(state).close()
+    path = file_of(state)
+    path.write_bytes(b"not a database " * 500)
+    with pytest.raises(LedgerError, match="move the ledger away") as raised:
+        opened(state)  # type: ignore[operator]
+    assert str(path) in str(raised.value)
+    assert raised.value.exit_code is ExitCode.DESTINATION
+    assert path.read_bytes() == b"not a database " * 500
+
+
+def test_a_page_that_was_damaged_is_an_error(state: Path) -> None:
+    ledger = Ledger.open(state)
+    for number in range(40):
+        ledger.record(row(f"{number}.jpg"))
+    ledger.close()
+    path = file_of(state)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
+    with pytest.raises(LedgerError):  # noqa: PT012
+        damaged = Ledger.open(state)
+        try:
+            list(damaged.rows())
+        finally:
+            damaged.close()
+
+
+@pytest.mark.parametrize("opened", [Ledger.open, Ledger.open_readonly, Ledger.copy_in_memory])
+def test_a_ledger_of_a_newer_version_is_left_alone(state: Path, opened: object) -> None:
+    Ledger.open(state).close()
+    newer = sqlite3.connect(file_of(state))
+    newer.execute("PRAGMA user_version=99")
+    newer.close()
+    before = file_of(state).read_bytes()
+    with pytest.raises(LedgerError, match="newer srbatch"):
+        opened(state)  # type: ignore[operator]
+    assert file_of(state).read_bytes() == before
+
+
+def test_a_database_of_another_program_is_left_alone(state: Path) -> None:
+    Ledger.open(state).close()
+    path = file_of(state)
+    path.unlink()
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE photos (id INTEGER)")
+    other.close()
+    before = path.read_bytes()
+    with pytest.raises(LedgerError):
+        Ledger.open(state)
+    assert path.read_bytes() == before
+
+
+def test_a_ledger_that_was_just_begun_when_the_power_failed_is_begun_again(state: Path) -> None:
+    Ledger.open(state).close()
+    file_of(state).write_bytes(b"")
+    again = Ledger.open(state)
+    again.record(row())
+    assert again.row("a.jpg") == row()
+    again.close()
+
+
+def test_the_output_folder_can_be_moved(state: Path, tmp_path: Path) -> None:
+    ledger = Ledger.open(state)
+    ledger.record(row("sub/a.jpg"))
+    ledger.close()
+    shutil.move(state.parent, tmp_path / "moved")
+    moved = Ledger.open(tmp_path / "moved" / state.name)
+    assert moved.row("sub/a.jpg") == row("sub/a.jpg")
+    moved.close()
+
+
+# ---- the lock ------------------------------------------------------------------------------------
+
+
+def test_a_second_run_is_told_who_has_the_folder(state: Path) -> None:
+    with running(HOLD_THE_LOCK, state) as holder:
+        with pytest.raises(LockedError) as raised, locked(state):
+            pass
+        assert f"process {holder.pid} on {socket.gethostname()}" in str(raised.value)
+        assert str(state.parent) in str(raised.value)
+
+
+def test_a_folder_that_is_taken_can_be_read(state: Path) -> None:
+    with running(HOLD_THE_LOCK, state) as holder:
+        reader = Ledger.open_readonly(state)
+        last = reader.last_run()
+        reader.close()
+        assert last is not None
+        assert last[1] == holder.pid
+
+
+def test_the_lock_ends_with_its_process_even_if_that_is_killed(state: Path) -> None:
+    with running(HOLD_THE_LOCK, state) as holder:
+        holder.kill()
+        holder.wait()
+        with locked(state):
+            pass
+
+
+def test_the_lock_ends_with_the_block(state: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError), locked(state):
+            raise ZeroDivisionError
+    with locked(state):
+        pass
+
+
+def test_the_folder_of_the_lock_is_made(tmp_path: Path) -> None:
+    with locked(tmp_path / "new" / "state"):
+        assert (tmp_path / "new" / "state").is_dir()
+
+
+def test_a_file_where_the_state_should_be_is_a_destination_error(tmp_path: Path) -> None:
+    (tmp_path / "state").write_bytes(b"a file")
+    with pytest.raises(DestinationError, match="state"), locked(tmp_path / "state"):
+        pass
