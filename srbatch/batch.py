@@ -24,6 +24,7 @@ from srbatch.errors import (
     UnsupportedPhoto,
     WrongOutput,
 )
+from srbatch.estimate import space_of, too_little
 from srbatch.ledger import Ledger, Row
 from srbatch.model import Model
 from srbatch.options import Options
@@ -166,6 +167,7 @@ def _write(raw: Path, encoding: Encoding, job: Job, row: Row, run: Run) -> Row:
             row, target_size=written.size, target_sha256=written.sha256, finished=round(time.time(), 3)
         )
         run.ledger.about_to_commit(row)
+        job.todo.check_still_ours(job.photo)
         commit(temp, target, replace=job.todo.replace)
     except BaseException:
         discard(temp)
@@ -230,6 +232,9 @@ def run_all(run: Run, photos: list[Photo], summary: Summary) -> None:
             settle(prepared)
     if not jobs:
         return
+    space = space_of(jobs, run.options.out)
+    if not space.fits:
+        log.warning("%s", too_little(space))
     run.reporter.begin(len(jobs), sum(job.pixels for job in jobs))
     out_of_memory = 0
     for job in jobs:

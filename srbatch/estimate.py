@@ -6,9 +6,8 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from math import ceil
+from math import ceil, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,60 +21,81 @@ if TYPE_CHECKING:
     from srbatch.model import Model
     from srbatch.upscaler import Upscaler
 
-BYTES_PER_SAMPLE = {Format.JPEG: 0.17, Format.PNG: 0.55, Format.WEBP: 0.10, Format.TIFF: 0.60}
-"""Of an enlarged photograph, by format: JPEG and WebP at quality 95. Measured on enlargements x2 and x4 of
-standard test photographs with the released weights; detail that is not there needs no space."""
+BYTES_PER_SAMPLE = {Format.JPEG: 0.15, Format.PNG: 0.55, Format.WEBP: 0.10, Format.TIFF: 0.58}
+"""Of a photograph at its own size, JPEG and WebP at quality 95. An enlargement takes less by the root of its
+factor: detail that is not there needs no space. Measured on Kodak photographs at x1, x2 and x4 with the
+released weights; single photos are off by up to a half."""
 
+_FORMULA = "pixels x channels / root of the factor x " + ", ".join(
+    f"{rate:g} ({fmt.value})" for fmt, rate in BYTES_PER_SAMPLE.items()
+)
 _MEASURE_PX = 256
 _MEASURE_S = 3.0
+_LARGEST_HEAD = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Space on disk that a run needs, all in bytes."""
+
+    outputs: int
+    """By ``BYTES_PER_SAMPLE``."""
+    scratch: int
+    """Of the photo that takes most: its pixels before and after, and in 16 bits between two passes."""
+    replaced: int
+    """Outputs that are there now and will be made again."""
+    free: int
+    """On the disk of the output folder."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether it should do."""
+        return self.outputs + self.scratch - self.replaced <= self.free
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """An estimate of a run. Space is what outputs will take plus the scratch space of the largest photo."""
+    """What a run will be."""
 
-    photos: int
+    by_format: Counter[str]
+    """Photos by the format of their output."""
     pixels: int
     """Of the photos."""
     pixels_out: int
-    bytes_out: int
-    """pixels out x channels x ``BYTES_PER_SAMPLE`` of the format"""
-    bytes_scratch: int
-    """The largest photo's pixels x channels, before and after."""
-    bytes_free: int
-    bytes_replaced: int
-    """Of outputs that will be made again and are there now."""
+    space: Space
     seconds: float
-    by_format: Counter[str]
-
-    @property
-    def fits(self) -> bool:
-        """Whether the space should do."""
-        return self.bytes_out + self.bytes_scratch - self.bytes_replaced <= self.bytes_free
+    """Of the network; reading and writing come on top."""
 
 
-def estimate(jobs: Iterable[Job], out: Path, model: Model) -> Estimate:
-    """Add up what the jobs will cost; the rate is measured now, on noise of the size of a tile."""
-    jobs = list(jobs)
-    pixels = sum(job.pixels for job in jobs)
-    bytes_out = sum(_samples(job, job.size) * BYTES_PER_SAMPLE[job.format] for job in jobs)
-    scratch = [_samples(job, job.size) + _samples(job, (job.header.height, job.header.width)) for job in jobs]
-    seconds = _seconds(jobs, model.upscaler) if jobs else 0.0
+def estimate(jobs: list[Job], out: Path, model: Model) -> Estimate:
+    """Add up what the jobs will cost; the network's rate is measured now."""
     return Estimate(
-        photos=len(jobs),
-        pixels=pixels,
-        pixels_out=sum(job.size[0] * job.size[1] for job in jobs),
-        bytes_out=round(bytes_out),
-        bytes_scratch=max(scratch, default=0),
-        bytes_free=_free(out),
-        bytes_replaced=sum(_existing(job) for job in jobs),
-        seconds=seconds,
         by_format=Counter(job.format.value for job in jobs),
+        pixels=sum(job.pixels for job in jobs),
+        pixels_out=sum(job.size[0] * job.size[1] for job in jobs),
+        space=space_of(jobs, out),
+        seconds=_seconds(jobs, model.upscaler) if jobs else 0.0,
     )
 
 
-def _samples(job: Job, size: tuple[int, int]) -> int:
-    return size[0] * size[1] * job.header.channels
+def space_of(jobs: list[Job], out: Path) -> Space:
+    """Add up the space that the jobs will take."""
+    return Space(
+        outputs=round(sum(_output_bytes(job) for job in jobs)),
+        scratch=max((_scratch_bytes(job) for job in jobs), default=0),
+        replaced=sum(_existing(job) for job in jobs),
+        free=_free(out),
+    )
+
+
+def _output_bytes(job: Job) -> float:
+    samples = job.size[0] * job.size[1] * job.header.channels
+    return samples * BYTES_PER_SAMPLE[job.format] / sqrt(job.factor)
+
+
+def _scratch_bytes(job: Job) -> int:
+    between = job.pixels * _LARGEST_HEAD**2 * 2 if job.factor > _LARGEST_HEAD else 0
+    return (job.pixels + between + job.size[0] * job.size[1]) * job.header.channels
 
 
 def _existing(job: Job) -> int:
@@ -95,9 +115,8 @@ def _seconds(jobs: list[Job], upscaler: Upscaler) -> float:
     """The network's time: measured once for each whole factor, for every pixel that it will see."""
     work: Counter[int] = Counter()
     for job in jobs:
-        header = job.header
-        factor = max(job.size[0] / header.height, job.size[1] / header.width)
-        work[max(1, ceil(round(factor, 2)))] += upscaler.work_px(header.height, header.width)
+        step = max(1, ceil(round(job.factor, 2)))
+        work[step] += upscaler.work_px(job.header.height, job.header.width)
     return sum(pixels / _rate(upscaler, factor) for factor, pixels in work.items())
 
 
@@ -121,24 +140,37 @@ def _rate(upscaler: Upscaler, factor: int) -> float:
 
 def as_record(found: Estimate) -> dict[str, Any]:
     """For JSON."""
-    return {**asdict(found), "by_format": dict(found.by_format), "fits": found.fits}
+    return {
+        **asdict(found),
+        "photos": found.by_format.total(),
+        "by_format": dict(found.by_format),
+        "fits": found.space.fits,
+    }
 
 
 def as_lines(found: Estimate) -> list[str]:
     """For people."""
     formats = ", ".join(f"{count} {name}" for name, count in found.by_format.most_common())
+    space = found.space
     lines = [
-        f"would do {found.photos} photos{f' ({formats})' if formats else ''}:"
+        f"would do {found.by_format.total()} photos{f' ({formats})' if formats else ''}:"
         f" {found.pixels / 1e6:.1f} megapixels become {found.pixels_out / 1e6:.1f}",
-        f"space:  about {_gb(found.bytes_out)} for outputs (pixels x channels x "
-        + ", ".join(f"{rate} for {fmt.value}" for fmt, rate in BYTES_PER_SAMPLE.items())
-        + f"), {_gb(found.bytes_scratch)} while the largest is done; {_gb(found.bytes_free)} are free",
-        f"time:   about {duration(found.seconds)} for the network, measured just now on this device;"
+        f"space: about {_gb(space.outputs)} for outputs,"
+        f" {_gb(space.scratch)} while the largest photo is done; {_gb(space.free)} are free",
+        f"       (outputs: {_FORMULA})",
+        f"time:  about {duration(found.seconds)} for the network, measured just now on this device;"
         " reading and writing come on top",
     ]
-    if not found.fits:
-        lines.append("This will probably not fit: choose another disk, a smaller --scale or --format jpeg.")
-    return lines
+    return lines if space.fits else [*lines, too_little(space)]
+
+
+def too_little(space: Space) -> str:
+    """What to tell where the space will probably not do."""
+    needed = space.outputs + space.scratch - space.replaced
+    return (
+        f"about {_gb(needed)} will be needed and {_gb(space.free)} are free:"
+        " choose another disk, a smaller --scale or --format jpeg"
+    )
 
 
 def _gb(size: int) -> str:

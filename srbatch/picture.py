@@ -340,4 +340,4 @@ def reason_of(error: Exception) -> str:
     text = (
         str(error.detail or error.message if isinstance(error, pyvips.Error) else error).strip().splitlines()
     )
-    return text[0] if text else "the codec gave no reason"
+    return text[0].removeprefix("VipsJpeg: ") if text else "the codec gave no reason"

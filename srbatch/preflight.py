@@ -51,6 +51,11 @@ class Job:
         """Of the photo as it is: what progress is counted in."""
         return self.header.height * self.header.width
 
+    @property
+    def factor(self) -> float:
+        """Of the enlargement: the larger of the two sides', which rounding may part."""
+        return factor_of(self.header, self.size)
+
 
 def prepare(
     photos: list[Photo], settings: Settings, ledger: Ledger, codecs: CodecPool, check: Callable[[], None]
@@ -129,7 +134,7 @@ def output_size(header: Header, fmt: Format, options: Options) -> tuple[int, int
     size = options.size.of(header.height, header.width)
     if size is None:
         return None
-    factor = max(size[0] / header.height, size[1] / header.width)
+    factor = factor_of(header, size)
     if factor > MAX_FACTOR * (1 + 1 / max(header.height, header.width)):  # rounding of tiny photos
         raise PhotoTooLarge(
             f"{header.width} x {header.height} px would have to grow {factor:.1f} times;"
@@ -141,6 +146,11 @@ def output_size(header: Header, fmt: Format, options: Options) -> tuple[int, int
             " use --format tiff or a smaller --scale"
         )
     return size
+
+
+def factor_of(header: Header, size: tuple[int, int]) -> float:
+    """How many times larger ``size`` (height, width) is than the photo."""
+    return max(size[0] / header.height, size[1] / header.width)
 
 
 def source_name(photo: Photo, out: os.PathLike[str]) -> str:

@@ -23,6 +23,19 @@ class Todo:
 
     replace: bool
     """Whether a file under the target's name may be replaced: it is ours, or the user said so."""
+    ours_size: int | None = None
+    """Size of our own output that is there, in bytes, where that is why it may be replaced."""
+
+    def check_still_ours(self, photo: Photo) -> None:
+        """Between the decision and the end of the work lie hours in which somebody may edit the output.
+
+        Raises:
+            TargetExists: it is not as it was.
+        """
+        if self.ours_size is not None and _size_of(photo) not in (None, self.ours_size):
+            raise TargetExists(
+                f"{show(photo.target)} was changed by somebody meanwhile; --overwrite replaces it"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +83,7 @@ def judge(
         return Settled.failure(photo.problem)
     target_size = _size_of(photo)
     ours = row is not None and row.status == "done" and row.target_size == target_size
-    todo = Todo(replace=options.overwrite or ours)
+    todo = Todo(options.overwrite or ours, target_size if ours and not options.overwrite else None)
     if target_size is not None and not todo.replace:
         return Settled.failure(_not_ours(photo, row))
     if row is None or (row.status == "done" and target_size is None):

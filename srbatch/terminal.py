@@ -61,7 +61,7 @@ class Terminal(Silent):
             self.console.print(Text(outcome_line(outcome), style=_STYLES[outcome.status]))
 
     def end(self, summary: Summary) -> None:
-        self._current.plain = ""
+        self._live.update(self._run)
         self._live.stop()
         for line in summary_lines(summary):
             self.console.print(Text(line, style="red" if line.startswith("  failed") else ""))

@@ -259,6 +259,23 @@ def test_a_file_that_appears_under_the_targets_name_is_not_replaced(
     assert (out / "1.png").read_bytes() == b"somebody's"
 
 
+def test_an_output_that_is_edited_while_it_is_made_again(
+    five: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, out = batch.CodecPool.encode, tmp_path / "hi"
+    upscale(five, out)
+
+    def edit_first(self: Any, raw: Path, temp: Path, encoding: encode.Encoding) -> encode.Written:
+        (out / "1.png").write_bytes(b"edited")
+        return real(self, raw, temp, encoding)
+
+    monkeypatch.setattr(batch.CodecPool, "encode", edit_first)
+    _, listener = upscale(five, out, redo_changed=True, strength=0.5)
+    assert listener.by_name()["1.png"].error == "TargetExists"
+    assert listener.by_name()["2.png"].status == "done"
+    assert (out / "1.png").read_bytes() == b"edited"
+
+
 def test_an_encoder_that_writes_something_else_is_found_out(
     five: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
