@@ -13,7 +13,7 @@ import srbatch
 
 
 @contextmanager
-def running(script: str, *arguments: os.PathLike[str]) -> Iterator[subprocess.Popen[str]]:
+def running(script: str, *arguments: str | os.PathLike[str]) -> Iterator[subprocess.Popen[str]]:
     """Run Python code up to the point where it prints ``ready``; what still runs at the end is killed.
 
     The code goes on when its standard input is closed.

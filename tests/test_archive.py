@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -11,7 +12,7 @@ import pytest
 
 from srbatch.archive import Archive, looked_into, opened, state_folder
 from srbatch.commit import temp_path
-from srbatch.errors import DestinationError, LockedError
+from srbatch.errors import DestinationError, LockedError, SrbatchError
 from srbatch.ledger import Ledger, Row
 from srbatch.options import Options
 from tests.processes import running
@@ -148,14 +149,14 @@ def test_a_run_that_was_killed_leaves_nothing_after_the_next(
 ) -> None:
     fast = tmp_path / "fast"
     options = with_(options, scratch=fast) if elsewhere else options
-    with running(BE_KILLED, options.out, fast if elsewhere else Path()) as process:
+    with running(BE_KILLED, options.out, fast if elsewhere else "") as process:
         process.kill()
         process.wait()
+    assert {Path(name).suffix for name in names_below(tmp_path)} >= {".part", ".raw"}
     with opened(options, "again") as archive:
         assert names_below(archive.scratch.folder) == []
         assert archive.ledger.pending() == []
-    left = names_below(options.out) + (names_below(fast) if elsewhere else [])
-    assert [name for name in left if Path(name).suffix in (".part", ".raw")] == []
+    assert {Path(name).suffix for name in names_below(tmp_path)}.isdisjoint({".part", ".raw"})
     assert not archive.scratch.folder.exists()
 
 
@@ -258,6 +259,19 @@ def test_the_state_can_lie_elsewhere(options: Options, tmp_path: Path) -> None:
     with opened(with_(options, state=tmp_path / "state"), "run"):
         assert names_below(options.out) == []
     assert (tmp_path / "state").is_dir()
+
+
+def test_a_state_folder_of_one_output_folder_does_not_forget_it_for_another(
+    options: Options, tmp_path: Path
+) -> None:
+    first = with_(options, state=tmp_path / "state")
+    second = with_(options, state=tmp_path / "state", out=tmp_path / "other")
+    with opened(first, "first") as archive:
+        archive.ledger.record(row_of(b"first"))
+    with contextlib.suppress(SrbatchError), opened(second, "second") as archive:
+        archive.ledger.record(row_of(b"second"))
+    with opened(first, "first again") as archive:
+        assert archive.ledger.row("a.jpg") == row_of(b"first")
 
 
 def test_an_output_folder_that_cannot_be_made_is_named(options: Options) -> None:

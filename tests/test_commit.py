@@ -194,20 +194,27 @@ class Killed(BaseException):
     """Stands for the end of the process before a system call."""
 
 
+def after(first: Callable[[], None], call: Callable[..., Any]) -> Callable[..., Any]:
+    def both(*args: Any, **others: Any) -> Any:
+        first()
+        return call(*args, **others)
+
+    return both
+
+
 @contextmanager
 def killed_before_call(number: int) -> Iterator[None]:
     count = 0
+
+    def step() -> None:
+        nonlocal count
+        count += 1
+        if count == number:
+            raise Killed
+
     with pytest.MonkeyPatch.context() as patch:
         for name in ("open", "fsync", "link", "replace", "rename", "unlink"):
-
-            def call(*args: Any, _real: Callable[..., Any] = getattr(os, name), **kwargs: Any) -> Any:
-                nonlocal count
-                count += 1
-                if count == number:
-                    raise Killed
-                return _real(*args, **kwargs)
-
-            patch.setattr(os, name, call)
+            patch.setattr(os, name, after(step, getattr(os, name)))
         yield
 
 
@@ -257,12 +264,7 @@ def test_the_bytes_are_on_disk_before_the_name_is_and_then_the_folder(
 
     monkeypatch.setattr(os, "fsync", noted_fsync)
     for name in ("link", "replace"):
-
-        def noted(*args: Any, _real: Callable[..., Any] = getattr(os, name), **kwargs: Any) -> Any:
-            steps.append("name")
-            return _real(*args, **kwargs)
-
-        monkeypatch.setattr(os, name, noted)
+        monkeypatch.setattr(os, name, after(lambda: steps.append("name"), getattr(os, name)))
     commit(temp, target, replace=replace)
     assert steps == ["sync file", "name", "sync folder"]
 

@@ -8,7 +8,6 @@ import socket
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -91,6 +90,7 @@ _rows = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(_rows)
 def test_a_row_comes_back_as_it_was_whatever_the_names(noted: Row) -> None:
     ledger = Ledger.in_memory()
@@ -100,6 +100,7 @@ def test_a_row_comes_back_as_it_was_whatever_the_names(noted: Row) -> None:
     ledger.close()
 
 
+@settings(deadline=None)
 @given(_rows, _path)
 def test_a_row_to_come_comes_back_as_it_was_whatever_the_names(coming: Row, temp: str) -> None:
     ledger = Ledger.in_memory()
@@ -109,7 +110,7 @@ def test_a_row_to_come_comes_back_as_it_was_whatever_the_names(coming: Row, temp
     ledger.close()
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(_rows, max_size=8))
 def test_the_last_outcome_of_each_target_counts(noted: list[Row]) -> None:
     ledger = Ledger.in_memory()
@@ -240,7 +241,7 @@ def test_a_slow_reader_does_not_stop_the_run_that_writes(
     def impatient(*args: object, **others: object) -> sqlite3.Connection:
         return connect(*args, **{**others, "timeout": 0.1})  # type: ignore[call-overload, no-any-return]
 
-    monkeypatch.setattr(sqlite3, "connect", partial(impatient))
+    monkeypatch.setattr(sqlite3, "connect", impatient)
     writer = Ledger.open(state)
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         writer.record(row(name))
