@@ -8,7 +8,7 @@ import os
 import secrets
 from pathlib import Path
 
-from srbatch.discover import show
+from srbatch.discover import nearest_folder, show
 from srbatch.errors import DestinationError, TargetExists
 
 TEMP_PREFIX, TEMP_SUFFIX = ".srbatch-", ".part"
@@ -31,16 +31,13 @@ def make_folder(folder: Path) -> None:
     Raises:
         DestinationError: it cannot be created.
     """
-    missing = []
-    while not folder.is_dir():
-        missing.append(folder)
-        folder = folder.parent
-    for new in reversed(missing):
-        try:
+    try:
+        above = nearest_folder(folder)
+        for new in reversed([path for path in (folder, *folder.parents) if above in path.parents]):
             new.mkdir(exist_ok=True)
-        except OSError as error:
-            raise destination_error(error, new) from error
-        sync_folder(new.parent)
+            sync_folder(new.parent)
+    except OSError as error:
+        raise destination_error(error, folder) from error
 
 
 def commit(temp: Path, target: Path, *, replace: bool) -> None:
@@ -57,13 +54,13 @@ def commit(temp: Path, target: Path, *, replace: bool) -> None:
         else:
             _rename_new(temp, target)
         sync_folder(target.parent)
-    except FileExistsError:
+    except (FileExistsError, IsADirectoryError):
+        if target.is_dir():
+            raise TargetExists(f"{show(target)} is a folder; move it away or choose another --out") from None
         raise TargetExists(
             f"{show(target)} was made by something else while this photo was being done;"
             " --overwrite replaces it"
         ) from None
-    except IsADirectoryError:
-        raise TargetExists(f"{show(target)} is a folder; move it away or choose another --out") from None
     except OSError as error:
         raise destination_error(error, target) from error
 

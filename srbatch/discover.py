@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from srbatch.errors import PhotoError, UnsupportedPhoto, UsageError
+from srbatch.errors import PhotoError, TargetExists, UnsupportedPhoto, UsageError
 from srbatch.formats import Format
 
 UNSUPPORTED_PICTURES = frozenset(
@@ -88,14 +88,12 @@ def discover(
     Raises:
         UsageError: an input does not exist, or inputs and output lie inside one another.
     """
-    for path in inputs:
-        if not os.path.lexists(path):
-            raise UsageError(f"{show(path)}: there is no such file or folder")
+    inputs = _without_repeats(inputs)
     _check_apart(inputs, out)
     found = Found()
     if is_file_target(inputs, out):
         _take(found, inputs[0], Path(out.name), out, Format.of_name(out.name))
-        return found
+        return _without_collisions(found)
     folders = sum(path.is_dir() for path in inputs)
     for path in inputs:
         if path.is_dir():
@@ -131,15 +129,33 @@ def target_name(name: str, to: Format | None) -> str:
     return name + to.suffixes[0]
 
 
-def show(path: Path | str) -> str:
-    """A path as text that can be printed and encoded whatever bytes its name holds."""
+def as_text(path: Path | str) -> str:
+    """A path as text that can be encoded whatever bytes its name holds; for machines."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _check_apart(inputs: tuple[Path, ...], out: Path) -> None:
-    real_out = out.resolve()
+def show(path: Path | str) -> str:
+    """A path for people: one line, and nothing in it that moves a terminal's cursor."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in as_text(path))
+
+
+def _without_repeats(inputs: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The inputs, each once.
+
+    Raises:
+        UsageError: one of them does not exist.
+    """
     for path in inputs:
-        real = path.resolve()
+        if not os.path.lexists(path):
+            raise UsageError(f"{show(path)}: there is no such file or folder")
+    return tuple({os.path.realpath(path): path for path in reversed(inputs)}.values())[::-1]
+
+
+def _check_apart(inputs: tuple[Path, ...], out: Path) -> None:
+    # realpath, since resolve() raises where a link leads back to itself.
+    real_out = Path(os.path.realpath(out))
+    for path in inputs:
+        real = Path(os.path.realpath(path))
         if real == real_out:
             raise UsageError(f"--out {show(out)} is the input itself; originals are never written to")
         if path.is_dir() and real in real_out.parents:
@@ -227,8 +243,10 @@ def _take(found: Found, source: Path, relative: Path, target: Path, fmt: Format 
     suffix = source.suffix.lower()
     if Format.of_name(source.name) is None:
         problem = UnsupportedPhoto(
-            f"{suffix or 'this'} files are not supported; convert it to TIFF, PNG or JPEG,"
+            f"{suffix} files are not supported; convert it to TIFF, PNG or JPEG,"
             f" or leave it out with --exclude '*{suffix}'"
+            if suffix
+            else "its name has no extension that says what it is; give it one, such as .jpg"
         )
     elif len(os.fsencode(target.name)) > MAX_NAME_BYTES:
         problem = UnsupportedPhoto(
@@ -238,7 +256,9 @@ def _take(found: Found, source: Path, relative: Path, target: Path, fmt: Format 
 
 
 def _without_collisions(found: Found) -> Found:
-    """Fail photos whose targets would be one file, on this file system or because they have one name."""
+    """Fail photos whose outputs would be one file, a folder of outputs, or a photo."""
+    _fail_where_a_folder_is_due(found)
+    _fail_where_a_photo_is(found)
     groups: dict[str, list[int]] = {}
     for index, photo in enumerate(found.photos):
         key = unicodedata.normalize("NFC", os.fspath(photo.relative)).casefold()
@@ -247,6 +267,28 @@ def _without_collisions(found: Found) -> Found:
         if len(indices) > 1 and _collide([found.photos[i] for i in indices]):
             _fail_collided(found, indices)
     return found
+
+
+def _fail_where_a_folder_is_due(found: Found) -> None:
+    folders = {parent for photo in found.photos for parent in photo.relative.parents}
+    for index, photo in enumerate(found.photos):
+        if photo.relative in folders:
+            problem = TargetExists(
+                f"its output {show(photo.relative)} would have the name of a folder of outputs; rename one"
+            )
+            found.photos[index] = replace(photo, problem=problem)
+
+
+def _fail_where_a_photo_is(found: Found) -> None:
+    """However links are arranged, no output may take the place of a photo."""
+    sources = {identity for photo in found.photos if (identity := _identity(photo.source))}
+    for index, photo in enumerate(found.photos):
+        if _identity(photo.target) in sources:
+            problem = TargetExists(
+                f"its output {show(photo.target)} is one of the photos; originals are never written to:"
+                " choose another --out"
+            )
+            found.photos[index] = replace(photo, problem=problem)
 
 
 def _collide(photos: list[Photo]) -> bool:
@@ -258,10 +300,16 @@ def _collide(photos: list[Photo]) -> bool:
     return not _tells_case_apart(photos[0].target.parent)
 
 
+def nearest_folder(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
 def _tells_case_apart(folder: Path) -> bool:
     """Whether the file system of a folder, or of its nearest parent, keeps ``a`` and ``A`` apart."""
-    while not folder.is_dir():
-        folder = folder.parent
+    folder = nearest_folder(folder)
     for path in (*folder.iterdir(), folder.resolve()):
         swapped = path.with_name(path.name.swapcase()) if path.name else path
         if swapped.name != path.name:
@@ -273,7 +321,7 @@ def _fail_collided(found: Found, indices: list[int]) -> None:
     for index in indices:
         photo = found.photos[index]
         other = next(found.photos[i] for i in indices if i != index)
-        problem = UnsupportedPhoto(
+        problem = TargetExists(
             f"its output {show(photo.relative)} would be the same file as that of {show(other.source)};"
             " rename one of them or upscale them into different folders"
         )

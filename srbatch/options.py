@@ -53,8 +53,15 @@ class TargetSize:
 
     def __str__(self) -> str:
         if self.scale is not None:
-            return f"x{self.scale:g}"
-        return f"long edge {self.long_edge} px" if self.long_edge is not None else f"{self.megapixels:g} MP"
+            return f"x{_exact(self.scale)}"
+        if self.long_edge is not None:
+            return f"long edge {self.long_edge} px"
+        return f"{_exact(self.megapixels or 0.0)} MP"
+
+
+def _exact(number: float) -> str:
+    """All of its digits: two sizes that differ must not read the same."""
+    return repr(float(number)).removesuffix(".0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,11 +117,11 @@ class Options:
             raise UsageError(f"--batch {self.batch}: at least 1")
         if self.precision not in PRECISIONS:
             raise UsageError(f"--precision {self.precision}: one of {', '.join(PRECISIONS)}")
-        if self.codec_timeout_s <= 0:
+        if not 0 < self.codec_timeout_s < float("inf"):
             raise UsageError(f"--codec-timeout {self.codec_timeout_s:g}: more than 0 seconds")
         if self.codec_memory_mb < 256:
             raise UsageError(f"--codec-memory {self.codec_memory_mb}: at least 256 MB")
-        if self.max_megapixels <= 0:
+        if not self.max_megapixels > 0:
             raise UsageError(f"--max-megapixels {self.max_megapixels:g}: more than 0")
         if self.report is not None and self.report.suffix not in (".csv", ".json"):
             raise UsageError(f"--report {self.report}: the name ends in .csv or .json")

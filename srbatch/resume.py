@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -32,7 +33,10 @@ class Todo:
         Raises:
             TargetExists: it is not as it was.
         """
-        if self.ours_size is not None and _size_of(photo) not in (None, self.ours_size):
+        if self.ours_size is None:
+            return
+        target = _Target.of(photo, None)
+        if target.taken and target.size != self.ours_size:
             raise TargetExists(
                 f"{show(photo.target)} was changed by somebody meanwhile; --overwrite replaces it"
             )
@@ -81,19 +85,27 @@ def judge(
     """
     if photo.problem:
         return Settled.failure(photo.problem)
-    target_size = _size_of(photo)
-    ours = row is not None and row.status == "done" and row.target_size == target_size
-    todo = Todo(options.overwrite or ours, target_size if ours and not options.overwrite else None)
-    if target_size is not None and not todo.replace:
-        return Settled.failure(_not_ours(photo, row))
-    if row is None or (row.status == "done" and target_size is None):
-        return todo
-    refreshed = None
-    if options.rehash or (row.size, row.mtime_ns) != (photo.size, photo.mtime_ns):
-        if row.sha256 is None or hash_source() != row.sha256:
-            return todo if row.source == source or options.overwrite else _another_source(photo, row)
-        refreshed = replace(row, size=photo.size, mtime_ns=photo.mtime_ns, source=source)
-    return _settled_by(row, recipe, options, refreshed) or todo
+    target = _Target.of(photo, row)
+    if row is not None and row.status == "done" and not target.ours:
+        row = None  # what it tells of is gone
+    if row is not None:
+        seen = (photo.size, photo.mtime_ns, source)
+        refreshed = None
+        if options.rehash or seen != (row.size, row.mtime_ns, row.source):
+            if row.sha256 is None:
+                row = None  # it failed or was skipped without being read
+            elif hash_source() == row.sha256:
+                refreshed = replace(row, size=photo.size, mtime_ns=photo.mtime_ns, source=source)
+            elif row.source != source and not options.overwrite:
+                return Settled.failure(_another_source(photo, row))
+            else:
+                return target.todo(options)
+        settled = row and _settled_by(row, recipe, options, refreshed)
+        if settled and (row is None or row.status != "failed" or not target.taken or options.overwrite):
+            return settled
+    if target.taken and not target.ours and not options.overwrite:
+        return Settled.failure(_not_ours(photo, target))
+    return target.todo(options)
 
 
 def _settled_by(row: Row, recipe: str, options: Options, refreshed: Row | None) -> Settled | None:
@@ -116,27 +128,47 @@ def is_remembered(error: str | None) -> bool:
     return bool(getattr(getattr(errors, error or "", None), "remembered", False))
 
 
-def _not_ours(photo: Photo, row: Row | None) -> TargetExists:
-    if row is not None and row.status == "done":
+def _not_ours(photo: Photo, target: _Target) -> TargetExists:
+    if target.known:
         why = "is not as srbatch wrote it: somebody changed it"
     else:
         why = "exists already and was not made by a run that is on record here"
     return TargetExists(f"{show(photo.target)} {why}; --overwrite replaces it")
 
 
-def _another_source(photo: Photo, row: Row) -> Settled | Todo:
-    if row.status != "done":
-        return Todo(replace=False)
-    return Settled.failure(
-        TargetExists(
-            f"{show(photo.target)} was made from another photo, {show(row.source)};"
-            " choose another --out, or replace it with --overwrite"
-        )
+def _another_source(photo: Photo, row: Row) -> TargetExists:
+    return TargetExists(
+        f"{show(photo.target)} was made from another photo, {show(row.source)};"
+        " choose another --out, or replace it with --overwrite"
     )
 
 
-def _size_of(photo: Photo) -> int | None:
-    try:
-        return os.lstat(photo.target).st_size
-    except OSError:
-        return None
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What lies under the output's name."""
+
+    size: int | None
+    """Of a regular file there."""
+    taken: bool
+    """Whether anything is there."""
+    known: bool
+    """Whether the ledger has an output of that name."""
+    ours: bool
+    """Whether it is that output, as it was written."""
+
+    @classmethod
+    def of(cls, photo: Photo, row: Row | None) -> _Target:
+        """Look."""
+        known = row is not None and row.status == "done"
+        try:
+            status = os.lstat(photo.target)
+        except OSError:
+            return cls(None, taken=False, known=known, ours=False)
+        size = status.st_size if stat.S_ISREG(status.st_mode) else None
+        return cls(size, taken=True, known=known, ours=known and row is not None and row.target_size == size)
+
+    def todo(self, options: Options) -> Todo:
+        """The photo is to be done, with what is there replaced if it may be."""
+        if options.overwrite:
+            return Todo(replace=True)
+        return Todo(self.ours, self.size if self.ours else None)
