@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from srbatch.commit import discard, make_folder
+from srbatch.commit import destination_error, discard, make_folder
 from srbatch.discover import is_file_target, show
+from srbatch.errors import UsageError
 from srbatch.ledger import STATE_FOLDER, Ledger, locked
 from srbatch.options import Options
 from srbatch.scratch import Scratch
@@ -45,12 +46,15 @@ def opened(options: Options, command: str) -> Iterator[Archive]:
         LedgerError: the ledger is damaged.
     """
     if is_file_target(options.inputs, options.out):
+        if options.scratch is not None:
+            make_folder(options.scratch)
         with tempfile.TemporaryDirectory(prefix="srbatch-", dir=options.scratch) as folder:
             yield Archive(Ledger.in_memory(), Scratch(Path(folder) / "scratch"))
         return
     state = state_folder(options.out, options.state)
     make_folder(options.out)
-    with locked(state):
+    with locked(state, options.out):
+        _check_owner(state, options)
         ledger = Ledger.open(state)
         ledger.start_run(command)
         _recover(ledger, options.out)
@@ -68,26 +72,44 @@ def looked_into(options: Options) -> Iterator[Archive]:
     state = state_folder(options.out, options.state)
     known = not is_file_target(options.inputs, options.out) and (state / "ledger.sqlite").is_file()
     ledger = Ledger.copy_in_memory(state) if known else Ledger.in_memory()
+    _recover(ledger, options.out, keep_files=True)
     with tempfile.TemporaryDirectory(prefix="srbatch-") as folder:
         yield Archive(ledger, Scratch(Path(folder) / "scratch"))
 
 
 def _scratch_folder(state: Path, options: Options) -> Path:
-    if options.scratch is None:
-        return state / "scratch"
     # Others may use the same folder; what is deleted at the start must be this output folder's own.
-    owner = hashlib.sha256(os.fsencode(options.out.resolve())).hexdigest()[:16]
-    return options.scratch / f"srbatch-{owner}"
+    owner = hashlib.sha256(os.fsencode(os.path.realpath(options.out))).hexdigest()[:16]
+    return (options.scratch or state) / f"srbatch-{owner}"
 
 
-def _recover(ledger: Ledger, out: Path) -> None:
+def _check_owner(state: Path, options: Options) -> None:
+    """A ledger's paths are relative to one output folder; elsewhere, a note says which."""
+    if options.state is None:
+        return
+    note, owner = state / "output-folder", os.fsencode(os.path.realpath(options.out))
+    try:
+        if not note.exists():
+            note.write_bytes(owner)
+        known = note.read_bytes()
+    except OSError as error:
+        raise destination_error(error, note) from error
+    if known != owner:
+        raise UsageError(
+            f"--state {show(state)} belongs to the output folder {show(os.fsdecode(known))};"
+            " give each output folder a state folder of its own"
+        )
+
+
+def _recover(ledger: Ledger, out: Path, *, keep_files: bool = False) -> None:
     """Finish or forget what a killed run was writing.
 
     Between the rename and the ledger's note of it, the output is whole and only the note is missing:
     its hash, taken before the rename, tells that from the file that was there earlier.
     """
     for target, temp, row in ledger.pending():
-        discard(out / temp)
+        if not keep_files:
+            discard(out / temp)
         if row is not None and _sha256(out / target) == row.target_sha256:
             ledger.record(row)
             log.info("%s was finished before the last run ended", show(target))

@@ -167,10 +167,16 @@ class Ledger:
         return _row(found) if found else None
 
     def rows(self) -> Iterator[Row]:
-        """All rows in the order of their targets."""
-        with _explained():
-            for found in self._db.execute(f"SELECT {','.join(_COLUMNS)} FROM photos ORDER BY target"):
-                yield _row(found)
+        """All rows in the order of their targets, read in pages: an open cursor would hold up a run."""
+        last = b""
+        query = f"SELECT {','.join(_COLUMNS)} FROM photos WHERE target>? ORDER BY target LIMIT 1000"
+        while True:
+            with _explained():
+                page = self._db.execute(query, (last,)).fetchall()
+            if not page:
+                return
+            yield from map(_row, page)
+            last = page[-1][0]
 
     def begin(self, target: str, temp: str) -> None:
         """Note that a temporary file is about to be written for a target."""
@@ -208,7 +214,7 @@ class Ledger:
         with _explained():
             self._db.execute(
                 "INSERT INTO runs (host, pid, version, command, started) VALUES (?,?,?,?,?)",
-                (socket.gethostname(), os.getpid(), __version__, command, time.time()),
+                (socket.gethostname(), os.getpid(), __version__, show(command), time.time()),
             )
 
     def last_run(self) -> tuple[str, int, float] | None:
@@ -262,8 +268,8 @@ def _explained(path: Path | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def locked(state: Path) -> Iterator[None]:
-    """Hold the state folder for one run; the system lets go of it when the process ends, however it ends.
+def locked(state: Path, out: Path | None = None) -> Iterator[None]:
+    """Hold the state folder of ``out`` for one run; the system lets go of it whenever the process ends.
 
     Raises:
         LockedError: another run has it; the message names its host and process.
@@ -274,7 +280,7 @@ def locked(state: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise LockedError(_who_holds(state)) from None
+        raise LockedError(_who_holds(state, out or state.parent)) from None
     except OSError as error:
         raise destination_error(error, state) from error
     try:
@@ -283,10 +289,10 @@ def locked(state: Path) -> Iterator[None]:
         lock.release()
 
 
-def _who_holds(state: Path) -> str:
+def _who_holds(state: Path, out: Path) -> str:
     try:
         holder = Ledger.open_readonly(state).last_run()
     except LedgerError:
         holder = None
     who = f"process {holder[1]} on {holder[0]}" if holder else "another process"
-    return f"{show(state.parent)} is being written to by {who}; wait for it to end, or choose another --out"
+    return f"{show(out)} is being written to by {who}; wait for it to end, or choose another --out"

@@ -10,13 +10,14 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from srbatch.commit import destination_error, make_folder
-from srbatch.discover import Found, Photo, show
+from srbatch.discover import Found, Photo, as_text, show
 from srbatch.errors import ExitCode
 
 _PLAIN_EVERY_S = 30.0
@@ -45,8 +46,8 @@ class Outcome:
         height_in, width_in = self.size_in or (None, None)
         height_out, width_out = self.size_out or (None, None)
         return {
-            "source": show(self.photo.source),
-            "target": show(self.photo.target),
+            "source": as_text(self.photo.source),
+            "target": as_text(self.photo.target),
             "status": self.status,
             "reason": self.reason,
             "error": self.error,
@@ -199,7 +200,7 @@ class Pace:
     @property
     def left_s(self) -> float | None:
         """Seconds to go, once something is done."""
-        return (self.pixels - self.done) / self.rate if self.done > 0 else None
+        return (self.pixels - self.done) / self.rate if self.done >= 1 else None
 
     def __str__(self) -> str:
         left = f", {duration(self.left_s)} to go" if self.left_s is not None else ""
@@ -257,7 +258,7 @@ class JsonLines(Silent):
         self._stream = stream or sys.stdout
 
     def finished(self, outcome: Outcome) -> None:
-        self._stream.write(json.dumps(outcome.as_record(), ensure_ascii=False) + "\n")
+        self._stream.write(json.dumps(outcome.as_record()) + "\n")
         self._stream.flush()
 
 
@@ -270,16 +271,18 @@ class CsvFile(Silent):
         Raises:
             DestinationError: it cannot be written.
         """
-        self._file = _new_file(path)
+        self._path, self._file = path, _new_file(path)
         fields = ["source", "target", "status", "reason", "error", "seconds", "width_in", "height_in"]
         self._writer = csv.DictWriter(self._file, [*fields, "width_out", "height_out", "bytes_out", "notes"])
-        self._writer.writeheader()
-        self._file.flush()
+        with _explained(path):
+            self._writer.writeheader()
+            self._file.flush()
 
     def finished(self, outcome: Outcome) -> None:
         record = outcome.as_record()
-        self._writer.writerow({**record, "notes": "; ".join(record["notes"])})
-        self._file.flush()
+        with _explained(self._path):
+            self._writer.writerow({**record, "notes": "; ".join(record["notes"])})
+            self._file.flush()
 
     def end(self, summary: Summary) -> None:
         self._file.close()
@@ -294,18 +297,20 @@ class JsonFile(Silent):
         Raises:
             DestinationError: it cannot be written.
         """
-        self._file = _new_file(path)
-        self._file.write("[")
-        self._end = self._file.tell()
+        self._path, self._file = path, _new_file(path)
         self._empty = True
-        self._close()
+        with _explained(path):
+            self._file.write("[")
+            self._end = self._file.tell()
+            self._close()
 
     def finished(self, outcome: Outcome) -> None:
-        self._file.seek(self._end)
-        self._file.write(("" if self._empty else ",") + "\n" + json.dumps(outcome.as_record()))
-        self._empty = False
-        self._end = self._file.tell()
-        self._close()
+        with _explained(self._path):
+            self._file.seek(self._end)
+            self._file.write(("" if self._empty else ",") + "\n" + json.dumps(outcome.as_record()))
+            self._empty = False
+            self._end = self._file.tell()
+            self._close()
 
     def end(self, summary: Summary) -> None:
         self._file.close()
@@ -313,6 +318,14 @@ class JsonFile(Silent):
     def _close(self) -> None:
         self._file.write("\n]\n")
         self._file.flush()
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise destination_error(error, path) from error
 
 
 def _new_file(path: Path) -> IO[str]:

@@ -33,7 +33,10 @@ class Scratch:
     def for_photo(self) -> Iterator[PhotoScratch]:
         """Files of one photo, removed when it is done or has failed."""
         folder = self.folder / str(next(self._numbers))
-        folder.mkdir()
+        try:
+            folder.mkdir()
+        except OSError as error:
+            raise destination_error(error, folder) from error
         try:
             yield PhotoScratch(folder)
         finally:

@@ -62,7 +62,7 @@ def test_stopped_in_the_middle_and_run_again(three: Path, tmp_path: Path, number
     assert again.code == 0, again.err
     assert "2 done, 1 skipped" in again.err
     assert sorted(p.name for p in out.iterdir()) == [".srbatch", "1.png", "2.png", "3.png"]
-    assert not (out / ".srbatch" / "scratch").exists()
+    assert not list((out / ".srbatch").glob("srbatch-*"))
     assert ((out / "1.png").stat().st_ino, (out / "1.png").stat().st_mtime_ns) == (
         first.st_ino,
         first.st_mtime_ns,

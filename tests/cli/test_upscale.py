@@ -29,7 +29,7 @@ def test_a_tree_is_mirrored_and_enlarged(both: Srbatch, photos: Path, tmp_path: 
             assert image.format == before.format
             assert image.mode == before.mode
     assert "4 done, 0 skipped, 0 failed" in result.err
-    assert not list((out / ".srbatch").glob("scratch*"))
+    assert sorted(p.name for p in (out / ".srbatch").iterdir()) == ["ledger.sqlite", "lock"]
 
 
 def test_the_enlargement_looks_like_the_photo(srbatch: Srbatch, photos: Path, tmp_path: Path) -> None:
