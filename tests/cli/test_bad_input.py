@@ -155,7 +155,7 @@ def test_a_codec_that_takes_too_long_is_stopped(
     crop(400, 600, top=0, left=0).resize((6000, 4000)).save(originals.folder / "large.png")
     originals.remember()
     result = srbatch(
-        "upscale", originals.folder, "--scale", 1, "--out", tmp_path / "hi", "--codec-timeout", 0.3
+        "upscale", originals.folder, "--scale", 1, "--out", tmp_path / "hi", "--codec-timeout", 0.02
     )
     assert result.code == 3
     assert "did not finish within" in result.err
