@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from srbatch.commit import destination_error, discard, make_folder
+from srbatch.commit import destination_error, discard, make_folder, sha256_of
 from srbatch.discover import is_file_target, show
 from srbatch.errors import UsageError
 from srbatch.ledger import STATE_FOLDER, Ledger, locked
@@ -110,16 +110,8 @@ def _recover(ledger: Ledger, out: Path, *, keep_files: bool = False) -> None:
     for target, temp, row in ledger.pending():
         if not keep_files:
             discard(out / temp)
-        if row is not None and _sha256(out / target) == row.target_sha256:
+        if row is not None and sha256_of(out / target) == row.target_sha256:
             ledger.record(row)
             log.info("%s was finished before the last run ended", show(target))
         else:
             ledger.drop(target)
-
-
-def _sha256(path: Path) -> str | None:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from srbatch import __version__, metadata
 from srbatch.codec_pool import CodecPool
-from srbatch.commit import commit, destination_error, discard, make_folder, temp_path
+from srbatch.commit import commit, destination_error, discard, make_folder, output_error, temp_path
 from srbatch.discover import Photo, show
 from srbatch.encode import Encoding
 from srbatch.errors import (
@@ -153,28 +153,37 @@ def _infer(picture: Picture, encoding: Encoding, scratch: PhotoScratch, run: Run
 def _write(raw: Path, encoding: Encoding, job: Job, row: Row, run: Run) -> Row:
     """Encode beside the target, check, and put it in place; the ledger knows of it before and after."""
     target = job.photo.target
-    make_folder(target.parent)
+    make_folder(target.parent, explained=output_error)
     temp = temp_path(target)
     run.ledger.begin(row.target, os.path.relpath(temp, run.options.out))
+    committing = False
     try:
-        try:
-            written = run.codecs.encode(raw, temp, encoding)
-            os.utime(temp, ns=(time.time_ns(), row.mtime_ns))
-        except OSError as error:
-            raise destination_error(error, target) from error
+        row = _encoded(raw, temp, encoding, target, row, run)
         run.check()
-        row = replace(
-            row, target_size=written.size, target_sha256=written.sha256, finished=round(time.time(), 3)
-        )
-        run.ledger.about_to_commit(row)
         job.todo.check_still_ours(job.photo)
+        run.ledger.about_to_commit(row)
+        committing = True
         commit(temp, target, replace=job.todo.replace)
-    except BaseException:
+    except BaseException as error:
         discard(temp)
-        run.ledger.drop(row.target)
+        # Cut off in the commit, the output may have its name; the next run tells by the hash in the note.
+        if not committing or isinstance(error, PhotoError):
+            run.ledger.drop(row.target)
         raise
     run.ledger.record(row)
     return row
+
+
+def _encoded(raw: Path, temp: Path, encoding: Encoding, target: Path, row: Row, run: Run) -> Row:
+    """Write the temporary file; returns the row with its size and hash."""
+    try:
+        written = run.codecs.encode(raw, temp, encoding)
+        os.utime(temp, ns=(time.time_ns(), row.mtime_ns))
+    except OSError as error:
+        raise output_error(error, target) from error
+    return replace(
+        row, target_size=written.size, target_sha256=written.sha256, finished=round(time.time(), 3)
+    )
 
 
 def _row(job: Job, picture: Picture, encoding: Encoding, run: Run, seconds: float) -> Row:

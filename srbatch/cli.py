@@ -175,7 +175,8 @@ def upscale(
     )
     from srbatch import run
 
-    reporter = _reporter(options, as_json=as_json, quiet=quiet, verbose=verbose)
+    report = None if dry_run else options.report  # a look must not cost the report of the run looked at
+    reporter = _reporter(report, as_json=as_json, quiet=quiet, verbose=verbose)
     with Stop() as stop:
         if dry_run:
             code = _say_estimate(*run.dry_run(options, reporter=reporter, check=stop.check), as_json=as_json)
@@ -184,7 +185,7 @@ def upscale(
     sys.exit(code)
 
 
-def _reporter(options: Options, *, as_json: bool, quiet: bool, verbose: bool) -> Reporter:
+def _reporter(report_path: Path | None, *, as_json: bool, quiet: bool, verbose: bool) -> Reporter:
     """Who hears of the run. Standard error is for people, standard output for data."""
     from srbatch import report
 
@@ -201,8 +202,8 @@ def _reporter(options: Options, *, as_json: bool, quiet: bool, verbose: bool) ->
         reporters.append(report.Plain(quiet=quiet))
     if as_json:
         reporters.append(report.JsonLines())
-    if options.report is not None:
-        reporters.append(report.report_file(options.report))
+    if report_path is not None:
+        reporters.append(report.report_file(report_path))
     return report.Several(reporters)
 
 

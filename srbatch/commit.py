@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
-from srbatch.discover import nearest_folder, show
-from srbatch.errors import DestinationError, TargetExists
+from srbatch.discover import show
+from srbatch.errors import DestinationError, SrbatchError, TargetExists, UnsupportedPhoto
+from srbatch.places import nearest_folder
 
 TEMP_PREFIX, TEMP_SUFFIX = ".srbatch-", ".part"
 
-_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
+"""EINVAL may be the name's fault instead; then the rename, which is tried next, says so."""
+
+_UNFIT_NAME = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
+"""A name or path too long for this file system, or with characters that it does not take."""
 
 
 def temp_path(target: Path) -> Path:
@@ -25,11 +32,39 @@ def temp_path(target: Path) -> Path:
     return target.with_name(f"{TEMP_PREFIX}{secrets.token_hex(6)}{TEMP_SUFFIX}")
 
 
-def make_folder(folder: Path) -> None:
+def destination_error(error: OSError, path: Path) -> DestinationError:
+    """What the user reads when the output folder does not take a file."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        advice = "make room and run the same command again: finished photos are kept"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        advice = "choose a folder that you may write to"
+    else:
+        advice = "see to the disk and run the same command again: finished photos are kept"
+    return DestinationError(f"{show(path)}: {error.strerror or error}; {advice}")
+
+
+def output_error(error: OSError, target: Path) -> SrbatchError:
+    """The same for one output: where its name is at fault, that costs one photo and not the run."""
+    return unfit_name(error) or destination_error(error, target)
+
+
+def unfit_name(error: OSError) -> UnsupportedPhoto | None:
+    """The failure of a photo whose output cannot have its name, if that is what a file system says."""
+    if error.errno not in _UNFIT_NAME:
+        return None
+    return UnsupportedPhoto(
+        f"the disk of --out does not take its output's path: {error.strerror};"
+        " give the photo or its folders shorter, plainer names, or choose another --out"
+    )
+
+
+def make_folder(
+    folder: Path, *, explained: Callable[[OSError, Path], SrbatchError] = destination_error
+) -> None:
     """Create a folder and its parents, durably.
 
     Raises:
-        DestinationError: it cannot be created.
+        SrbatchError: it cannot be created; a DestinationError unless ``explained`` says otherwise.
     """
     try:
         above = nearest_folder(folder)
@@ -37,7 +72,7 @@ def make_folder(folder: Path) -> None:
             new.mkdir(exist_ok=True)
             sync_folder(new.parent)
     except OSError as error:
-        raise destination_error(error, folder) from error
+        raise explained(error, folder) from error
 
 
 def commit(temp: Path, target: Path, *, replace: bool) -> None:
@@ -45,15 +80,23 @@ def commit(temp: Path, target: Path, *, replace: bool) -> None:
 
     Raises:
         TargetExists: ``replace`` is False and somebody made a file of that name in the meantime.
-        DestinationError: the file system refused.
+        UnsupportedPhoto: the file system does not take the target's name.
+        DestinationError: it refused for another reason, perhaps after the file had got its name.
     """
     try:
         sync_file(temp)
+        _rename(temp, target, replace=replace)
+        sync_folder(target.parent)
+    except OSError as error:
+        raise destination_error(error, target) from error
+
+
+def _rename(temp: Path, target: Path, *, replace: bool) -> None:
+    try:
         if replace:
             temp.replace(target)
         else:
             _rename_new(temp, target)
-        sync_folder(target.parent)
     except (FileExistsError, IsADirectoryError):
         if target.is_dir():
             raise TargetExists(f"{show(target)} is a folder; move it away or choose another --out") from None
@@ -62,7 +105,7 @@ def commit(temp: Path, target: Path, *, replace: bool) -> None:
             " --overwrite replaces it"
         ) from None
     except OSError as error:
-        raise destination_error(error, target) from error
+        raise output_error(error, target) from error
 
 
 def _rename_new(temp: Path, target: Path) -> None:
@@ -111,12 +154,10 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def destination_error(error: OSError, path: Path) -> DestinationError:
-    """What the user reads when the output folder does not take a file."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        advice = "make room and run the same command again: finished photos are kept"
-    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        advice = "choose a folder that you may write to"
-    else:
-        advice = "see to the disk and run the same command again: finished photos are kept"
-    return DestinationError(f"{show(path)}: {error.strerror or error}; {advice}")
+def sha256_of(path: Path) -> str | None:
+    """The hash of an output that is there, or None where none can be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None

@@ -6,13 +6,14 @@ import os
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from srbatch.errors import PhotoError, TargetExists, UnsupportedPhoto, UsageError
 from srbatch.formats import Format
+from srbatch.places import identity, is_within, marks, nearest_folder, surroundings
 
 UNSUPPORTED_PICTURES = frozenset(
     ".heic .heif .hif .avif .jxl .jp2 .j2k .gif .bmp .psd .psb .exr .hdr .dng .cr2 .cr3 .nef .nrw .arw .sr2 "
@@ -121,12 +122,24 @@ def is_file_target(inputs: tuple[Path, ...], out: Path) -> bool:
 def target_name(name: str, to: Format | None) -> str:
     """The output's name, from the source's name alone: kept, or the new format's extension appended.
 
-    >>> target_name("a.jpg", Format.PNG), target_name("a.png", Format.PNG)
-    ('a.jpg.png', 'a.png')
+    It is appended once more to a name that looks as if that had been done to another photo, so that two
+    names of photos which differ, in more than case, always give two that do.
+
+    >>> [target_name(name, Format.PNG) for name in ("a.jpg", "a.png", "a.jpg.png", "a.jpg.png.png")]
+    ['a.jpg.png', 'a.png', 'a.jpg.png.png', 'a.jpg.png.png.png']
     """
-    if to is None or Format.of_name(name) is to:
+    if to is None:
         return name
-    return name + to.suffixes[0]
+    suffix, before = to.suffixes[0], name
+    while len(before) > len(suffix) and before[-len(suffix) :].lower() == suffix:
+        before = before[: -len(suffix)]
+    if Format.of_name(before) is to or (before != name and not _is_picture(before)):
+        return name
+    return name + suffix
+
+
+def _is_picture(name: str) -> bool:
+    return Format.of_name(name) is not None or Path(name).suffix.lower() in UNSUPPORTED_PICTURES
 
 
 def as_text(path: Path | str) -> str:
@@ -148,30 +161,49 @@ def _without_repeats(inputs: tuple[Path, ...]) -> tuple[Path, ...]:
     for path in inputs:
         if not os.path.lexists(path):
             raise UsageError(f"{show(path)}: there is no such file or folder")
-    return tuple({os.path.realpath(path): path for path in reversed(inputs)}.values())[::-1]
+    return tuple({_which(path): path for path in reversed(inputs)}.values())[::-1]
+
+
+def _which(path: Path) -> object:
+    # Hard links to one photo are two photos; a folder has one tree whatever it is called.
+    return (identity(path) if path.is_dir() else None) or os.path.realpath(path)
 
 
 def _check_apart(inputs: tuple[Path, ...], out: Path) -> None:
-    # realpath, since resolve() raises where a link leads back to itself.
-    real_out = Path(os.path.realpath(out))
+    at_out, around_out = marks(out), surroundings(out)
     for path in inputs:
-        real = Path(os.path.realpath(path))
-        if real == real_out:
+        known = marks(path)
+        if not known.isdisjoint(at_out):
             raise UsageError(f"--out {show(out)} is the input itself; originals are never written to")
-        if path.is_dir() and real in real_out.parents:
+        if not known.isdisjoint(around_out):
             raise UsageError(
                 f"--out {show(out)} lies inside the input {show(path)}; choose a folder outside of it"
             )
-        if path.is_dir() and real_out in real.parents:
+        if path.is_dir() and is_within(path, out):
             raise UsageError(
                 f"the input {show(path)} lies inside --out {show(out)}; choose an output folder of its own"
             )
 
 
+def check_outside(inputs: tuple[Path, ...], places: Mapping[str, Path | None]) -> None:
+    """Nothing is written into a folder of originals; ``places`` are what is written, by the flag.
+
+    Raises:
+        UsageError: one lies inside an input.
+    """
+    folders = [path for path in inputs if path.is_dir()]
+    for flag, place in places.items():
+        for folder in folders:
+            if place is not None and is_within(place, folder):
+                raise UsageError(
+                    f"{flag} {show(place)} lies inside the input {show(folder)}; choose a place outside of it"
+                )
+
+
 def _walk(top: Path, selection: Selection, out: Path, found: Found) -> Iterator[tuple[Path, Path]]:
     """Photo files below ``top`` in the order of their names, as (path, path below ``top``)."""
-    out_id = _identity(out)
-    stack: list[tuple[Path, Path, tuple[tuple[int, int] | None, ...]]] = [(top, Path(), (_identity(top),))]
+    around_out = surroundings(out)
+    stack: list[tuple[Path, Path, tuple[tuple[int, int] | None, ...]]] = [(top, Path(), (identity(top),))]
     while stack:
         folder, relative, ancestors = stack.pop()
         try:
@@ -187,15 +219,15 @@ def _walk(top: Path, selection: Selection, out: Path, found: Found) -> Iterator[
                 if name.startswith("."):
                     found.ignored["hidden folders"] += 1
                 elif selection.recursive:
-                    identity = _identity(folder / name)
-                    if identity is not None and identity == out_id:
+                    there = identity(folder / name)
+                    if there in around_out:
                         raise UsageError(
-                            f"--out {show(out)} is reached from the input as {show(folder / name)}"
+                            f"--out {show(out)} is reached from the input by {show(folder / name)}"
                         )
-                    if identity in ancestors:
+                    if there in ancestors:
                         found.ignored["links that lead back to a folder above"] += 1
                     else:
-                        below.append((folder / name, path, (*ancestors, identity)))
+                        below.append((folder / name, path, (*ancestors, there)))
                 else:
                     found.ignored["sub-folders"] += 1
             elif reason := _why_ignored(name):
@@ -214,21 +246,13 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False  # a link that cannot be followed is reported as a photo that cannot be read
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
 def _why_ignored(name: str) -> str | None:
     suffix = Path(name).suffix.lower()
     if name.startswith("."):
         return "hidden files"  # AppleDouble's ._name among them
     if name.lower() in ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r") or suffix in SIDECARS:
         return "sidecars and system files"
-    if Format.of_name(name) is None and suffix not in UNSUPPORTED_PICTURES:
+    if not _is_picture(name):
         return "files that are not pictures"
     return None
 
@@ -261,8 +285,9 @@ def _without_collisions(found: Found) -> Found:
     _fail_where_a_photo_is(found)
     groups: dict[str, list[int]] = {}
     for index, photo in enumerate(found.photos):
-        key = unicodedata.normalize("NFC", os.fspath(photo.relative)).casefold()
-        groups.setdefault(key, []).append(index)
+        if photo.problem is None:
+            key = unicodedata.normalize("NFC", os.fspath(photo.relative)).casefold()
+            groups.setdefault(key, []).append(index)
     for indices in groups.values():
         if len(indices) > 1 and _collide([found.photos[i] for i in indices]):
             _fail_collided(found, indices)
@@ -281,9 +306,9 @@ def _fail_where_a_folder_is_due(found: Found) -> None:
 
 def _fail_where_a_photo_is(found: Found) -> None:
     """However links are arranged, no output may take the place of a photo."""
-    sources = {identity for photo in found.photos if (identity := _identity(photo.source))}
+    sources = {there for photo in found.photos if (there := identity(photo.source))}
     for index, photo in enumerate(found.photos):
-        if _identity(photo.target) in sources:
+        if identity(photo.target) in sources:
             problem = TargetExists(
                 f"its output {show(photo.target)} is one of the photos; originals are never written to:"
                 " choose another --out"
@@ -298,13 +323,6 @@ def _collide(photos: list[Photo]) -> bool:
     if len({name.casefold() for name in names}) == len(names):  # they differ in Unicode's composition alone
         return sys.platform == "darwin"
     return not _tells_case_apart(photos[0].target.parent)
-
-
-def nearest_folder(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
-    while not folder.is_dir() and folder != folder.parent:
-        folder = folder.parent
-    return folder
 
 
 def _tells_case_apart(folder: Path) -> bool:

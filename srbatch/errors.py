@@ -11,7 +11,7 @@
       Interrupted     130/143   Ctrl-C or SIGTERM; what was done is remembered
       PhotoError            -   costs this photo only; the run goes on and ends with 3
         UnreadablePhoto         damaged, not an image, codec crashed or ran out of time
-        UnsupportedPhoto        readable, but it would not come back whole
+        UnsupportedPhoto        it would not come back whole, or not under its name
         PhotoTooLarge           beyond a limit of the format, the factor or the memory
         PhotoChanged            vanished, changed while it was read, or may not be read
         TargetExists            the output's name is taken by a file that is not ours
@@ -108,7 +108,7 @@ class UnreadablePhoto(PhotoError):
 
 
 class UnsupportedPhoto(PhotoError):
-    """The file can be read, but something in it would be lost or damaged on the way."""
+    """Something in the file would be lost or damaged on the way, or no output can have its name."""
 
     remembered = True
 

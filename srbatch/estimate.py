@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from srbatch.formats import Format
+from srbatch.places import nearest_folder
 from srbatch.preflight import Job
 from srbatch.report import duration
 
@@ -106,9 +107,7 @@ def _existing(job: Job) -> int:
 
 
 def _free(out: Path) -> int:
-    while not out.is_dir() and out != out.parent:
-        out = out.parent
-    return shutil.disk_usage(out).free
+    return shutil.disk_usage(nearest_folder(out)).free
 
 
 def _seconds(jobs: list[Job], upscaler: Upscaler) -> float:

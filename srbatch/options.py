@@ -13,6 +13,8 @@ MAX_FACTOR = 8
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
+REPORT_SUFFIXES = (".csv", ".json")
+
 
 @dataclass(frozen=True, slots=True)
 class TargetSize:
@@ -123,7 +125,7 @@ class Options:
             raise UsageError(f"--codec-memory {self.codec_memory_mb}: at least 256 MB")
         if not self.max_megapixels > 0:
             raise UsageError(f"--max-megapixels {self.max_megapixels:g}: more than 0")
-        if self.report is not None and self.report.suffix not in (".csv", ".json"):
+        if self.report is not None and self.report.suffix not in REPORT_SUFFIXES:
             raise UsageError(f"--report {self.report}: the name ends in .csv or .json")
 
     @property

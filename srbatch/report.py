@@ -5,20 +5,23 @@ Standard output is for data (``--json``), standard error for people. Nothing els
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import os
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from srbatch.commit import destination_error, make_folder
 from srbatch.discover import Found, Photo, as_text, show
-from srbatch.errors import ExitCode
+from srbatch.errors import ExitCode, UsageError
+from srbatch.options import REPORT_SUFFIXES
 
 _PLAIN_EVERY_S = 30.0
 _MANY_FAILURES = 20
@@ -106,7 +109,7 @@ class Reporter(Protocol):
     """Hears of a run; all calls come from one thread."""
 
     def found(self, found: Found) -> None:
-        """The photos of the run are known."""
+        """The photos of the run are known, and the output folder belongs to it. Not called for a dry run."""
 
     def begin(self, photos: int, pixels: int) -> None:
         """That many photos, with that many pixels, are going to be done."""
@@ -262,82 +265,103 @@ class JsonLines(Silent):
         self._stream.flush()
 
 
-class CsvFile(Silent):
-    """A row for each photo, flushed at once, so that a crash leaves a usable report."""
+class _ReportFile(Silent, ABC):
+    """A file that begins anew with the run, and is flushed after each photo: a crash leaves it usable.
+
+    A run that is refused, because another has the output folder, leaves that one's report alone.
+
+    Raises:
+        DestinationError: from any method, where the file cannot be written.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Begin the file anew.
+        self._path = path
+        self._file: IO[str] | None = None
 
-        Raises:
-            DestinationError: it cannot be written.
-        """
-        self._path, self._file = path, _new_file(path)
-        fields = ["source", "target", "status", "reason", "error", "seconds", "width_in", "height_in"]
-        self._writer = csv.DictWriter(self._file, [*fields, "width_out", "height_out", "bytes_out", "notes"])
-        with _explained(path):
-            self._writer.writeheader()
+    def found(self, found: Found) -> None:
+        with self._explained():
+            make_folder(self._path.parent)
+            self._file = _new_file(self._path)
+            self._head(self._file)
             self._file.flush()
 
     def finished(self, outcome: Outcome) -> None:
-        record = outcome.as_record()
-        with _explained(self._path):
-            self._writer.writerow({**record, "notes": "; ".join(record["notes"])})
+        assert self._file is not None, "found() comes first"
+        with self._explained():
+            self._add(self._file, outcome.as_record())
             self._file.flush()
 
     def end(self, summary: Summary) -> None:
-        self._file.close()
+        if self._file is not None:
+            with self._explained():
+                self._file.close()
+
+    @abstractmethod
+    def _head(self, file: IO[str]) -> None:
+        """Write what comes before all photos."""
+
+    @abstractmethod
+    def _add(self, file: IO[str], record: dict[str, Any]) -> None:
+        """Write one photo."""
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise destination_error(error, self._path) from error
 
 
-class JsonFile(Silent):
+class CsvFile(_ReportFile):
+    """A row for each photo."""
+
+    def _head(self, file: IO[str]) -> None:
+        fields = ["source", "target", "status", "reason", "error", "seconds", "width_in", "height_in"]
+        self._writer = csv.DictWriter(file, [*fields, "width_out", "height_out", "bytes_out", "notes"])
+        self._writer.writeheader()
+
+    def _add(self, file: IO[str], record: dict[str, Any]) -> None:
+        self._writer.writerow({**record, "notes": "; ".join(record["notes"])})
+
+
+class JsonFile(_ReportFile):
     """A JSON array with an object for each photo, which is whole after each of them."""
 
-    def __init__(self, path: Path) -> None:
-        """Begin the file anew.
+    def _head(self, file: IO[str]) -> None:
+        file.write("[")
+        self._separator = "\n"
+        self._close(file)
 
-        Raises:
-            DestinationError: it cannot be written.
-        """
-        self._path, self._file = path, _new_file(path)
-        self._empty = True
-        with _explained(path):
-            self._file.write("[")
-            self._end = self._file.tell()
-            self._close()
+    def _add(self, file: IO[str], record: dict[str, Any]) -> None:
+        file.seek(self._end)
+        file.write(self._separator + json.dumps(record))
+        self._separator = ",\n"
+        self._close(file)
 
-    def finished(self, outcome: Outcome) -> None:
-        with _explained(self._path):
-            self._file.seek(self._end)
-            self._file.write(("" if self._empty else ",") + "\n" + json.dumps(outcome.as_record()))
-            self._empty = False
-            self._end = self._file.tell()
-            self._close()
-
-    def end(self, summary: Summary) -> None:
-        self._file.close()
-
-    def _close(self) -> None:
-        self._file.write("\n]\n")
-        self._file.flush()
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise destination_error(error, path) from error
+    def _close(self, file: IO[str]) -> None:
+        self._end = file.tell()
+        file.write("\n]\n")
 
 
 def _new_file(path: Path) -> IO[str]:
-    try:
-        make_folder(path.parent)
-        return path.open("w", encoding="utf-8", newline="" if path.suffix == ".csv" else None)
-    except OSError as error:
-        raise destination_error(error, path) from error
+    """A new file, so that another name of the old one, perhaps in a backup, keeps what it had."""
+    real = Path(os.path.realpath(path))
+    if real.is_file():
+        with contextlib.suppress(PermissionError):  # a log that others have made for us to write into
+            real.unlink()
+    return real.open("w", encoding="utf-8", newline="")
 
 
 def report_file(path: Path) -> Reporter:
-    """The report in the format that the name's ending asks for."""
+    """The report in the format that the name's ending asks for.
+
+    Raises:
+        UsageError: the name is a link to something that is no report; it would be lost.
+    """
+    if Path(os.path.realpath(path)).suffix not in REPORT_SUFFIXES:
+        raise UsageError(
+            f"--report {show(path)} is a link to {show(os.path.realpath(path))}, which is no report"
+        )
     return CsvFile(path) if path.suffix == ".csv" else JsonFile(path)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from srbatch import errors
+from srbatch.commit import sha256_of, unfit_name
 from srbatch.discover import Photo, show
 from srbatch.errors import PhotoError, TargetExists
 from srbatch.ledger import Row
@@ -24,22 +25,19 @@ class Todo:
 
     replace: bool
     """Whether a file under the target's name may be replaced: it is ours, or the user said so."""
-    ours_size: int | None = None
-    """Size of our own output that is there, in bytes, where that is why it may be replaced."""
+    ours_sha256: str | None = None
+    """Of our own output that is there, where that is why it may be replaced."""
 
     def check_still_ours(self, photo: Photo) -> None:
-        """Between the decision and the end of the work lie hours in which somebody may edit the output.
+        """Look into it just before it is replaced: an edit may have kept its size, or be more recent.
 
         Raises:
-            TargetExists: it is not as it was.
+            TargetExists: it is not what srbatch wrote.
         """
-        if self.ours_size is None:
+        if self.ours_sha256 is None or not os.path.lexists(photo.target):
             return
-        target = _Target.of(photo, None)
-        if target.taken and target.size != self.ours_size:
-            raise TargetExists(
-                f"{show(photo.target)} was changed by somebody meanwhile; --overwrite replaces it"
-            )
+        if photo.target.is_symlink() or sha256_of(photo.target) != self.ours_sha256:
+            raise TargetExists(f"{show(photo.target)} was changed by somebody; --overwrite replaces it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,42 +83,42 @@ def judge(
     """
     if photo.problem:
         return Settled.failure(photo.problem)
-    target = _Target.of(photo, row)
-    if row is not None and row.status == "done" and not target.ours:
-        row = None  # what it tells of is gone
-    if row is not None:
-        seen = (photo.size, photo.mtime_ns, source)
-        refreshed = None
-        if options.rehash or seen != (row.size, row.mtime_ns, row.source):
-            if row.sha256 is None:
-                row = None  # it failed or was skipped without being read
-            elif hash_source() == row.sha256:
-                refreshed = replace(row, size=photo.size, mtime_ns=photo.mtime_ns, source=source)
-            elif row.source != source and not options.overwrite:
+    target = _Target.of(photo)
+    if row is not None and target.is_output_of(row):
+        return _judge_output(photo, source, row, recipe, options, hash_source)
+    if row is not None and row.recipe == recipe and not _may_differ(photo, source, row, options):
+        if row.status == "skipped":
+            return Settled("skipped", row.reason or "")
+        free = not target.taken or options.overwrite
+        if is_remembered(row.error) and free and not options.retry_failed:
+            return Settled("failed", f"{row.reason} (as before; --retry-failed tries again)", row.error)
+    if target.taken and not options.overwrite:
+        return Settled.failure(_not_ours(photo, row))
+    return Todo(replace=options.overwrite)
+
+
+def _judge_output(
+    photo: Photo, source: str, row: Row, recipe: str, options: Options, hash_source: Callable[[], str]
+) -> Todo | Settled:
+    """The output on record lies there. It stays if it is of this photo, unless other settings are wanted."""
+    todo = Todo(replace=True, ours_sha256=None if options.overwrite else row.target_sha256)
+    refreshed = None
+    if _may_differ(photo, source, row, options):
+        if hash_source() != row.sha256:
+            if source != row.source and not options.overwrite:
                 return Settled.failure(_another_source(photo, row))
-            else:
-                return target.todo(options)
-        settled = row and _settled_by(row, recipe, options, refreshed)
-        if settled and (row is None or row.status != "failed" or not target.taken or options.overwrite):
-            return settled
-    if target.taken and not target.ours and not options.overwrite:
-        return Settled.failure(_not_ours(photo, target))
-    return target.todo(options)
-
-
-def _settled_by(row: Row, recipe: str, options: Options, refreshed: Row | None) -> Settled | None:
-    """What the row says of a photo whose content is the same as then."""
-    if row.recipe != recipe:
-        if row.status == "done" and not options.redo_changed:
-            return Settled("skipped", OTHER_SETTINGS, refreshed=refreshed)
-        return None
-    if row.status == "done":
+            return todo
+        refreshed = replace(row, size=photo.size, mtime_ns=photo.mtime_ns, source=source)
+    if row.recipe == recipe:
         return Settled("skipped", CURRENT, refreshed=refreshed)
-    if row.status == "skipped":
-        return Settled("skipped", row.reason or "", refreshed=refreshed)
-    if is_remembered(row.error) and not options.retry_failed:
-        return Settled("failed", f"{row.reason} (as before; --retry-failed tries again)", row.error)
-    return None
+    if not options.redo_changed:
+        return Settled("skipped", OTHER_SETTINGS, refreshed=refreshed)
+    return todo
+
+
+def _may_differ(photo: Photo, source: str, row: Row, options: Options) -> bool:
+    """Whether only reading it tells if the photo is the one that the row is of."""
+    return options.rehash or (photo.size, photo.mtime_ns, source) != (row.size, row.mtime_ns, row.source)
 
 
 def is_remembered(error: str | None) -> bool:
@@ -128,8 +126,8 @@ def is_remembered(error: str | None) -> bool:
     return bool(getattr(getattr(errors, error or "", None), "remembered", False))
 
 
-def _not_ours(photo: Photo, target: _Target) -> TargetExists:
-    if target.known:
+def _not_ours(photo: Photo, row: Row | None) -> TargetExists:
+    if row is not None and row.status == "done":
         why = "is not as srbatch wrote it: somebody changed it"
     else:
         why = "exists already and was not made by a run that is on record here"
@@ -147,28 +145,26 @@ def _another_source(photo: Photo, row: Row) -> TargetExists:
 class _Target:
     """What lies under the output's name."""
 
-    size: int | None
-    """Of a regular file there."""
     taken: bool
     """Whether anything is there."""
-    known: bool
-    """Whether the ledger has an output of that name."""
-    ours: bool
-    """Whether it is that output, as it was written."""
+    size: int | None = None
+    """Of a regular file there, in bytes."""
 
     @classmethod
-    def of(cls, photo: Photo, row: Row | None) -> _Target:
-        """Look."""
-        known = row is not None and row.status == "done"
+    def of(cls, photo: Photo) -> _Target:
+        """Look.
+
+        Raises:
+            UnsupportedPhoto: no file can have that name there.
+        """
         try:
             status = os.lstat(photo.target)
-        except OSError:
-            return cls(None, taken=False, known=known, ours=False)
-        size = status.st_size if stat.S_ISREG(status.st_mode) else None
-        return cls(size, taken=True, known=known, ours=known and row is not None and row.target_size == size)
+        except OSError as error:
+            if unfit := unfit_name(error):
+                raise unfit from error
+            return cls(taken=False)
+        return cls(taken=True, size=status.st_size if stat.S_ISREG(status.st_mode) else None)
 
-    def todo(self, options: Options) -> Todo:
-        """The photo is to be done, with what is there replaced if it may be."""
-        if options.overwrite:
-            return Todo(replace=True)
-        return Todo(self.ours, self.size if self.ours else None)
+    def is_output_of(self, row: Row) -> bool:
+        """Whether it is the output on record, as far as can be told without reading it."""
+        return row.status == "done" and self.size is not None and self.size == row.target_size

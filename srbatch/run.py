@@ -8,7 +8,7 @@ from collections.abc import Callable
 from srbatch.archive import looked_into, opened
 from srbatch.batch import Check, Run, run_all
 from srbatch.codec_pool import CodecPool
-from srbatch.discover import Found, Selection, discover
+from srbatch.discover import Found, Selection, check_outside, discover
 from srbatch.errors import ExitCode
 from srbatch.estimate import Estimate, estimate
 from srbatch.model import Model
@@ -33,10 +33,10 @@ def upscale(
     start, summary = time.monotonic(), Summary()
     found = _found(options)
     summary.ignored, summary.unreadable_folders = found.ignored, found.unreadable_folders
-    reporter.found(found)
     settings = Settings(options, model_of(options))
     try:
         with opened(options, command) as archive, _codecs(options, check) as codecs:
+            reporter.found(found)
             run = Run(settings, codecs, archive.ledger, archive.scratch, reporter, check)
             run_all(run, found.photos, summary)
     finally:
@@ -71,6 +71,8 @@ def dry_run(
 
 
 def _found(options: Options) -> Found:
+    ours = {"--state": options.state, "--scratch": options.scratch, "--report": options.report}
+    check_outside(options.inputs, ours)
     selection = Selection(options.recursive, options.include, options.exclude)
     return discover(options.inputs, options.out, selection=selection, to=options.format)
 

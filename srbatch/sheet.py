@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +13,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from srbatch.codec_pool import CodecPool
 from srbatch.commit import commit, destination_error, discard, make_folder, temp_path
-from srbatch.discover import Found, Photo, Selection, discover, show
+from srbatch.discover import Photo, Selection, check_outside, discover, show
 from srbatch.errors import PhotoError, UsageError
 from srbatch.model import Model
 from srbatch.options import Options
+from srbatch.places import identity
 from srbatch.scratch import Scratch
 
 CROP_PX = 96
@@ -32,15 +33,16 @@ def write(options: Options, count: int, *, check: Callable[[], None]) -> list[st
     """Write the sheet to ``options.out`` and return a line for each photo that could not be used.
 
     Raises:
-        UsageError: no photo was found, or the sheet's name is taken or not that of a PNG file.
+        UsageError: no photo was found, or the sheet's name is taken, not that of a PNG file, or in a folder
+            of photos.
         SrbatchError: as for a run.
     """
     out = options.out
     if out.suffix.lower() != ".png":
         raise UsageError(f"--out {show(out)}: the sheet is a .png file")
-    if out.exists() and not options.overwrite:
+    if os.path.lexists(out) and not options.overwrite:
         raise UsageError(f"--out {show(out)} exists; --overwrite replaces it")
-    chosen = _spread(_found(options).photos, count)
+    chosen = _spread(_found(options), count)
     if not chosen:
         raise UsageError("no photo was found; name a folder that holds some")
     rows, failures = [], []
@@ -60,15 +62,23 @@ def write(options: Options, count: int, *, check: Callable[[], None]) -> list[st
                 failures.append(f"{show(photo.source)}: {error}")
     if not rows:
         raise UsageError("none of the photos could be read: " + "; ".join(failures))
-    _save(_composed(rows, f"{model.card.name} {model.card.version}, x{options.size.scale:g}"), out)
+    _save(
+        _composed(rows, f"{model.card.name} {model.card.version}, x{options.size.scale:g}"),
+        out,
+        replace=options.overwrite,
+    )
     return failures
 
 
-def _found(options: Options) -> Found:
-    # Beside the inputs is where a sheet is wanted; nothing else is written, so no output folder is in play.
-    nowhere = Path(tempfile.gettempdir()) / f"srbatch-{secrets.token_hex(8)}"
+def _found(options: Options) -> list[Photo]:
+    """The photos to choose from; the sheet may lie beside one, but neither replace one nor join a folder."""
+    check_outside(options.inputs, {"--scratch": options.scratch})
     selection = Selection(options.recursive, options.include, options.exclude)
-    return discover(options.inputs, nowhere, selection=selection)
+    photos = discover(options.inputs, options.out, selection=selection).photos
+    there = identity(options.out)
+    if there is not None and any(identity(photo.source) == there for photo in photos):
+        raise UsageError(f"--out {show(options.out)} is one of the photos; originals are never written to")
+    return photos
 
 
 def _spread(photos: list[Photo], count: int) -> list[Photo]:
@@ -156,12 +166,13 @@ def _cells(crop: RGB, prediction: RGB) -> list[Image.Image]:
     ]
 
 
-def _save(sheet: Image.Image, out: Path) -> None:
+def _save(sheet: Image.Image, out: Path, *, replace: bool) -> None:
     make_folder(out.parent)
     temp = temp_path(out)
     try:
         sheet.save(temp, "PNG")
-        commit(temp, out, replace=True)
+        commit(temp, out, replace=replace)
     except OSError as error:
-        discard(temp)
         raise destination_error(error, out) from error
+    finally:
+        discard(temp)

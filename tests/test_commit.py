@@ -11,10 +11,20 @@ from typing import Any
 
 import pytest
 
-from srbatch.commit import commit, destination_error, discard, make_folder, sync_folder, temp_path
-from srbatch.errors import DestinationError, TargetExists
+from srbatch.commit import (
+    commit,
+    destination_error,
+    discard,
+    make_folder,
+    output_error,
+    sha256_of,
+    sync_folder,
+    temp_path,
+)
+from srbatch.errors import DestinationError, TargetExists, UnsupportedPhoto
 
-NO_HARD_LINKS = [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK]
+NO_HARD_LINKS = [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL]
+UNFIT_NAME = [errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ]
 
 
 @pytest.fixture
@@ -180,6 +190,40 @@ def test_a_full_disk_while_linking_leaves_no_file(
     with pytest.raises(DestinationError, match="make room"):
         commit(temp, target, replace=False)
     assert not target.exists()
+
+
+@pytest.mark.parametrize("number", UNFIT_NAME, ids=errno.errorcode.get)
+@pytest.mark.parametrize("replace", [True, False])
+def test_a_name_that_the_disk_does_not_take_costs_one_photo(
+    temp: Path, target: Path, monkeypatch: pytest.MonkeyPatch, replace: bool, number: int
+) -> None:
+    for call in ("link", "replace"):
+        monkeypatch.setattr(os, call, failing(number))
+    with pytest.raises(UnsupportedPhoto, match=f"{os.strerror(number)}.*shorter"):
+        commit(temp, target, replace=replace)
+
+
+@pytest.mark.parametrize("number", UNFIT_NAME, ids=errno.errorcode.get)
+def test_a_sync_that_fails_so_is_the_disks_fault_and_not_the_names(
+    temp: Path, target: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr("srbatch.commit.sync_file", failing(number))
+    with pytest.raises(DestinationError):
+        commit(temp, target, replace=True)
+
+
+def test_a_folder_of_outputs_that_cannot_have_its_name_costs_one_photo(tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 300)
+    with pytest.raises(UnsupportedPhoto):
+        make_folder(folder, explained=output_error)
+    with pytest.raises(DestinationError):
+        make_folder(folder)
+
+
+def test_the_hash_is_of_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_of(tmp_path / "b") is sha256_of(tmp_path) is None
 
 
 def test_a_temporary_file_that_vanished_costs_nothing_that_is_there(temp: Path, target: Path) -> None:

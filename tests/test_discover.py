@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srbatch import discover as module
-from srbatch.discover import Found, Photo, Selection, discover, show, target_name
+from srbatch.commit import temp_path
+from srbatch.discover import Found, Photo, Selection, check_outside, discover, show, target_name
 from srbatch.errors import UnsupportedPhoto, UsageError
 from srbatch.formats import Format
 
@@ -117,6 +118,13 @@ def test_what_is_no_photo_is_counted_by_its_reason(photos: Path, out: Path, name
     found = discover((photos,), out)
     assert not found.photos
     assert found.ignored == {reason: 1}
+
+
+def test_a_temporary_file_that_was_left_is_no_photo(photos: Path, out: Path) -> None:
+    make(photos, "a.jpg", temp_path(photos / "a.jpg").name)
+    found = discover((photos,), out)
+    assert targets(found) == ["a.jpg"]
+    assert found.ignored == {"hidden files": 1}
 
 
 @pytest.mark.parametrize("name", ["a.heic", "b.CR2", "c.gif", "d.avif", "e.jxl", "f.psd", "g.bmp", "h.DNG"])
@@ -344,6 +352,63 @@ def test_an_input_that_is_not_there_is_refused_by_its_name(photos: Path, out: Pa
         discover((photos, photos / name), out)
 
 
+@pytest.fixture
+def two_names(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Another name of the photos' folder that no path tells: a bind mount, or one that differs in case."""
+    stat = Path.stat
+
+    def renamed(path: Path, **others: bool) -> os.stat_result:
+        return stat(Path(str(path).replace("PHOTOS", "photos")), **others)
+
+    monkeypatch.setattr(Path, "stat", renamed)
+    return tmp_path / "PHOTOS"
+
+
+def test_an_output_inside_the_input_by_another_name_is_refused(photos: Path, two_names: Path) -> None:
+    with pytest.raises(UsageError, match=r"--out .* lies inside the input"):
+        discover((photos,), two_names / "deep" / "hi")
+
+
+def test_an_output_that_is_the_input_by_another_name_is_refused(photos: Path, two_names: Path) -> None:
+    with pytest.raises(UsageError, match="is the input itself"):
+        discover((photos,), two_names)
+
+
+def test_an_input_inside_the_output_by_another_name_is_refused(photos: Path, two_names: Path) -> None:
+    make(photos, "1999/a.jpg")
+    with pytest.raises(UsageError, match=r"input .* lies inside --out"):
+        discover((photos / "1999",), two_names)
+
+
+def test_one_folder_by_two_names_is_one_input(
+    photos: Path, out: Path, two_names: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(photos, "a.jpg")
+    monkeypatch.setattr(os.path, "lexists", lambda path: True)
+    assert targets(discover((photos, two_names), out)) == ["a.jpg"]
+
+
+def test_an_output_that_a_link_leads_to_is_refused_before_it_exists(tmp_path: Path, photos: Path) -> None:
+    make(tmp_path / "disk", "b.jpg")
+    make(photos, "a.jpg")
+    (photos / "link").symlink_to(tmp_path / "disk")
+    with pytest.raises(UsageError, match=r"--out .* is reached from the input by .*link"):
+        discover((photos,), tmp_path / "disk" / "new" / "hi")
+
+
+@pytest.mark.parametrize("name", ["new", "new/newer", "1999", "."])
+def test_what_is_written_lies_outside_of_the_inputs(photos: Path, name: str) -> None:
+    make(photos, "1999/a.jpg")
+    with pytest.raises(UsageError, match=r"--state .* lies inside the input"):
+        check_outside((photos,), {"--scratch": None, "--state": photos / name})
+
+
+def test_what_is_written_may_lie_beside_a_photo_that_is_named(tmp_path: Path, photos: Path) -> None:
+    make(photos, "a.jpg")
+    check_outside((photos / "a.jpg",), {"--report": photos / "r.csv"})
+    check_outside((photos,), {"--report": tmp_path / "r.csv"})
+
+
 # ---- several inputs, single files ----------------------------------------------------------------
 
 
@@ -445,21 +510,27 @@ def test_photos_that_differ_in_their_extension_both_survive_a_new_format(photos:
     assert not any(photo.problem for photo in found.photos)
 
 
+_ENDINGS = [".jpg", ".JPG", ".jpeg", ".png", ".PNG", ".tif", ".tiff", ".webp", ".heic", ".old", ".p", ""]
 _name = st.builds(
-    "{}{}".format,
-    st.text("aB.é ", min_size=1, max_size=4),
-    st.sampled_from(["", ".jpg", ".JPG", ".jpeg", ".png", ".PNG", ".tif", ".tiff", ".webp", ".jpg.png"]),
+    lambda stem, endings: stem + "".join(endings),
+    st.text("aB.é ", min_size=1, max_size=3),
+    st.lists(st.sampled_from(_ENDINGS), max_size=4),
 )
+_photo_name = _name.filter(lambda name: module._why_ignored(name) is None)
+_to = st.sampled_from([None, *Format])
 
 
-@settings(max_examples=400)
-@given(_name, _name, st.sampled_from([None, *Format]))
-def test_two_names_give_two_targets_unless_one_is_the_other_with_the_new_extension(
-    first: str, second: str, to: Format | None
+@settings(max_examples=1000)
+@given(st.data(), _photo_name, _to)
+def test_two_photos_names_give_two_targets_on_any_file_system(
+    data: st.DataObject, first: str, to: Format | None
 ) -> None:
-    short, long = sorted((first, second), key=len)
-    if short != long and not (to is not None and long == short + to.suffixes[0]):
-        assert target_name(short, to) != target_name(long, to)
+    longer = st.lists(st.sampled_from(_ENDINGS), min_size=1, max_size=3).map(lambda e: first + "".join(e))
+    second = data.draw(longer.filter(lambda name: module._why_ignored(name) is None) | _photo_name)
+    if first != second:
+        assert target_name(first, to) != target_name(second, to)
+    if first.lower() != second.lower():
+        assert target_name(first, to).lower() != target_name(second, to).lower()
 
 
 @given(_name, st.sampled_from([*Format]))
@@ -470,12 +541,39 @@ def test_a_targets_name_says_its_format_and_keeps_the_sources_name(name: str, to
     assert target_name(name, None) == name
 
 
-def test_photos_whose_new_names_meet_fail_each_naming_the_other(photos: Path, out: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("a.jpg", "a.jpg.png"),
+        ("a.png", "a.png"),
+        ("a.PNG", "a.PNG"),
+        ("a.v2.png", "a.v2.png"),
+        ("a.png.png", "a.png.png"),
+        ("a.jpg.png", "a.jpg.png.png"),
+        ("a.JPG.PNG", "a.JPG.PNG.png"),
+        ("a.jpg.png.png", "a.jpg.png.png.png"),
+        ("a.heic.png", "a.heic.png.png"),
+        ("a.png.jpg", "a.png.jpg.png"),
+    ],
+)
+def test_only_a_name_that_looks_made_gets_the_new_extension_once_more(name: str, target: str) -> None:
+    assert target_name(name, Format.PNG) == target
+
+
+def test_a_photo_with_two_extensions_is_done_beside_the_one_it_is_named_after(
+    photos: Path, out: Path
+) -> None:
     make(photos, "a.jpg", "a.jpg.png", "b.jpg")
-    first, second, third = discover((photos,), out, to=Format.PNG).photos
-    assert str(second.source) in str(first.problem)
-    assert str(first.source) in str(second.problem)
-    assert third.problem is None
+    found = discover((photos,), out, to=Format.PNG)
+    assert targets(found) == ["a.jpg.png", "a.jpg.png.png", "b.jpg.png"]
+    assert not any(photo.problem for photo in found.photos)
+
+
+def test_a_photo_that_fails_anyway_is_in_nobodys_way(photos: Path, out: Path) -> None:
+    make(photos, "a", "a.png")
+    first, second = discover((photos / "a", photos / "a.png"), out, to=Format.PNG).photos
+    assert isinstance(first.problem, UnsupportedPhoto)
+    assert second.problem is None
 
 
 def test_photos_that_differ_in_case_fail_where_the_file_system_does_not_tell_case_apart(

@@ -9,6 +9,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TypeVar
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from srbatch import report
 from srbatch.discover import Found, Photo
-from srbatch.errors import DestinationError, ExitCode
+from srbatch.errors import DestinationError, ExitCode, UsageError
 from srbatch.formats import Format
 from srbatch.report import (
     CsvFile,
@@ -25,6 +26,7 @@ from srbatch.report import (
     Outcome,
     Pace,
     Plain,
+    Reporter,
     Several,
     Silent,
     Summary,
@@ -33,6 +35,8 @@ from srbatch.report import (
     report_file,
     summary_lines,
 )
+
+R = TypeVar("R", bound=Reporter)
 
 ODD_NAMES = [
     "two\nlines.jpg",
@@ -70,6 +74,12 @@ def summary_of(*outcomes: Outcome) -> Summary:
     return summary
 
 
+def begun(reporter: R) -> R:
+    """A report as it is once its run owns the output folder."""
+    reporter.found(Found())
+    return reporter
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = 1000.0
@@ -90,7 +100,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_the_json_file_is_valid_after_every_photo(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
-    reporter = JsonFile(path)
+    reporter = begun(JsonFile(path))
     outcomes = [done("long name " * 20), failed("b.jpg"), skipped("c.jpg"), done("d.jpg", notes=("odd",))]
     for count, outcome in enumerate([None, *outcomes]):
         if outcome is not None:
@@ -101,7 +111,7 @@ def test_the_json_file_is_valid_after_every_photo(tmp_path: Path) -> None:
 
 
 def test_the_json_file_of_a_run_without_photos_is_an_empty_array(tmp_path: Path) -> None:
-    JsonFile(tmp_path / "report.json").end(Summary())
+    begun(JsonFile(tmp_path / "report.json")).end(Summary())
     assert json.loads((tmp_path / "report.json").read_text("utf-8")) == []
 
 
@@ -132,7 +142,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 def test_the_csv_file_has_each_photo_as_soon_as_it_ends(tmp_path: Path) -> None:
     path = tmp_path / "report.csv"
-    reporter = CsvFile(path)
+    reporter = begun(CsvFile(path))
     assert path.read_text("utf-8").startswith("source,target,status,")
     for count, name in enumerate(["a.jpg", "b.jpg", "c.jpg"], 1):
         reporter.finished(done(name))
@@ -143,7 +153,7 @@ def test_the_csv_file_has_each_photo_as_soon_as_it_ends(tmp_path: Path) -> None:
 
 
 def test_the_csv_file_has_the_columns_of_the_json_file(tmp_path: Path) -> None:
-    reporter = CsvFile(tmp_path / "report.csv")
+    reporter = begun(CsvFile(tmp_path / "report.csv"))
     reporter.finished(done(notes=("one", "two")))
     reporter.end(Summary())
     (row,) = read_csv(tmp_path / "report.csv")
@@ -163,14 +173,14 @@ def test_a_reports_name_decides_its_format(tmp_path: Path, name: str, kind: type
 
 @pytest.mark.parametrize("name", ["r.csv", "r.json"])
 def test_the_folder_of_a_report_is_made(tmp_path: Path, name: str) -> None:
-    report_file(tmp_path / "new" / "folder" / name).end(Summary())
+    begun(report_file(tmp_path / "new" / "folder" / name)).end(Summary())
     assert (tmp_path / "new" / "folder" / name).is_file()
 
 
 @pytest.mark.parametrize("name", ["r.csv", "r.json"])
 def test_a_report_begins_anew(tmp_path: Path, name: str) -> None:
     for _ in range(2):
-        reporter = report_file(tmp_path / name)
+        reporter = begun(report_file(tmp_path / name))
         reporter.finished(done())
         reporter.end(Summary())
     assert (tmp_path / name).read_text("utf-8").count("photos/a.jpg") == 1
@@ -180,22 +190,74 @@ def test_a_report_begins_anew(tmp_path: Path, name: str) -> None:
 def test_a_report_that_cannot_be_made_is_a_destination_error(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     with pytest.raises(DestinationError, match=name):
-        report_file(tmp_path / name)
+        begun(report_file(tmp_path / name))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("name", ["r.csv", "r.json"])
-def test_a_report_on_a_full_disk_is_a_destination_error(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(("name", "kind"), [("r.csv", CsvFile), ("r.json", JsonFile)])
+def test_a_report_on_a_full_disk_is_a_destination_error_to_the_end(
+    tmp_path: Path, name: str, kind: type[CsvFile | JsonFile]
+) -> None:
     (tmp_path / name).symlink_to("/dev/full")
+    reporter = kind(tmp_path / name)
     with pytest.raises(DestinationError, match=name):
-        report_file(tmp_path / name)
+        begun(reporter)
+    with pytest.raises(DestinationError, match=name):
+        reporter.end(Summary())
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.json"])
+def test_a_run_that_never_owned_its_output_folder_leaves_the_report_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("of the run that is going on")
+    report_file(tmp_path / name).end(Summary())
+    assert (tmp_path / name).read_text() == "of the run that is going on"
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.json"])
+def test_another_name_of_the_last_report_keeps_it(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("last")
+    (tmp_path / "backup").hardlink_to(tmp_path / name)
+    begun(report_file(tmp_path / name)).end(Summary())
+    assert (tmp_path / "backup").read_text() == "last"
+    assert (tmp_path / name).read_text() != "last"
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.json"])
+def test_a_log_in_a_folder_that_is_not_ours_is_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def refuse(path: Path, **_: bool) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / name).write_text("last")
+    monkeypatch.setattr(Path, "unlink", refuse)
+    begun(report_file(tmp_path / name)).end(Summary())
+    assert "last" not in (tmp_path / name).read_text()
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.json"])
+def test_a_report_may_be_a_link_to_a_report(tmp_path: Path, name: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / name).symlink_to(f"elsewhere/{name}")
+    begun(report_file(tmp_path / name)).end(Summary())
+    assert (tmp_path / name).is_symlink()
+    assert (tmp_path / "elsewhere" / name).stat().st_size > 0
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_report_that_is_a_link_to_a_photo_is_refused(tmp_path: Path, there: bool) -> None:
+    if there:
+        (tmp_path / "a.jpg").write_bytes(b"original")
+    (tmp_path / "r.csv").symlink_to("a.jpg")
+    with pytest.raises(UsageError, match=r"--report .*r\.csv is a link to .*a\.jpg"):
+        report_file(tmp_path / "r.csv")
+    assert (tmp_path / "a.jpg").exists() is there
 
 
 @pytest.mark.parametrize("name", ODD_NAMES, ids=ascii)
 def test_any_name_can_be_reported_in_files(tmp_path: Path, name: str) -> None:
     for kind in ("r.csv", "r.json"):
-        reporter = report_file(tmp_path / kind)
+        reporter = begun(report_file(tmp_path / kind))
         for outcome in (done(name), failed(name), skipped(name)):
             reporter.finished(outcome)
         reporter.end(Summary())

@@ -5,6 +5,7 @@ nothing is called done that is not.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import shutil
@@ -26,6 +27,7 @@ SOURCE, RECIPE = "../photos/a.jpg", "the recipe"
 HASH, OTHER_HASH = "aa" * 32, "bb" * 32
 SIZE, MTIME_NS = 1000, 1_700_000_000_000_000_000
 OUTPUT = b"the output as it was written"
+OUTPUT_HASH = hashlib.sha256(OUTPUT).hexdigest()
 TOO_LARGE = "as large as x4 already"
 
 
@@ -65,7 +67,7 @@ class Case:
             recipe=RECIPE,
         )
         if self.row == "done":
-            return replace(row, sha256=HASH, target_size=len(OUTPUT), target_sha256="cc" * 32)
+            return replace(row, sha256=HASH, target_size=len(OUTPUT), target_sha256=OUTPUT_HASH)
         if self.row == "skipped":
             return replace(row, reason=TOO_LARGE)
         error = "UnreadablePhoto" if self.row == "failed" else "PhotoChanged"
@@ -394,6 +396,44 @@ def test_an_output_that_is_edited_while_the_photo_is_done_again_is_kept(tmp_path
     photo.target.write_bytes(b"edited meanwhile")
     with pytest.raises(TargetExists, match="--overwrite"):
         verdict.check_still_ours(photo)
+
+
+@pytest.mark.parametrize(
+    "case", [Case(photo="changed"), Case(recipe=NEW, flags="redo_changed")], ids=["another photo", "redo"]
+)
+def test_an_edit_that_kept_the_size_is_found_before_it_is_replaced(tmp_path: Path, case: Case) -> None:
+    photo = Photo(tmp_path / "in.jpg", Path("a.jpg"), tmp_path / "a.jpg", Format.JPEG, SIZE, MTIME_NS)
+    verdict = judged(case, tmp_path).verdict
+    assert isinstance(verdict, Todo)
+    photo.target.write_bytes(OUTPUT[::-1])
+    with pytest.raises(TargetExists, match="--overwrite"):
+        verdict.check_still_ours(photo)
+
+
+def test_a_link_that_took_the_outputs_place_is_kept(tmp_path: Path) -> None:
+    photo = Photo(tmp_path / "in.jpg", Path("a.jpg"), tmp_path / "a.jpg", Format.JPEG, SIZE, MTIME_NS)
+    verdict = judged(Case(photo="changed"), tmp_path).verdict
+    assert isinstance(verdict, Todo)
+    photo.target.rename(tmp_path / "moved.jpg")
+    photo.target.symlink_to("moved.jpg")
+    with pytest.raises(TargetExists):
+        verdict.check_still_ours(photo)
+    photo.target.unlink()
+    verdict.check_still_ours(photo)
+
+
+def test_what_the_user_lets_be_replaced_is_not_compared(tmp_path: Path) -> None:
+    verdict = judged(Case(photo="changed", flags="overwrite"), tmp_path).verdict
+    assert verdict == Todo(replace=True)
+
+
+@pytest.mark.parametrize("length", [300, 5000], ids=["name", "path"])
+def test_an_output_that_cannot_have_its_name_is_known_before_the_work(tmp_path: Path, length: int) -> None:
+    long = Path("/".join(["x" * 200] * (length // 200)) if length > 4096 else "x" * length)
+    photo = Photo(tmp_path / "a.jpg", long, tmp_path / "hi" / long, Format.JPEG, SIZE, MTIME_NS)
+    (tmp_path / "hi").mkdir()
+    with pytest.raises(UnsupportedPhoto, match="shorter"):
+        judge(photo, SOURCE, None, RECIPE, replace(BASE, out=tmp_path / "hi"), lambda: HASH)
 
 
 # ---- which failures come again -------------------------------------------------------------------

@@ -17,9 +17,19 @@ import pytest
 from PIL import Image
 from torch import nn
 
-from srbatch import batch, encode, run
+from srbatch import batch, commit, encode, run
 from srbatch.commit import destination_error
-from srbatch.errors import DestinationError, DeviceError, ExitCode, Interrupted, SrbatchError
+from srbatch.discover import Found
+from srbatch.errors import (
+    DestinationError,
+    DeviceError,
+    ExitCode,
+    Interrupted,
+    LockedError,
+    SrbatchError,
+    UsageError,
+)
+from srbatch.ledger import STATE_FOLDER, locked
 from srbatch.options import Options, TargetSize
 from srbatch.report import Outcome, Silent, Summary
 from srbatch.upscaler import Upscaler
@@ -45,6 +55,10 @@ class Listener(Silent):
         self.outcomes: list[Outcome] = []
         self.summary: Summary | None = None
         self.pixels = 0.0
+        self.owns = False
+
+    def found(self, found: Found) -> None:
+        self.owns = True
 
     def progress(self, pixels: float) -> None:
         self.pixels += pixels
@@ -75,10 +89,11 @@ def upscale(
     *,
     check: Callable[[], None] = lambda: None,
     model: FakeModel | None = None,
+    listener: Listener | None = None,
     **changes: Any,
 ) -> tuple[ExitCode, Listener]:
     options = Options(inputs=(folder,), out=out, size=TargetSize(scale=2), **changes)
-    made, listener = model or FakeModel(network or Local()), Listener()
+    made, listener = model or FakeModel(network or Local()), listener or Listener()
     code = run.upscale(options, reporter=listener, check=check, model_of=lambda _: made)  # type: ignore[arg-type, return-value]
     return code, listener
 
@@ -243,6 +258,110 @@ def test_killed_between_the_rename_and_the_note(
     assert outputs(out) == expected
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["first time", "made again"])
+def test_a_folder_that_cannot_be_synced_after_the_rename(
+    five: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    out, sync_folder = tmp_path / "hi", commit.sync_folder
+    flags = {"redo_changed": True, "strength": 0.5} if again else {}
+    if again:
+        upscale(five, out)
+
+    def broken(folder: Path) -> None:
+        if folder == out and (out / "0.png").exists():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync_folder(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commit, "sync_folder", broken)
+        with pytest.raises(DestinationError, match=os.strerror(errno.EIO)):
+            upscale(five, out, **flags)
+    made = (out / "0.png").stat()
+    assert [path.name for path in out.iterdir() if path.suffix == ".part"] == []
+    code, listener = upscale(five, out, **flags)
+    assert code is ExitCode.DONE
+    assert listener.by_name()["0.png"].status == "skipped"
+    assert (out / "0.png").stat().st_ino == made.st_ino
+    assert {o.status for name, o in listener.by_name().items() if name != "0.png"} == {"done"}
+
+
+@pytest.mark.parametrize("number", [errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ], ids=errno.errorcode.get)
+def test_a_name_that_the_disk_does_not_take_costs_one_photo(
+    five: Path,
+    tmp_path: Path,
+    expected: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+) -> None:
+    def picky(call: Callable[..., None]) -> Callable[..., None]:
+        def rename(source: Path, target: Path, **others: Any) -> None:
+            if Path(target).name == "2.png":
+                raise OSError(number, os.strerror(number), str(target))
+            call(source, target, **others)
+
+        return rename
+
+    out = tmp_path / "hi"
+    with monkeypatch.context() as patch:
+        for call in ("link", "replace"):
+            patch.setattr(os, call, picky(getattr(os, call)))
+        code, listener = upscale(five, out)
+    assert code is ExitCode.SOME_FAILED
+    failed = listener.by_name()["2.png"]
+    assert (failed.status, failed.error) == ("failed", "UnsupportedPhoto")
+    assert "shorter, plainer names" in failed.reason
+    assert outputs(out) == {name: data for name, data in expected.items() if name != "2.png"}
+    _, listener = upscale(five, out)
+    assert "as before" in listener.by_name()["2.png"].reason
+    _, listener = upscale(five, out, retry_failed=True)
+    assert outputs(out) == expected
+
+
+def test_a_folder_whose_outputs_would_lie_too_deep_costs_its_photos_only(
+    originals: Originals, tmp_path: Path
+) -> None:
+    deep, out = originals.folder, tmp_path / ("o" * 200)
+    while len(str(deep)) < 3950:
+        deep = deep / ("d" * min(200, 4000 - len(str(deep))))
+    deep.mkdir(parents=True)
+    for folder in (originals.folder, deep):
+        crop(20, 30).save(folder / "a.png")
+    originals.remember()
+    code, listener = upscale(originals.folder, out)
+    assert code is ExitCode.SOME_FAILED
+    assert [(o.status, o.error) for o in listener.outcomes] == [
+        ("failed", "UnsupportedPhoto"),
+        ("done", None),
+    ]
+    assert list(outputs(out)) == ["a.png"]
+
+
+def test_what_a_killed_run_left_goes_even_if_its_photo_is_gone(
+    five: Path, originals: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    out = tmp_path / "hi"
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "discard", lambda temp: None)
+        patch.setattr(batch.Ledger, "drop", killed)
+        patch.setattr(batch.Ledger, "about_to_commit", killed)
+        with pytest.raises(Killed):
+            upscale(five, out)
+    (left,) = out.glob(".srbatch-*.part")
+    for name in ("0.png", "1.png"):
+        (five / name).unlink()
+    originals.remember()
+    code, _ = upscale(five, out)
+    assert code is ExitCode.DONE
+    assert not left.exists()
+    assert list(outputs(out)) == ["2.png", "3.png", "4.png"]
+
+
 def test_a_file_that_appears_under_the_targets_name_is_not_replaced(
     five: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,6 +393,20 @@ def test_an_output_that_is_edited_while_it_is_made_again(
     assert listener.by_name()["1.png"].error == "TargetExists"
     assert listener.by_name()["2.png"].status == "done"
     assert (out / "1.png").read_bytes() == b"edited"
+
+
+def test_an_edit_of_an_output_that_kept_its_size_is_not_replaced(five: Path, tmp_path: Path) -> None:
+    out = tmp_path / "hi"
+    upscale(five, out)
+    edited = bytearray((out / "1.png").read_bytes())
+    edited[-1] ^= 1
+    (out / "1.png").write_bytes(edited)
+    _, listener = upscale(five, out, redo_changed=True, strength=0.5)
+    assert listener.by_name()["1.png"].error == "TargetExists"
+    assert listener.by_name()["2.png"].status == "done"
+    assert (out / "1.png").read_bytes() == edited
+    _, listener = upscale(five, out, redo_changed=True, strength=0.5, overwrite=True)
+    assert listener.by_name()["1.png"].status == "done"
 
 
 def test_an_encoder_that_writes_something_else_is_found_out(
@@ -335,6 +468,33 @@ def test_state_and_scratch_elsewhere(five: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "hi" / ".srbatch").exists()
     assert (state / "ledger.sqlite").exists()
     assert [p.name for p in scratch.iterdir()] == ["not-ours"]
+
+
+@pytest.mark.parametrize(
+    "flags", [{"state": "s"}, {"scratch": "new/s"}, {"report": "r.csv"}], ids=lambda flags: next(iter(flags))
+)
+@pytest.mark.parametrize("alias", [False, True], ids=["plainly", "by a link"])
+def test_nothing_of_ours_is_written_into_the_inputs(
+    five: Path, tmp_path: Path, flags: dict[str, str], alias: bool
+) -> None:
+    ((flag, name),) = flags.items()
+    folder = five
+    if alias:
+        folder = tmp_path / "link"
+        folder.symlink_to(five)
+    with pytest.raises(UsageError, match=f"--{flag} .* lies inside the input"):
+        upscale(five, tmp_path / "hi", **{flag: folder / name})
+    assert not (tmp_path / "hi").exists()
+
+
+def test_reporters_hear_of_photos_once_the_output_folder_is_the_runs_own(five: Path, tmp_path: Path) -> None:
+    out, refused = tmp_path / "hi", Listener()
+    with locked(out / STATE_FOLDER), pytest.raises(LockedError):
+        upscale(five, out, listener=refused)
+    assert not refused.owns
+    assert refused.summary is not None
+    _, listener = upscale(five, out)
+    assert listener.owns
 
 
 def test_errors_of_a_run_name_their_exit_code() -> None:

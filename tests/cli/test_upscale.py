@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from srbatch import ledger
+from srbatch.errors import ExitCode
 from tests.cli.conftest import Srbatch
 from tests.conftest import Originals, crop
 
@@ -326,6 +328,34 @@ def test_reports_and_json(srbatch: Srbatch, photos: Path, tmp_path: Path) -> Non
     assert rows["a.jpg"]["width_out"] == "64"
     srbatch("upscale", photos, "--scale", 1, "--out", tmp_path / "hi", "--report", tmp_path / "r.json")
     assert len(json.loads((tmp_path / "r.json").read_text())) == 4
+
+
+def test_the_report_of_a_run_survives_a_run_that_is_refused_and_a_look(
+    srbatch: Srbatch, photos: Path, tmp_path: Path
+) -> None:
+    out, report = tmp_path / "hi", tmp_path / "r.csv"
+    arguments = ("upscale", photos, "--scale", 1, "--out", out, "--report", report)
+    assert srbatch(*arguments).code == 0
+    told = report.read_bytes()
+    with ledger.locked(out / ".srbatch"):
+        assert srbatch(*arguments).code == ExitCode.LOCKED
+    assert srbatch(*arguments, "--model", "nonsense").code == ExitCode.WEIGHTS
+    assert srbatch(*arguments, "--dry-run").code == 0
+    assert report.read_bytes() == told
+    assert srbatch(*arguments).code == 0
+    assert report.read_bytes() != told
+
+
+def test_a_photo_named_like_the_output_of_another(
+    srbatch: Srbatch, originals: Originals, tmp_path: Path
+) -> None:
+    crop().save(originals.folder / "a.jpg")
+    crop(left=10).save(originals.folder / "a.jpg.png")
+    originals.remember()
+    out = tmp_path / "hi"
+    result = srbatch("upscale", originals.folder, "--scale", 1, "--format", "png", "--out", out)
+    assert result.code == 0, result.err
+    assert sorted(p.name for p in out.glob("*.png")) == ["a.jpg.png", "a.jpg.png.png"]
 
 
 def test_dry_run_tells_and_writes_nothing(srbatch: Srbatch, photos: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from srbatch import ledger
 from srbatch.errors import ExitCode
 from tests.cli.conftest import Srbatch, as_command
+from tests.conftest import Originals
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,16 @@ def test_wrong_flags_are_named(
 def test_output_inside_input_is_refused(both: Srbatch, photos: Path) -> None:
     result = both("upscale", photos, "--scale", 2, "--out", photos / "hi")
     assert result.code == ExitCode.USAGE
+    assert "lies inside the input" in result.err
+
+
+@pytest.mark.parametrize("flag", ["--state", "--scratch", "--report"])
+def test_what_a_run_writes_beside_outputs_is_refused_inside_the_input(
+    srbatch: Srbatch, photos: Path, tmp_path: Path, flag: str
+) -> None:
+    result = srbatch("upscale", photos, "--scale", 2, "--out", tmp_path / "hi", flag, photos / "new.csv")
+    assert result.code == ExitCode.USAGE
+    assert flag in result.err
     assert "lies inside the input" in result.err
 
 
@@ -115,6 +126,48 @@ def test_try_makes_a_sheet(srbatch: Srbatch, photos: Path, tmp_path: Path) -> No
     again = srbatch("try", photos, "-n", 2, "--scale", 2, "--out", sheet)
     assert again.code == ExitCode.USAGE
     assert "--overwrite" in again.err
+
+
+@pytest.mark.parametrize(
+    ("inputs", "out"),
+    [
+        (["."], "sheet.png"),
+        (["."], "1999/b.png"),
+        (["1999/b.png"], "1999/b.png"),
+        (["a.jpg", "1999/b.png"], "1999/b.png"),
+        (["1999"], "../elsewhere/original.png"),
+    ],
+    ids=["into the folder", "over a photo of it", "over the photo", "over one of two", "over a linked one"],
+)
+def test_a_sheet_neither_replaces_a_photo_nor_joins_a_folder_of_photos(
+    srbatch: Srbatch, photos: Path, originals: Originals, tmp_path: Path, inputs: list[str], out: str
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "original.png").write_bytes((photos / "1999" / "b.png").read_bytes())
+    (photos / "1999" / "linked.png").symlink_to(tmp_path / "elsewhere" / "original.png")
+    originals.remember()
+    before = (tmp_path / "elsewhere" / "original.png").read_bytes()
+    result = srbatch("try", *(photos / name for name in inputs), "--out", photos / out, "--overwrite")
+    assert result.code == ExitCode.USAGE, result.err
+    assert "--out" in result.err
+    assert (tmp_path / "elsewhere" / "original.png").read_bytes() == before
+
+
+def test_a_sheet_beside_a_photo_that_is_named(
+    srbatch: Srbatch, photos: Path, originals: Originals, tmp_path: Path
+) -> None:
+    result = srbatch("try", photos / "a.jpg", "-n", 1, "--scale", 1, "--out", photos / "sheet.png")
+    assert result.code == 0, result.err
+    originals.remember()
+
+
+def test_a_sheet_does_not_replace_a_link_that_leads_nowhere(
+    srbatch: Srbatch, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "sheet.png").symlink_to("unplugged disk")
+    result = srbatch("try", photos, "--out", tmp_path / "sheet.png")
+    assert result.code == ExitCode.USAGE
+    assert (tmp_path / "sheet.png").readlink() == Path("unplugged disk")
 
 
 def test_help_tells_exit_codes_and_loads_nothing_heavy() -> None:

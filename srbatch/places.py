@@ -1,0 +1,47 @@
+"""Which place on the disk a path leads to, whatever names it is known by.
+
+Names alone do not tell: links, bind mounts and a file system that takes ``Photos`` for ``photos`` give one
+folder several. The numbers of a file alone do not either: what does not exist yet has none.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+Mark = str | tuple[int, int]
+"""The path with all links followed, or what :func:`identity` says."""
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """What all names of a file or folder share; None where there is none, or its file system has no such."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if status.st_ino else None
+
+
+def marks(path: Path) -> frozenset[Mark]:
+    """What a place is known by; two paths lead to the same one exactly if they share a mark."""
+    # realpath, since resolve() raises where a link leads back to itself.
+    found = identity(path)
+    return frozenset([os.path.realpath(path)] if found is None else [os.path.realpath(path), found])
+
+
+def surroundings(path: Path) -> frozenset[Mark]:
+    """The marks of a place, which need not exist yet, and of all folders above it."""
+    real = Path(os.path.realpath(path))
+    return frozenset().union(*(marks(place) for place in (real, *real.parents)))
+
+
+def is_within(path: Path, folder: Path) -> bool:
+    """Whether a path is a folder or lies somewhere below it."""
+    return not marks(folder).isdisjoint(surroundings(path))
+
+
+def nearest_folder(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    return folder
