@@ -147,7 +147,9 @@ def _unreadable(path: Path, error: OSError) -> WeightsError:
 
 
 def _require_safetensors(path: Path, start: bytes, length: int) -> None:
-    if path.suffix.lower() in {".pth", ".pt", ".pkl", ".ckpt"} or start.startswith((b"PK\3\4", b"\x80")):
+    # A pickle begins with 0x80, as may the length of a header; but taken for a length, it is a huge one.
+    pickled = start.startswith(b"PK\3\4") or (start.startswith(b"\x80") and length > _MAX_HEADER_BYTES)
+    if path.suffix.lower() in {".pth", ".pt", ".pkl", ".ckpt"} or pickled:
         raise WeightsError(
             f"{path} is a pickle; pickles are not loaded because they can run code. "
             "Export it with: python -m trainer export"

@@ -231,6 +231,16 @@ def test_pickles_are_refused(tmp_path: Path, name: str, start: bytes) -> None:
     assert "python -m trainer export" in message
 
 
+def test_a_header_whose_length_begins_like_a_pickle_is_none(file: Path, tmp_path: Path) -> None:
+    data = file.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    longer = length + (0x80 - length) % 256
+    padded = longer.to_bytes(8, "little") + data[8 : 8 + length].ljust(longer) + data[8 + length :]
+    assert padded.startswith(b"\x80")
+    (tmp_path / "w.safetensors").write_bytes(padded)
+    assert weights.load(tmp_path / "w.safetensors").card == CARD
+
+
 def test_tensors_that_do_not_fit_are_named(file: Path, tmp_path: Path) -> None:
     def change(tensors: dict[str, Tensor]) -> None:
         del tensors["body.out.bias"]

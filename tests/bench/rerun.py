@@ -1,0 +1,145 @@
+"""Measure how long `srbatch upscale` takes to find that an archive is finished.
+
+    python -m tests.bench.rerun
+
+A tree of tiny photos is made and upscaled by a real run, whose network alone is replaced by one that adds
+nothing; the recipes in the ledger are those of the real weights. The installed command must then skip every
+photo. It is timed in turn with ``os.walk`` and ``os.stat`` over the same tree, and with the command over an
+archive of one photo, which tells its start-up. All of it is in the system's file cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from PIL import Image
+
+from srbatch import run
+from srbatch.errors import ExitCode
+from srbatch.model import Model
+from srbatch.options import Options, TargetSize
+from srbatch.report import Silent
+from srbatch.resume import CURRENT
+from srbatch.upscaler import Upscaler
+from tests.networks import Nothing
+
+COMMAND = Path(sys.executable).with_name("srbatch")
+SIDE_PX = 16
+PER_FOLDER = 100
+
+
+class DoesNothing(Model):
+    """The released model as the ledger knows it, around a network that costs no time."""
+
+    @cached_property
+    def upscaler(self) -> Upscaler:
+        card = self.card
+        return Upscaler(Nothing(), scales=card.scales, halo=card.halo_px, ramp=card.ramp_px, device="cpu")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--photos", type=int, default=10_000, metavar="N", help="[default: 10000]")
+    parser.add_argument("--runs", type=int, default=5, help="of each row of the table  [default: 5]")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="make them there  [default: system's]")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="srbatch-rerun-", dir=arguments.folder) as made:
+        one, many = Path(made) / "one", Path(made) / "many"
+        start = time.perf_counter()
+        finished_archive(one, 1)
+        finished_archive(many, arguments.photos)
+        first_run_s = time.perf_counter() - start
+        times = measure(one, many, arguments.photos, arguments.runs)
+    print(f"{arguments.photos} photos of {SIDE_PX} px, made and upscaled in {first_run_s:.0f} s")
+    print_table(times, arguments.photos)
+    if arguments.json:
+        record = {"photos": arguments.photos, "first_run_s": first_run_s, "seconds": times}
+        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def finished_archive(folder: Path, count: int) -> None:
+    """Make ``count`` photos in ``folder/photos`` and a finished archive of them in ``folder/hi``."""
+    make_photos(folder / "photos", count)
+    options = Options(inputs=(folder / "photos",), out=folder / "hi", size=TargetSize(scale=1.0))
+    if run.upscale(options, reporter=Silent(), model_of=DoesNothing) is not ExitCode.DONE:
+        raise SystemExit("the archive could not be made; `srbatch status` of its output tells why")
+
+
+def make_photos(top: Path, count: int) -> None:
+    """Write photos of noise, no two the same, PNG and JPEG in turn, ``PER_FOLDER`` to a folder."""
+    generator = np.random.default_rng(0)
+    for index in range(count):
+        folder = top / f"{index // PER_FOLDER:04}"
+        if index % PER_FOLDER == 0:
+            folder.mkdir(parents=True)
+        pixels = generator.integers(0, 256, (SIDE_PX, SIDE_PX, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index:06}{('.png', '.jpg')[index % 2]}")
+
+
+def measure(one: Path, many: Path, count: int, runs: int) -> dict[str, list[float]]:
+    """Return the wall seconds of each run by row; one of each comes first and is not counted."""
+    rows: dict[str, Callable[[], None]] = {
+        "os.walk + os.stat, photos": lambda: walk(many / "photos"),
+        "os.walk + os.stat, photos and outputs": lambda: walk(many),
+        "srbatch upscale, one photo, done before": lambda: rerun(one, 1),
+        "srbatch upscale, all photos, done before": lambda: rerun(many, count),
+    }
+    times: dict[str, list[float]] = {name: [] for name in rows}
+    for counted in [False] + [True] * runs:
+        for name, work in rows.items():
+            start = time.perf_counter()
+            work()
+            if counted:
+                times[name].append(time.perf_counter() - start)
+    return times
+
+
+def walk(top: Path) -> None:
+    """Ask the size and date of every file below ``top``, with as little around it as Python allows."""
+    for folder, _, names in os.walk(top):
+        for name in names:
+            os.stat(f"{folder}/{name}")  # noqa: PTH116 - a Path for each name takes longer than its stat
+
+
+def rerun(archive: Path, count: int) -> None:
+    """Run the command over a finished archive; it must skip every photo as done and unchanged."""
+    command: list[str | Path] = [
+        COMMAND,
+        "upscale",
+        archive / "photos",
+        "--scale",
+        "1",
+        "--out",
+        archive / "hi",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    summary = [line.strip() for line in done.stderr.splitlines()]
+    for due in (f"0 done, {count} skipped, 0 failed", f"{count} skipped: {CURRENT}"):
+        if done.returncode or not any(line.startswith(due) for line in summary):
+            raise SystemExit(f"no {due!r} of it, exit code {done.returncode}:\n{done.stderr}")
+
+
+def print_table(times: dict[str, list[float]], count: int) -> None:
+    base = next(iter(times.values()))
+    print(f"{'':42}  min s  median s  x walk of the photos (median)")
+    for name, found in times.items():
+        print(f"{name:42} {min(found):6.3f}  {median(found):8.3f}  {median(found) / median(base):29.1f}")
+    *_, start_up, all_photos = times.values()
+    per_photo_s = (median(all_photos) - median(start_up)) / max(count - 1, 1)
+    print(f"beyond start-up {per_photo_s * 1e6:.0f} us a photo; the summary said each time: {CURRENT}")
+
+
+if __name__ == "__main__":
+    main()
