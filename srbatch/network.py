@@ -265,11 +265,15 @@ class SuperResolutionNet(nn.Module):
         residual: Tensor = self.heads[level](features)
         return residual
 
-    def residuals(self, x: Tensor) -> list[Tensor]:
-        """Return what `forward` gives for every scale of ``config.scales``, for the price of the largest."""
+    def residuals(self, x: Tensor, largest: int | None = None) -> list[Tensor]:
+        """Return what `forward` gives for every scale up to ``largest``, for the price of that one.
+
+        By default ``largest`` is the last of ``config.scales``.
+        """
+        level = len(self.stages) if largest is None else self.config.scales.index(largest)
         features = self._features(x)
         outputs = [self.heads[0](features)]
-        for stage, head in zip(self.stages, self.heads[1:], strict=True):
+        for stage, head in zip(self.stages[:level], self.heads[1 : level + 1], strict=True):
             features = stage(features)  # (B, features, 2H, 2W), then 4H, ...
             outputs.append(head(features))
         return outputs

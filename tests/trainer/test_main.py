@@ -1,0 +1,201 @@
+"""``python -m trainer`` as a user meets it: words, exit codes, files."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from srbatch import weights
+from srbatch.card import Card, NetworkConfig
+from srbatch.network import SuperResolutionNet
+from tests.conftest import crop
+from trainer import __main__ as door
+
+TINY = """
+[network]
+encoder = "resnet18"
+features = 4
+refine_blocks = 0
+[start]
+encoder = "random"
+[data]
+valid_percent = 50.0
+valid_crops = 2
+workers = 0
+[release]
+name = "tiny"
+[[phases]]
+name = "x2"
+size = 64
+scale = 2
+samples_per_epoch = 4
+batch = 2
+lr = 1e-4
+"""
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+
+Trainer = Callable[..., Result]
+
+
+@pytest.fixture
+def trainer(capfd: pytest.CaptureFixture[str]) -> Trainer:
+    """Run the command in this process."""
+
+    def run(*arguments: object) -> Result:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            door.main([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return Result(int(ended.value.code or 0), out, err)
+
+    return run
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that adds almost nothing."""
+    torch.manual_seed(0)
+    config = NetworkConfig("resnet18", features=4, refine_blocks=0, stages=1)
+    path = tmp_path_factory.mktemp("model") / "m.safetensors"
+    card = Card("m", "1", "d", "l", config, (1, 2), 32, 32, ("downsampling",), {"samples": 1})
+    weights.save(path, SuperResolutionNet(config).eval(), card, "fp16")
+    return path
+
+
+def test_alone_it_explains_itself_and_fails() -> None:
+    done = subprocess.run([sys.executable, "-m", "trainer"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    for word in ("PHOTOS", "--out", "smoke", "--encoder-weights", "--help"):
+        assert word in done.stderr
+
+
+def test_photos_become_weights_that_srbatch_runs(
+    trainer: Trainer, photo_folder: Path, tmp_path: Path, toml: Path
+) -> None:
+    from srbatch import cli
+
+    out = tmp_path / "run"
+    done = trainer(photo_folder, "--preset", "smoke", "--config", toml, "--out", out)
+    assert done.code == 0, done.err
+    assert re.search(r"x2 +32 px +64 px", done.err), "the schedule is told before it begins"
+    for place in (out, tmp_path / "hi"):
+        place.mkdir(exist_ok=True)
+    crop().save(tmp_path / "a.png")
+    with pytest.raises(SystemExit) as ended:
+        cli.main(
+            [
+                "upscale",
+                str(tmp_path / "a.png"),
+                f"--model={out}/tiny.safetensors",
+                "--scale=2",
+                f"--out={tmp_path}/hi/a.png",
+                "--device=cpu",
+            ]
+        )
+    assert ended.value.code == 0
+    with Image.open(tmp_path / "hi" / "a.png") as picture:
+        assert picture.size == (128, 96)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--preset", "nonsense"], "known are article, release, smoke"),
+        (["--preset", "smoke", "--set", "optimiser.emma=0.5"], "ema is the nearest"),
+        (["--preset", "smoke", "--set", "run.device=abacus"], "not a device"),
+        (["--preset", "smoke", "--config", "/nonexistent.toml"], "/nonexistent.toml"),
+    ],
+)
+def test_what_is_asked_wrongly(
+    trainer: Trainer, photo_folder: Path, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    done = trainer(photo_folder, "--out", tmp_path / "run", *arguments)
+    assert done.code in (2, 5)
+    assert said in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_folder_without_photos(trainer: Trainer, tmp_path: Path, toml: Path) -> None:
+    (tmp_path / "none").mkdir()
+    done = trainer(tmp_path / "none", "--preset", "smoke", "--config", toml, "--out", tmp_path / "run")
+    assert done.code == 2
+    assert "no photo to train with" in done.err
+
+
+def test_weights_that_are_none(trainer: Trainer, photo_folder: Path, tmp_path: Path, toml: Path) -> None:
+    (tmp_path / "w.safetensors").write_bytes(b"nothing")
+    arguments = ("--preset", "smoke", "--config", toml, "--out", tmp_path / "run")
+    for flag in ("--weights", "--encoder-weights"):
+        done = trainer(photo_folder, *arguments, flag, tmp_path / "w.safetensors")
+        assert done.code == 4, done.err
+        assert "w.safetensors" in done.err
+
+
+def test_preview_writes_a_sheet(trainer: Trainer, photo_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sheet.png"
+    done = trainer("preview", photo_folder, "--preset", "smoke", "--size", 64, "-n", 2, "--out", out)
+    assert done.code == 0, done.err
+    with Image.open(out) as sheet:
+        assert np.asarray(sheet).std() > 10
+
+
+def test_lr_find_writes_a_plot(trainer: Trainer, photo_folder: Path, tmp_path: Path, toml: Path) -> None:
+    arguments = ("--preset", "smoke", "--config", toml, "--set", "phases.0.lr=find", "--out", tmp_path / "lr")
+    done = trainer("lr-find", photo_folder, *arguments)
+    assert done.code == 0, done.err
+    assert re.search(r"x2: learning rate \d\.\d\de-\d\d", done.err)
+    assert (tmp_path / "lr" / "lr-x2.png").stat().st_size > 0
+
+
+def test_grow_adds_a_stage_that_is_not_yet_among_the_scales(
+    trainer: Trainer, model: Path, tmp_path: Path
+) -> None:
+    done = trainer("grow", model, "--out", tmp_path / "larger.safetensors")
+    assert done.code == 0, done.err
+    card = weights.read_card(tmp_path / "larger.safetensors")
+    assert (card.config.stages, card.scales) == (2, (1, 2))
+
+
+def test_export_changes_the_storage_alone(trainer: Trainer, model: Path, tmp_path: Path) -> None:
+    done = trainer("export", model, "--dtype", "fp32", "--out", tmp_path / "w.safetensors")
+    assert done.code == 0, done.err
+    assert "within" in done.err
+    old, new = weights.load(model), weights.load(tmp_path / "w.safetensors")
+    assert old.card == new.card
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(old.network.state_dict().values(), new.network.state_dict().values(), strict=True)
+    )
+
+
+def test_evaluate_prints_a_table(trainer: Trainer, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "hr").mkdir()
+    crop(64, 64).save(tmp_path / "hr" / "a.png")
+    arguments = ("--weights", model, "--data", tmp_path / "hr", "--scale", 2, "--device", "cpu")
+    done = trainer("evaluate", *arguments, "--out", tmp_path / "results")
+    assert done.code == 0, done.err
+    assert "| bicubic |" in done.out
+    assert (tmp_path / "results" / "results.md").read_text() == done.out

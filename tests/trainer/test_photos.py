@@ -1,0 +1,316 @@
+"""Photos: which are found and why others are not, which side they fall on, and the cache of their pixels."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from srbatch.errors import DestinationError, PhotoChanged, UsageError
+from tests.conftest import crop
+from trainer import photos
+from trainer.photos import Photo, Photos, Store, decode, find, find_all
+
+NAMES = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=20)
+
+
+def save(folder: Path, *names: str, height: int = 48, width: int = 64) -> None:
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        crop(height, width, top=5 * number, left=9 * number).save(folder / name)
+
+
+def looked(*folders: Path, smallest: int = 32) -> tuple[list[Photo], dict[str, str]]:
+    good, left_out = find_all(folders, smallest=smallest)
+    return good, {Path(path).name: reason for path, reason in left_out}
+
+
+# ---- finding ----------------------------------------------------------------------------------------------
+
+
+def test_all_formats_are_found_below_the_folder(tmp_path: Path) -> None:
+    names = ["a.JPG", "b.png", "c/d.webp", "c/e/f.tif", "g.bmp"]
+    save(tmp_path, *names)
+    save(tmp_path, ".hidden.png", ".thumbnails/x.png")
+    (tmp_path / "notes.txt").write_text("no photo")
+    good, left_out = looked(tmp_path)
+    assert [photo.name for photo in good] == names
+    assert {(photo.height, photo.width) for photo in good} == {(48, 64)}
+    assert left_out == {}
+
+
+def test_what_is_of_no_use_is_left_out_with_its_reason(tmp_path: Path) -> None:
+    save(tmp_path, "good.png", "whole.jpg")
+    save(tmp_path, "narrow.png", height=64, width=31)
+    save(tmp_path, "least.png", height=32, width=32)
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    (tmp_path / "text.png").write_text("not a picture")
+    whole = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "lost.png").symlink_to(tmp_path / "nowhere.png")
+    good, left_out = looked(tmp_path)
+    assert [photo.name for photo in good] == ["good.png", "least.png", "whole.jpg"]
+    assert left_out.keys() == {"narrow.png", "empty.jpg", "text.png", "cut.jpg", "lost.png"}
+    assert left_out["narrow.png"] == "31 x 64 is smaller than a crop of 32 px"
+    assert "truncated" in left_out["cut.jpg"].lower()
+    assert all(reason.startswith("cannot be read: ") for n, reason in left_out.items() if n != "narrow.png")
+
+
+def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path, "a.png", "closed/b.png")
+    scan = os.scandir
+
+    def closed(path: str) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    good, left_out = looked(tmp_path)
+    assert [photo.name for photo in good] == ["a.png"]
+    assert "Permission denied" in left_out["closed"]
+
+
+def test_no_folder_and_nothing_in_it(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="gone: there is no such folder"):
+        find([tmp_path / "gone"], smallest=32, valid_percent=50)
+    with pytest.raises(UsageError, match=r"no photo to train with \(0 left out\)"):
+        find([tmp_path], smallest=32, valid_percent=50)
+    (tmp_path / "bad.jpg").write_bytes(b"x")
+    with pytest.raises(UsageError, match=r"1 left out; .*bad.jpg: cannot be read"):
+        find([tmp_path], smallest=32, valid_percent=50)
+
+
+def test_one_photo_cannot_be_on_both_sides(tmp_path: Path) -> None:
+    save(tmp_path, "a.png")
+    with pytest.raises(UsageError, match=r"of 1 photos .* data.valid_percent"):
+        find([tmp_path], smallest=32, valid_percent=50)
+
+
+def test_warnings_of_a_photo_are_no_errors(tmp_path: Path) -> None:
+    """As many at once as there are threads: the filters of warnings belong to all of them."""
+    for number in range(24):
+        crop().convert("P").save(tmp_path / f"{number}.png", transparency=b"\x00\x80")  # Pillow warns of it
+    before = list(warnings.filters)
+    assert len(looked(tmp_path)[0]) == 24
+    assert warnings.filters == before
+
+
+# ---- the split --------------------------------------------------------------------------------------------
+
+
+@given(names=st.sets(NAMES, min_size=1, max_size=30), more=st.sets(NAMES, max_size=30))
+def test_the_split_depends_on_the_name_alone(names: set[str], more: set[str]) -> None:
+    def valid(all_names: set[str]) -> set[str]:
+        return {name for name in all_names if photos._share(name) < 0.3}
+
+    assert valid(names | more) & names == valid(names)
+    assert all(0 <= photos._share(name) < 1 for name in names)
+
+
+def test_a_photo_keeps_its_side_when_others_come(tmp_path: Path) -> None:
+    save(tmp_path, *(f"{number}.png" for number in range(12)))
+    before = find([tmp_path], smallest=32, valid_percent=40)
+    save(tmp_path, *(f"more/{number}.png" for number in range(6)))
+    after = find([tmp_path], smallest=32, valid_percent=40)
+    assert set(before.train) <= set(after.train)
+    assert set(before.valid) <= set(after.valid)
+    assert before.sha256 != after.sha256
+
+
+def test_the_share_is_about_what_was_asked() -> None:
+    shares = [photos._share(f"photo-{number}.jpg") for number in range(2000)]
+    assert np.mean([share < 0.05 for share in shares]) == pytest.approx(0.05, abs=0.02)
+
+
+def test_the_record_of_photos_does_not_depend_on_where_they_lie() -> None:
+    def record(folder: str, height: int = 40) -> str:
+        return Photos((Photo(Path(folder, "a"), "a", height, 50),), (), ()).sha256
+
+    assert record("/x") == record("/y")
+    assert record("/x") != record("/x", height=41)
+
+
+# ---- decoding ---------------------------------------------------------------------------------------------
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    upright = np.asarray(crop())
+    Image.fromarray(np.rot90(upright).copy()).save(tmp_path / "a.png", exif=exif)
+    assert np.array_equal(decode(tmp_path / "a.png"), upright)
+    assert (looked(tmp_path)[0][0].height, looked(tmp_path)[0][0].width) == (48, 64)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "CMYK"])
+def test_other_modes_become_rgb(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    crop().convert("RGB").convert(mode).save(path)
+    pixels = decode(path)
+    assert (pixels.shape, pixels.dtype) == ((48, 64, 3), np.uint8)
+
+
+def test_16_bits_keep_their_upper_8(tmp_path: Path) -> None:
+    levels = np.linspace(0, 65535, 48 * 64).astype(np.uint16).reshape(48, 64)
+    Image.fromarray(levels).save(tmp_path / "a.png")
+    assert np.array_equal(decode(tmp_path / "a.png"), np.stack([levels >> 8] * 3, axis=2))
+
+
+def test_pixels_without_a_range_are_left_out(tmp_path: Path) -> None:
+    Image.fromarray(np.ones((48, 64), np.float32)).save(tmp_path / "a.tif")
+    assert "no range" in looked(tmp_path)[1]["a.tif"]
+
+
+# ---- the cache --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> list[Photo]:
+    save(tmp_path / "photos", "a.png", "b.png")
+    save(tmp_path / "photos", "c.png", height=40, width=100)
+    return looked(tmp_path / "photos")[0]
+
+
+def same(store: Store, found: list[Photo]) -> bool:
+    return len(store) == len(found) and all(
+        np.array_equal(store.read(index), decode(photo.path)) for index, photo in enumerate(found)
+    )
+
+
+def test_the_cache_gives_what_the_files_hold(found: list[Photo], tmp_path: Path) -> None:
+    store = Store(found, tmp_path / "cache", 1e9)
+    assert same(store, found)
+    assert store.size(2) == (40, 100)
+    assert (tmp_path / "cache" / "pixels.u8").stat().st_size == sum(photo.bytes for photo in found)
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 0.9])
+def test_beyond_the_limit_photos_are_decoded_anew(found: list[Photo], tmp_path: Path, share: float) -> None:
+    limit = share * sum(photo.bytes for photo in found)
+    store = Store(found, tmp_path / "cache", limit)
+    assert same(store, found)
+    cached = tmp_path / "cache" / "pixels.u8"
+    assert (cached.stat().st_size if cached.exists() else 0) <= limit
+
+
+def test_a_cache_is_used_again(found: list[Photo], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    Store(found, tmp_path, 1e9)
+    assert caplog.messages.pop().startswith("decoding 3 photos")
+    caplog.clear()
+    before = (tmp_path / "pixels.u8").stat()
+    assert same(Store(found, tmp_path, 1e9), found)
+    after = (tmp_path / "pixels.u8").stat()
+    assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("lost", ["pixels.u8", "pixels.json"])
+def test_half_a_cache_is_made_again(found: list[Photo], tmp_path: Path, lost: str) -> None:
+    Store(found, tmp_path, 1e9)
+    (tmp_path / lost).unlink()
+    assert same(Store(found, tmp_path, 1e9), found)
+
+
+def test_a_changed_photo_is_decoded_again(found: list[Photo], tmp_path: Path) -> None:
+    Store(found, tmp_path, 1e9)
+    crop(top=99).save(found[0].path)
+    os.utime(found[0].path, ns=(1, 1))
+    assert same(Store(found, tmp_path, 1e9), found)
+
+
+def test_an_interrupted_cache_is_not_believed(
+    found: list[Photo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(photo: Photo) -> None:
+        raise KeyboardInterrupt
+
+    Store(found[:2], tmp_path, 1e9)
+    with monkeypatch.context() as patch:
+        patch.setattr(photos, "_decoded", stop)
+        with pytest.raises(KeyboardInterrupt):
+            Store(found, tmp_path, 1e9)
+    assert same(Store(found, tmp_path, 1e9), found)
+
+
+def test_a_disk_that_is_too_small(
+    found: list[Photo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 100))
+    with pytest.raises(DestinationError, match=r"lower data.cache_gb"):
+        Store(found, tmp_path / "cache", 1e9)
+    assert list((tmp_path / "cache").iterdir()) == []
+    assert same(Store(found, tmp_path / "cache", 0), found)
+
+
+def test_the_old_cache_counts_as_free(
+    found: list[Photo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store(found, tmp_path / "cache", 1e9)
+    os.utime(found[0].path, ns=(1, 1))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 100))
+    assert same(Store(found, tmp_path / "cache", 1e9), found)
+
+
+def test_a_disk_that_fills_meanwhile(
+    found: list[Photo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Store, "_keep", full)
+    with pytest.raises(DestinationError, match="No space left"):
+        Store(found, tmp_path / "cache", 1e9)
+
+
+def test_a_cache_that_cannot_be_made(found: list[Photo], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(DestinationError, match=r"file"):
+        Store(found, tmp_path / "file" / "cache", 1e9)
+
+
+def test_a_cache_that_is_made_again_leaves_one_in_use_alone(found: list[Photo], tmp_path: Path) -> None:
+    store = Store(found, tmp_path, 1e9)
+    assert same(store, found)
+    Store(found[1:], tmp_path, 1e9)
+    assert same(store, found)
+
+
+@pytest.mark.parametrize("limit", [0, 1e9])
+def test_a_photo_that_changes_after_it_was_found(found: list[Photo], tmp_path: Path, limit: float) -> None:
+    def pixels() -> object:
+        return Store(found, tmp_path / "cache", limit).read(0)
+
+    crop(50, 64).save(found[0].path)
+    with pytest.raises(PhotoChanged, match=r"a.png has another size"):
+        pixels()
+    found[0].path.unlink()
+    with pytest.raises(PhotoChanged, match=r"a.png (was there and is no longer|could be read before)"):
+        pixels()
+
+
+def test_a_store_can_be_sent_to_another_process(found: list[Photo], tmp_path: Path) -> None:
+    store = Store(found, tmp_path / "cache", 1e9)
+    store.read(0)
+    sent = pickle.dumps(store)
+    assert len(sent) < 2000  # not the pixels
+    assert same(pickle.loads(sent), found)
+
+
+def test_a_store_of_the_larger_photos(found: list[Photo], tmp_path: Path) -> None:
+    store = Store(found, tmp_path / "cache", 1e9)
+    large = store.of_at_least(45)
+    assert (len(large), len(store)) == (2, 3)
+    assert same(large, found[:2])
+    assert len(store.of_at_least(200)) == 0
+    assert same(pickle.loads(pickle.dumps(large)), found[:2])

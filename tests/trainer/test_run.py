@@ -1,0 +1,328 @@
+"""A whole training: it learns, it goes on exactly where it was, and what it exports is what it trained."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from srbatch import weights
+from srbatch.errors import DestinationError, DeviceError, Interrupted, UsageError
+from tests.trainer.conftest import phase
+from trainer import checkpoint, data, run
+from trainer.callbacks import TrainingDiverged
+from trainer.config import Config
+from trainer.learner import groups
+
+Tiny = Callable[..., Config]
+Tensors = dict[str, torch.Tensor]
+
+
+def train(config: Config, photos: Path, out: Path) -> dict[str, torch.Tensor]:
+    """Run to the end and return the exported weights."""
+    path = run.train(config, (photos,), out, say=lambda _: None)
+    return weights.load(path).network.state_dict()
+
+
+def similarity(a: Tensors, b: Tensors, origin: Tensors) -> float:
+    """Cosine of the angle between two ways from an origin."""
+    ways = [
+        torch.cat([(end[n] - origin[n]).double().flatten() for n in origin if end[n].is_floating_point()])
+        for end in (a, b)
+    ]
+    return float(torch.nn.functional.cosine_similarity(*ways, dim=0))
+
+
+def log(out: Path, name: str) -> list[tuple[int, float]]:
+    with (out / "log.csv").open() as file:
+        return [(int(r["step"]), float(r["value"])) for r in csv.DictReader(file) if r["name"] == name]
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, key: tuple[int, int, int]) -> None:
+    """Have the process told to stop while the crop of that key is made, once."""
+    make, pending = data.Pairs.__getitem__, [key]
+
+    def made(self: data.Pairs, wanted: data.Key) -> Any:
+        if wanted in pending:
+            pending.clear()
+            signal.raise_signal(signal.SIGTERM)
+        return make(self, wanted)
+
+    monkeypatch.setattr(data.Pairs, "__getitem__", made)
+
+
+ALONE = """
+import sys
+from pathlib import Path
+from trainer import run
+from trainer.config import Config
+config = Config.model_validate_json(sys.argv[1])
+run.train(config, (Path(sys.argv[2]),), Path(sys.argv[3]), say=lambda _: None)
+"""
+"""A program that trains by itself."""
+TWO = (phase("one", epochs=2, samples_per_epoch=6), phase("two", scale=2, size=64, train="all"))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Results of runs that were never stopped, by name; filled by those who need them."""
+    return {"folder": tmp_path_factory.mktemp("uninterrupted")}
+
+
+def reference(known: dict[str, Any], config: Config, photos: Path) -> dict[str, torch.Tensor]:
+    if "weights" not in known:
+        known["weights"] = train(config, photos, known["folder"] / "run")
+        known["loss"] = log(known["folder"] / "run", "loss")
+    found: dict[str, torch.Tensor] = known["weights"]
+    return found
+
+
+@pytest.mark.parametrize(
+    "key",
+    [(0, 0, 2), (0, 0, 5), (0, 1, 0), (1, 0, 1)],
+    ids=["in an epoch", "at its end", "in a later epoch", "in a later phase"],
+)
+def test_a_resumed_run_equals_one_that_was_never_stopped(
+    tiny: Tiny,
+    photo_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    uninterrupted: dict[str, Any],
+    key: tuple[int, int, int],
+) -> None:
+    config = tiny(*TWO)
+    expected = reference(uninterrupted, config, photo_folder)
+    stop_at(monkeypatch, key)
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted) as stopped:
+        train(config, photo_folder, out)
+    assert stopped.value.code == 143
+    got = train(config, photo_folder, out)
+    assert got.keys() == expected.keys()
+    different = [name for name in got if not torch.equal(got[name], expected[name])]
+    assert different == []
+    assert log(out, "loss") == uninterrupted["loss"]
+
+
+def test_killed_at_any_moment_it_goes_on_from_the_last_step(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path, uninterrupted: dict[str, Any]
+) -> None:
+    config = tiny(*TWO, run={"checkpoint_minutes": 1e-6})
+    expected = reference(uninterrupted, tiny(*TWO), photo_folder)
+    out = tmp_path / "run"
+    command = [sys.executable, "-c", ALONE, config.model_dump_json(), str(photo_folder), str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 150
+    while not (out / checkpoint.FILE).exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    state = torch.load(out / checkpoint.FILE, weights_only=True)
+    assert (state["phase"], state["epoch"]) < (1, 1), "it was killed after the end"
+    got = train(config, photo_folder, out)
+    assert all(torch.equal(got[name], expected[name]) for name in expected)
+
+
+def test_two_processes_share_what_one_would_do(tiny: Tiny, photo_folder: Path, tmp_path: Path) -> None:
+    config = tiny(phase("x1", batch=2, samples_per_epoch=8), optimiser={"ema": 0.0})
+    expected = train(
+        tiny(phase("x1", batch=4, samples_per_epoch=8), optimiser={"ema": 0.0}),
+        photo_folder,
+        tmp_path / "one",
+    )
+    training = run.prepare(
+        config, (photo_folder,), tmp_path / "zero", tmp_path / "cache", run.Interrupt(), lambda _: None
+    )
+    first = run.first_network(training).state_dict()
+    # What `accelerate launch` does for GPUs; without one it starts a single process.
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    program = tmp_path / "train.py"
+    program.write_text(ALONE)
+    done = subprocess.run(
+        [*launcher, str(program), config.model_dump_json(), str(photo_folder), str(tmp_path / "two")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=170,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(run.__file__).parents[1])},
+    )
+    assert done.returncode == 0, done.stderr
+    got = weights.load(tmp_path / "two" / "tiny.safetensors").network.state_dict()
+    alone = train(
+        tiny(phase("x1", batch=2, samples_per_epoch=4), optimiser={"ema": 0.0}),
+        photo_folder,
+        tmp_path / "half",
+    )
+    assert similarity(got, expected, first) > 0.999
+    assert similarity(alone, expected, first) < 0.9, "half of the data would have done"
+    assert [step for step, _ in log(tmp_path / "two", "loss")] == [1, 2, 2]
+
+
+def test_the_loss_falls(tiny: Tiny, photo_folder: Path, tmp_path: Path) -> None:
+    config = tiny(
+        phase("noise", epochs=4, samples_per_epoch=64, batch=8, lr=3e-3),
+        degradations={"noise": {"probability": 1.0, "sigma": (40.0, 40.0)}},
+    )
+    train(config, photo_folder, tmp_path / "run")
+    losses = [value for _, value in log(tmp_path / "run", "pixel")]
+    assert sum(losses[-4:]) < 0.9 * sum(losses[:4])
+    valid = log(tmp_path / "run", "psnr_x1")
+    assert valid[-1][1] > valid[0][1]
+
+
+def test_what_a_run_leaves_behind(tiny: Tiny, photo_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    (photo_folder / "broken.jpg").write_bytes(b"no photo")
+    said: list[str] = []
+    config = tiny(
+        phase("x1", lr="find"), degradations={"jpeg": {"probability": 1.0}, "holes": {"probability": 0.5}}
+    )
+    path = run.train(config, (photo_folder,), out, say=said.append)
+    card = weights.read_card(path)
+    assert (card.name, card.scales) == ("tiny", (1,))
+    assert set(card.degradations) == {"downsampling", "jpeg", "holes"}
+    assert card.generative
+    assert card.training["samples"] == 4
+    assert card.training["photos_sha256"]
+    assert any("broken.jpg" in line for line in said)
+    for name in ("losses.png", "lr-x1.png", "panels/x1-001.png", "checkpoint.pt"):
+        assert (out / name).stat().st_size > 0
+    assert list((out / "tensorboard").iterdir())
+    assert not list(out.glob(".lr-finder/*")), "the finder's copy of the weights is still there"
+
+
+def test_a_finished_run_is_exported_again_without_training(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path
+) -> None:
+    config, out = tiny(phase("x1")), tmp_path / "run"
+    first = train(config, photo_folder, out)
+    before = (out / "log.csv").read_text()
+    again = train(config, photo_folder, out)
+    assert all(torch.equal(again[name], first[name]) for name in first)
+    assert (out / "log.csv").read_text() == before
+
+
+def test_the_average_is_what_is_released(tiny: Tiny, photo_folder: Path, tmp_path: Path) -> None:
+    config = tiny(phase("x1", samples_per_epoch=8), optimiser={"ema": 0.9})
+    released = train(config, photo_folder, tmp_path / "run")
+    state = torch.load(tmp_path / "run" / checkpoint.FILE, weights_only=True)
+    name = "heads.0.weight"
+    assert torch.equal(released[name], state["average"]["module." + name])
+    assert not torch.equal(released[name], state["network"][name])
+
+
+@pytest.mark.parametrize("trained", ["stage", "decoder", "all"])
+def test_only_what_is_trained_moves(tiny: Tiny, photo_folder: Path, tmp_path: Path, trained: str) -> None:
+    first = tiny(phase("x1", scale=2, size=64, train="all"))
+    path = run.train(first, (photo_folder,), tmp_path / "first", say=lambda _: None)
+    config = tiny(phase("x2", scale=2, size=64, train=trained, lr=1e-4), start={"weights": str(path)})
+    before = weights.load(path).network
+    after = weights.load(run.train(config, (photo_folder,), tmp_path / "second", say=lambda _: None)).network
+    moved = [
+        any(not torch.equal(a, b) for a, b in zip(old, new, strict=True))
+        for old, new in zip(
+            groups(before, 2),
+            groups(after, 2),
+            strict=True,
+        )
+    ]
+    assert (
+        moved
+        == {
+            "stage": [False, False, False, True],
+            "decoder": [False, False, True, True],
+            "all": [True, True, True, True],
+        }[trained]
+    )
+
+
+def test_statistics_of_batch_norm_stay_unless_they_are_to_be_trained(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path
+) -> None:
+    name = "body.encoder.bn1.running_mean"
+    for kind in ("fixed", "train"):
+        config = tiny(phase("x1", train="decoder"), network={"batch_norm": kind})
+        training = run.prepare(
+            config, (photo_folder,), tmp_path / kind, tmp_path / "cache", run.Interrupt(), lambda _: None
+        )
+        before = run.first_network(training).state_dict()[name]
+        after = train(config, photo_folder, tmp_path / kind)[name]
+        assert torch.equal(before, after) == (kind == "fixed")
+
+
+def test_accumulated_gradients_are_those_of_the_larger_batch(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor] = []
+    step = torch.optim.AdamW.step
+
+    def noted(self: torch.optim.AdamW) -> None:
+        seen.append(self.param_groups[-1]["params"][0].grad.clone())
+        step(self)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", noted)
+    train(tiny(phase("x1", batch=4)), photo_folder, tmp_path / "whole")
+    train(tiny(phase("x1", batch=2, accumulate=2)), photo_folder, tmp_path / "parts")
+    whole, parts = seen
+    assert torch.allclose(whole, parts, rtol=1e-3)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, out = tiny(phase("x1", samples_per_epoch=6), run={"checkpoint_minutes": 1e-6}), tmp_path / "run"
+    from trainer.losses import SuperResolutionLoss
+
+    forward, calls = SuperResolutionLoss.forward, [0]
+
+    def poisoned(self: SuperResolutionLoss, *arguments: Any) -> torch.Tensor:
+        calls[0] += 1
+        loss = forward(self, *arguments)
+        return loss * torch.nan if calls[0] == 3 else loss
+
+    monkeypatch.setattr(SuperResolutionLoss, "forward", poisoned)
+    with pytest.raises(TrainingDiverged, match="at step 3"):
+        train(config, photo_folder, out)
+    state = torch.load(out / checkpoint.FILE, weights_only=True)
+    assert state["step"] == 2
+    assert all(torch.isfinite(t).all() for t in state["network"].values())
+
+
+def test_too_large_a_batch_is_told_with_one_that_may_fit(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> torch.Tensor:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("trainer.losses.SuperResolutionLoss.forward", full)
+    with pytest.raises(DeviceError, match=r"phases.0.batch=1 --set phases.0.accumulate=2"):
+        train(tiny(phase("x1")), photo_folder, tmp_path / "run")
+
+
+def test_another_configuration_does_not_go_on_with_a_run(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path
+) -> None:
+    train(tiny(phase("x1")), photo_folder, tmp_path / "run")
+    with pytest.raises(UsageError, match=r"other settings \(run.seed\)"):
+        train(tiny(phase("x1"), run={"seed": 2}), photo_folder, tmp_path / "run")
+
+
+def test_no_room_for_checkpoints_is_found_before_training(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = run.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(run.shutil, "disk_usage", lambda _: usage._replace(free=10_000_000))
+    with pytest.raises(DestinationError, match="checkpoints need"):
+        train(tiny(phase("x1")), photo_folder, tmp_path / "run")
+    assert not (tmp_path / "run" / checkpoint.FILE).exists()

@@ -1,0 +1,225 @@
+"""``python -m trainer``: flags to a configuration, exceptions to exit codes."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from srbatch.errors import ExitCode, Interrupted, SrbatchError, UsageError
+
+_PATH = click.Path(path_type=Path)
+_TRAIN = "train"
+
+EXPLANATION = """python -m trainer PHOTOS... --out DIR
+
+trains a super-resolution network from the photographs in one or more folders and writes weights that
+`srbatch upscale --model DIR/mine.safetensors` takes. It needs
+
+  - photographs, sharp ones: some hundreds are a beginning; each side at least as long as the largest crop
+  - time: the default schedule is for a GPU (hours); `--preset smoke` shows all of it in two minutes on a CPU
+  - the network, once: ImageNet weights of the encoder and of VGG-16 are downloaded, or given as files with
+    --encoder-weights and --vgg-weights
+
+Interrupt it at any time and run the same command again. More: python -m trainer --help"""
+
+
+class Group(click.Group):
+    """A group whose first word may be left out: what is no sub-command is the photos to train with."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h", "--version"):
+            args = [_TRAIN, *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=Group, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Train the network of srbatch from photographs.
+
+    \b
+    python -m trainer ./photos --out runs/mine      train with the default schedule
+    python -m trainer preview ./photos --out s.png  look at what the network would be shown
+    python -m trainer evaluate --weights W --data HR --scale 4 --out results
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(EXPLANATION, err=True)
+        sys.exit(ExitCode.USAGE)
+
+
+def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def decorate(command: Any) -> Any:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+_photos = click.argument("photos", nargs=-1, required=True, type=_PATH, metavar="PHOTOS...")
+_configured = _options(
+    click.option("--preset", default="release", show_default=True, help="article, release or smoke."),
+    click.option("--config", "config_file", type=_PATH, metavar="FILE", help="A TOML file over the preset."),
+    click.option("--set", "values", multiple=True, metavar="KEY=VALUE", help="One value: phases.0.lr=1e-4."),
+    click.option("--encoder-weights", metavar="FILE", help="The same as --set start.encoder=FILE."),
+    click.option("--vgg-weights", metavar="FILE", help="The same as --set vgg_weights=FILE."),
+    click.option("--weights", "start", metavar="MODEL", help="Go on from these: --set start.weights=MODEL."),
+    click.option("--device", metavar="NAME", help="The same as --set run.device=NAME."),
+)
+_cache = click.option("--cache", type=_PATH, metavar="DIR", help="For decoded photos.  [default: OUT/cache]")
+
+
+def _config(options: dict[str, Any]) -> Any:
+    """Take the flags of ``_configured`` out of ``options`` and read the configuration that they mean."""
+    from trainer import config
+
+    flags = {
+        "start.encoder": options.pop("encoder_weights"),
+        "vgg_weights": options.pop("vgg_weights"),
+        "start.weights": options.pop("start"),
+        "run.device": options.pop("device"),
+    }
+    given = [f"{key}='{value}'" for key, value in flags.items() if value is not None]
+    return config.load(options.pop("preset"), options.pop("config_file"), (*options.pop("values"), *given))
+
+
+@cli.command(_TRAIN)
+@_photos
+@click.option("--out", type=_PATH, required=True, metavar="DIR", help="Checkpoints, logs, panels, weights.")
+@_configured
+@_cache
+def train(photos: tuple[Path, ...], out: Path, cache: Path | None, **options: Any) -> None:
+    """Train from PHOTOS into OUT; started again with the same OUT it goes on where it was.
+
+    The word train may be left out.
+    """
+    from trainer import run, schedule
+
+    config = _config(options)
+    for line in schedule.as_lines(config):
+        _say(line)
+    run.train(config, photos, out, say=_say, cache=cache)
+
+
+@cli.command()
+@_photos
+@click.option("--out", type=_PATH, required=True, metavar="FILE", help="The sheet, a .png file.")
+@click.option("-n", "count", default=4, show_default=True, help="How many photos.")
+@click.option("--size", type=int, metavar="PX", help="Side of the crops.  [default: the first phase's]")
+@_configured
+def preview(photos: tuple[Path, ...], out: Path, count: int, size: int | None, **options: Any) -> None:
+    """Write a sheet of clean and degraded crops, and each degradation at its strongest."""
+    from trainer import data
+    from trainer import photos as found_photos
+    from trainer import preview as sheet
+
+    config = _config(options)
+    phase = config.phases[-1]
+    side = size or phase.size
+    found = found_photos.find(photos, smallest=side, valid_percent=config.data.valid_percent)
+    store = found_photos.Store(found.train, out.parent, cache_bytes=0)
+    crops = data.sample_crops(store, side, range(count), config.run.seed)
+    sheet.write_sheet(crops, config.degradations, out, factor=phase.scale, seed=config.run.seed)
+    _say(f"{out}: look at it at 100 %")
+
+
+@cli.command("lr-find")
+@_photos
+@click.option("--out", type=_PATH, required=True, metavar="DIR", help="Where the plot goes.")
+@click.option("--phase", "index", default=0, show_default=True, help="Number of the phase, from 0.")
+@_configured
+@_cache
+def lr_find(photos: tuple[Path, ...], out: Path, index: int, cache: Path | None, **options: Any) -> None:
+    """Look for the learning rate of one phase, beginning with untrained (or given) weights."""
+    from trainer import run
+
+    run.find_rate(_config(options), photos, out, index, say=_say, cache=cache)
+
+
+@cli.command()
+@click.argument("weights", metavar="MODEL")
+@click.option("--out", type=_PATH, required=True, metavar="FILE", help="The larger network's weights.")
+@click.option("--seed", default=1, show_default=True)
+def grow(weights: str, out: Path, seed: int) -> None:
+    """Add a x2 stage to MODEL: it starts as nearest-neighbour enlargement and has to be trained."""
+    from trainer import growth
+
+    _say(str(growth.grow(weights, out, seed)))
+
+
+@cli.command()
+@click.option("--weights", required=True, metavar="MODEL", help="A name of `srbatch models`, or a path.")
+@click.option("--data", type=_PATH, required=True, metavar="DIR", help="Photos of full resolution.")
+@click.option("--scale", type=int, required=True, metavar="N", help="A head of the network: 1, 2, 4 or 8.")
+@click.option("--degrade", metavar="KIND", help="jpeg:q10, noise:25, holes, text, watermark, scratches.")
+@click.option("--out", type=_PATH, required=True, metavar="DIR", help="Tables and sheets.")
+@click.option("--feature-weights", type=_PATH, metavar="FILE", help="DenseNet-169, for the feature distance.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto")
+@click.option("--strength", default=1.0, show_default=True, help="0 (bicubic) to 1 (all of the network).")
+def evaluate(weights: str, data: Path, **options: Any) -> None:
+    """Measure PSNR, SSIM and feature distance beside nearest, bilinear, bicubic and Lanczos."""
+    from trainer import evaluate as evaluation
+
+    results = evaluation.evaluate(weights, data, **options)
+    click.echo(results.describe(), nl=False)
+
+
+@cli.command()
+@click.argument("weights", metavar="MODEL")
+@click.option(
+    "--out", type=_PATH, required=True, metavar="PATH", help="A .safetensors file, or a folder for ONNX."
+)
+@click.option("--onnx", is_flag=True, help="Write an ONNX file for each scale.")
+@click.option("--dtype", type=click.Choice(["int8", "fp16", "fp32"]), default="int8", show_default=True)
+@click.option("--halo-photos", type=_PATH, metavar="DIR", help="Measure the halo anew on these photos.")
+def export(weights: str, out: Path, **options: Any) -> None:
+    """Write MODEL in another storage, or as ONNX; it is read back and compared before it has its name."""
+    from trainer import reexport
+
+    for line in reexport.reexport(weights, out, **options):
+        _say(line)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run the command and exit with its code."""
+    warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)  # fastai's, when it is imported
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
+    try:
+        cli.main(args=arguments, prog_name="python -m trainer", standalone_mode=False)
+    except Interrupted as error:
+        _fail(error, error.code)
+    except SrbatchError as error:
+        _fail(error, error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(ExitCode.USAGE)
+    except click.Abort:
+        sys.exit(ExitCode.SIGINT)
+    except ModuleNotFoundError as error:
+        _fail(UsageError(f"{error}; training needs: pip install 'srbatch[train]'"), ExitCode.USAGE)
+    except Exception:
+        traceback.print_exc()
+        click.echo("trainer: this is a bug; please report it with the lines above", err=True)
+        sys.exit(ExitCode.BUG)
+    sys.exit(ExitCode.DONE)
+
+
+def _fail(error: SrbatchError, code: ExitCode) -> NoReturn:
+    click.echo(f"trainer: {error}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""The state of a training run on disk: what a kill leaves is what the next start goes on from."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fastai.callback.core import Callback
+
+from srbatch.commit import commit, destination_error, discard, temp_path
+from srbatch.errors import UsageError
+from trainer.callbacks import network_of
+
+FILE = "checkpoint.pt"
+_VERSION = 1
+
+
+@dataclass(slots=True)
+class State:
+    """Everything that a resumed run needs to be equal to one that was never interrupted."""
+
+    config: dict[str, Any]
+    """The configuration, as JSON has it: a run goes on only as it began."""
+    phase: int = 0
+    """Number of the phase that is going on, from 0; the number of phases when all are done."""
+    epoch: int = 0
+    """Epochs of it that are done."""
+    step: int = 0
+    """Steps of the next epoch that are done."""
+    pct_train: float = 0.0
+    """Where the one-cycle schedule stands."""
+    network: dict[str, torch.Tensor] = field(default_factory=dict)
+    average: dict[str, torch.Tensor] = field(default_factory=dict)
+    optimiser: dict[str, Any] | None = None
+    rates: dict[str, float] = field(default_factory=dict)
+    """The highest rate of each phase that has begun, found or given."""
+    logged: dict[str, float] = field(default_factory=dict)
+    """Steps, samples and seconds of the log."""
+    rng: dict[str, Any] = field(default_factory=dict)
+
+
+def save(state: State, folder: Path) -> None:
+    """Write the state under its name, whole or not at all.
+
+    Raises:
+        DestinationError: the disk is full or cannot be written; the older checkpoint is still there.
+    """
+    path = folder / FILE
+    temporary = temp_path(path)
+    try:
+        torch.save({"version": _VERSION, **_fields(state)}, temporary)
+        commit(temporary, path, replace=True)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
+            raise
+        cause = error if isinstance(error, OSError) else OSError(28, os.strerror(28))
+        raise destination_error(cause, path) from error
+    finally:
+        discard(temporary)
+
+
+def _fields(state: State) -> dict[str, Any]:
+    """The fields by name, without copying tensors."""
+    return {f.name: getattr(state, f.name) for f in fields(state)}
+
+
+def load(folder: Path, config: dict[str, Any]) -> State | None:
+    """The state of an earlier run in this folder, or None where there is none.
+
+    Raises:
+        UsageError: it was another run, or is damaged.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        data = torch.load(path, map_location="cpu", weights_only=True)
+        version = data.pop("version")
+        state = State(**data)
+    except (
+        OSError,
+        RuntimeError,
+        pickle.UnpicklingError,
+        EOFError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:
+        raise UsageError(f"{path} cannot be read ({error}); choose another --out, or remove it") from error
+    if version != _VERSION:
+        raise UsageError(f"{path} is of another version of the trainer; choose another --out")
+    different = _different(state.config, config)
+    if different:
+        raise UsageError(
+            f"{folder} holds a run with other settings ({', '.join(different[:3])}); choose another --out,"
+            " or give the settings that it began with"
+        )
+    return state
+
+
+def _different(old: Any, new: Any, path: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = sorted(old.keys() | new.keys())
+        return [
+            d for key in keys for d in _different(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
+        ]
+    return [] if old == new else [path]
+
+
+def averaged(state: State) -> dict[str, torch.Tensor]:
+    """The averaged weights by the network's own names."""
+    prefix = "module."
+    return {name.removeprefix(prefix): t for name, t in state.average.items() if name.startswith(prefix)}
+
+
+class Checkpoints(Callback):
+    """Saves the state every few minutes, at the end of each epoch, and when the run is to stop."""
+
+    order = 80
+    """After everything else of a step is done."""
+
+    def __init__(self, state: State, folder: Path, minutes: float, *, write: bool) -> None:
+        """Of several processes one is to ``write``; the others only stop with it."""
+        self._state, self._folder, self._write = state, folder, write
+        self._every_s = minutes * 60
+        self._last = time.monotonic()
+
+    def after_batch(self) -> None:
+        stop = self.learn.stop
+        # Gradients that were added up are not saved, so only where there are none.
+        if not self.training or not stop.whole:
+            return
+        if stop.pending or time.monotonic() - self._last >= self._every_s:
+            epoch, step = self.learn.position.done
+            self._save(epoch, step, self.pct_train)
+        if stop.pending:
+            stop.end()
+
+    def after_epoch(self) -> None:
+        if self.learn.validation.psnr:  # not an epoch that was skipped
+            self._save(self.epoch + 1, 0, 0.0)
+
+    def _save(self, epoch: int, step: int, pct_train: float) -> None:
+        if not self._write:
+            return
+        state = self._state
+        state.epoch, state.step, state.pct_train = epoch, step, pct_train
+        state.network = network_of(self.learn).state_dict()
+        state.average = self.learn.average.average.state_dict()
+        state.optimiser = _plain(self.opt.state_dict())
+        state.logged = self.learn.loss_log.position
+        state.rng = rng_state()
+        save(state, self._folder)
+        self._last = time.monotonic()
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of numpy, which fastai's schedules leave in the optimiser, as Python's: those load safely."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(entry) for entry in value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def rng_state() -> dict[str, Any]:
+    """Of torch's generators. Pairs need none: theirs follow from their keys."""
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
+
+
+def restore_rng(state: dict[str, Any]) -> None:
+    """The inverse of :func:`rng_state`."""
+    if state:
+        torch.set_rng_state(state["cpu"])
+        if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(state["cuda"])

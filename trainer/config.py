@@ -1,0 +1,454 @@
+"""What a training run is asked to do: strict, validated, readable from TOML.
+
+Every value has a range and a meaning; a key that does not exist is an error that names the nearest one. A
+run is a *preset* (``trainer/presets/*.toml``), over it a user's file, over that single values of the command
+line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeGuard, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from srbatch.card import NetworkConfig
+from srbatch.errors import UsageError
+from trainer.degrade import PRESETS as DEGRADATIONS
+from trainer.degrade import Degradations
+
+STRIDE = 32
+"""Sides of the network's input are multiples of this."""
+
+VGG_BLOCKS = (2, 2, 3, 3, 3)
+"""Convolutions in each of VGG-16's five blocks, between which are its max-pools."""
+
+LAYERS = tuple(f"relu{b}_{c}" for b, depth in enumerate(VGG_BLOCKS, 1) for c in range(1, depth + 1))
+"""The activations of VGG-16 that a loss may name, from the input on."""
+
+
+class Strict(BaseModel):
+    """Base of all tables: nothing unknown is accepted, no number is infinite, nothing changes afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Network(Strict):
+    """The network, but for its number of stages, which follows from the phases."""
+
+    encoder: Literal["resnet18", "resnet34", "resnet50"] = Field(
+        default="resnet34", description="the U-Net's encoder"
+    )
+    features: int = Field(
+        default=64, ge=1, le=1024, description="channels of the feature maps that the heads read"
+    )
+    refine_blocks: int = Field(default=4, ge=0, le=64, description="residual blocks behind the U-Net")
+    batch_norm: Literal["fixed", "train"] = Field(
+        default="fixed",
+        description="fixed: statistics are measured on photos before the first step and kept, so that a step"
+        " trains the network that is released; train: the statistics of each batch, as fastai does",
+    )
+
+    def with_stages(self, stages: int) -> NetworkConfig:
+        """The architecture with that many x2 stages."""
+        return NetworkConfig(self.encoder, self.features, self.refine_blocks, stages)
+
+
+class Start(Strict):
+    """Where the first weights come from."""
+
+    weights: Path | None = Field(
+        default=None, description="weights of srbatch to go on from; then encoder is not read"
+    )
+    encoder: str = Field(
+        default="imagenet",
+        description="imagenet (torchvision's, downloaded), random, or a .pth or .safetensors file with"
+        " torchvision's names, which need not hold all layers",
+    )
+
+
+class Data(Strict):
+    """Which photographs, and how crops are taken from them."""
+
+    valid_percent: float = Field(
+        default=5.0, gt=0, lt=100, description="photos kept for validation, by their name"
+    )
+    valid_crops: int = Field(
+        default=64, ge=1, description="crops of the validation photos, the same in every epoch"
+    )
+    reduce: tuple[float, float] = Field(
+        default=(1.0, 1.0),
+        description="a crop is taken larger by a factor between these and reduced: sharper, varied",
+    )
+    flip: bool = Field(default=True, description="mirror and turn crops by multiples of 90 degrees")
+    cache_gb: float = Field(
+        default=8.0, ge=0, description="decoded pixels kept on disk; what is beyond is decoded anew"
+    )
+    workers: int = Field(
+        default=2, ge=0, description="processes that make pairs; 0 makes them in the main one"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not 1 <= self.reduce[0] <= self.reduce[1] <= 8:
+            raise ValueError(f"reduce is {self.reduce}: two factors from 1 to 8, the smaller first")
+        return self
+
+
+class Loss(Strict):
+    """Weights of the loss's terms; a term with weight 0 is not computed."""
+
+    pixel: float = Field(default=1.0, ge=0, description="weight of the distance of the pixels, in [0, 1]")
+    pixel_kind: Literal["l1", "mse"] = Field(
+        default="l1", description="mean absolute or mean squared difference"
+    )
+    layers: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict,
+        description="VGG-16 activations by name (relu1_1 ... relu5_3) and their weights; 0 leaves one out",
+    )
+    features: float = Field(default=0.0, ge=0, description="weight of the sum of the layers' L1 distances")
+    gram: float = Field(
+        default=0.0, ge=0, description="weight of the sum of the layers' Gram matrices' L1 distances"
+    )
+    gram_layer_power: float = Field(
+        default=1.0, description="the layer's weight to this power counts in the Gram term"
+    )
+    normalise: bool = Field(
+        default=True,
+        description="divide each layer's distance by the target's mean, so that weights mean the same",
+    )
+    batch_norm: bool = Field(default=False, description="VGG-16 with batch norm in place of the plain one")
+
+    @field_validator("layers")
+    @classmethod
+    def _exist(cls, layers: dict[str, float]) -> dict[str, float]:
+        unknown = sorted(set(layers) - set(LAYERS))
+        if unknown:
+            raise ValueError(f"VGG-16 has no {', '.join(unknown)}; it has {', '.join(LAYERS)}")
+        return layers
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.uses_vgg and not self.used_layers:
+            raise ValueError("features or gram is above 0, but layers names none, such as relu2_2 = 1.0")
+        if not (self.pixel or self.features or self.gram):
+            raise ValueError("pixel, features and gram are all 0: there is nothing to learn")
+        return self
+
+    @property
+    def uses_vgg(self) -> bool:
+        """Whether VGG is run."""
+        return bool(self.features or self.gram)
+
+    @property
+    def used_layers(self) -> tuple[str, ...]:
+        """Names of the activations that count."""
+        return tuple(name for name, weight in self.layers.items() if weight)
+
+
+def _rate(value: object) -> object:
+    if value == "find" or (isinstance(value, int | float) and 0 < value < 10):
+        return value
+    raise ValueError(f'a rate between 0 and 10 is meant, or "find" (given: {value!r})')
+
+
+class Phase(Strict):
+    """One fit: a size, a scale, what is trained, for how long, at which rate."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="what logs and panels call it")
+    size: int = Field(ge=STRIDE, le=4096, description="pixels of the target crop's side")
+    scale: Literal[1, 2, 4, 8] = Field(description="largest head; the network grows to it")
+    heads: dict[int, Annotated[float, Field(ge=0)]] | None = Field(
+        default=None,
+        description="weight of each head's loss; by default 1 for the largest and 0 for the others",
+    )
+    train: Literal["stage", "decoder", "all"] = Field(
+        default="all", description="stage: the newest stage and its head; decoder: all but the encoder; all"
+    )
+    loss: str = Field(default="default", description="name of one of the losses")
+    epochs: int = Field(default=1, ge=1, description="after each one it is validated and a panel drawn")
+    samples_per_epoch: int = Field(ge=1, description="crops on each device, whatever the number of photos")
+    batch: int = Field(ge=1, description="crops per step on each device")
+    accumulate: int = Field(default=1, ge=1, description="steps whose gradients are added up for one update")
+    lr: Annotated[float | Literal["find"], BeforeValidator(_rate)] = Field(
+        default="find", description="the highest rate of the one-cycle schedule"
+    )
+    spread: float = Field(
+        default=1.0,
+        ge=1,
+        description="the encoder's stem gets the rate divided by this, groups between lie between",
+    )
+    warm_up: float = Field(default=0.25, gt=0, lt=1, description="share of the phase in which the rate rises")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.size % (STRIDE * self.scale):
+            raise ValueError(f"size {self.size} is not a multiple of {STRIDE * self.scale}: {STRIDE} x scale")
+        unknown = set(self.heads or ()) - set(self.scales)
+        if unknown:
+            raise ValueError(f"heads names {sorted(unknown)}; at scale {self.scale} there are {self.scales}")
+        if self.heads and not any(self.heads.values()):
+            raise ValueError("heads gives every head the weight 0")
+        if self.train == "stage" and self.scale not in self.head_weights:
+            raise ValueError(
+                f"the newest stage is trained, but heads gives its head, {self.scale}, no weight"
+            )
+        return self
+
+    @property
+    def stages(self) -> int:
+        """Number of x2 stages of the network."""
+        return self.scale.bit_length() - 1
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """Factors of the network's heads, smallest first."""
+        return tuple(2**stage for stage in range(self.stages + 1))
+
+    @property
+    def head_weights(self) -> dict[int, float]:
+        """Weight of the loss of each head that counts."""
+        return {k: v for k, v in (self.heads or {self.scale: 1.0}).items() if v}
+
+    def steps_per_epoch(self, processes: int = 1) -> int:
+        """Steps of an epoch; the last one's batches are whole, so a few crops more may be seen."""
+        return -(-self.samples_per_epoch // (self.batch * processes))
+
+
+_Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Optimiser(Strict):
+    """AdamW and what surrounds it."""
+
+    betas: tuple[_Beta, _Beta] = Field(
+        default=(0.9, 0.99),
+        description="AdamW's; the first is used while a rate is looked for, one-cycle moves it afterwards",
+    )
+    weight_decay: float = Field(default=0.0, ge=0, description="AdamW's, the same for all parameters")
+    clip: float = Field(default=1.0, gt=0, description="largest norm of the gradients")
+    ema: float = Field(
+        default=0.999, ge=0, lt=1, description="decay per update of the average that is released; 0: none"
+    )
+    lr_decay: float = Field(
+        default=0.8,
+        gt=0,
+        le=1,
+        description="a phase's rate is at most this times that of the last one of its kind",
+    )
+
+
+class Run(Strict):
+    """Hardware, seeds and how often what is written."""
+
+    seed: int = Field(default=1, ge=0, description="of crops, degradations and new weights")
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 or mps")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="auto: bf16 where it is native"
+    )
+    checkpoint_minutes: float = Field(
+        default=10.0, gt=0, description="most that a kill costs; each epoch's end is saved too"
+    )
+    log_every: int = Field(default=20, ge=1, description="steps between lines of log.csv and TensorBoard")
+    panel_photos: int = Field(default=4, ge=0, description="validation photos on each epoch's panel")
+
+
+class Release(Strict):
+    """What the card of the exported weights says."""
+
+    name: str = Field(default="mine", pattern=r"^[a-z0-9][a-z0-9-]*$", description="also of the file")
+    version: str = Field(default="0.1", description="of these weights")
+    description: str = Field(default="Trained with srbatch's trainer.", description="one sentence for people")
+    licence: str = Field(
+        default="see the licences of the training photographs", description="under which they are given away"
+    )
+    storage: Literal["int8", "fp16", "fp32"] = Field(
+        default="int8", description="of the convolutions in the file"
+    )
+
+
+class Config(Strict):
+    """A whole training run."""
+
+    network: Network = Network()
+    start: Start = Start()
+    data: Data = Data()
+    degradations: Degradations = Degradations()
+    losses: dict[str, Loss] = Field(
+        default_factory=lambda: {"default": Loss()}, description="losses by name, from which phases choose"
+    )
+    vgg_weights: Path | None = Field(
+        default=None, description="VGG-16 by torchvision's names; else it is downloaded"
+    )
+    phases: tuple[Phase, ...] = Field(description="fits, one after the other; at least one")
+    optimiser: Optimiser = Optimiser()
+    run: Run = Run()
+    release: Release = Release()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.phases:
+            raise ValueError("phases is empty: there is nothing to do")
+        for phase in self.phases:
+            if phase.loss not in self.losses:
+                raise ValueError(
+                    f"phase {phase.name}: no loss is named {phase.loss!r}; there are {', '.join(self.losses)}"
+                )
+        names = [phase.name for phase in self.phases]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two phases have one name: {names}")
+        scales = [phase.scale for phase in self.phases]
+        if scales != sorted(scales):
+            raise ValueError(f"the phases' scales are {scales}; a network grows and does not shrink")
+        for before, phase in pairwise(self.phases):
+            if phase.train == "stage" and phase.scale > 2 * before.scale:
+                raise ValueError(
+                    f"phase {phase.name}: from x{before.scale} to x{phase.scale} several stages are added,"
+                    " and only the newest is trained; put a phase between, or train more"
+                )
+        return self
+
+    def identity(self, photos_sha256: str) -> dict[str, Any]:
+        """What a run must have in common with the one that it goes on from, as JSON has it."""
+        loose: dict[str, Any] = {
+            "release": True,
+            "run": {"device", "checkpoint_minutes", "log_every", "panel_photos"},
+            "data": {"workers", "cache_gb"},
+        }
+        return {**self.model_dump(mode="json", exclude=loose), "photos": photos_sha256}
+
+
+# ---- reading ----------------------------------------------------------------------------------------------
+
+
+def presets() -> tuple[str, ...]:
+    """Names of the presets."""
+    files = resources.files("trainer").joinpath("presets").iterdir()
+    return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
+
+
+def load(preset: str, file: Path | None = None, values: Iterable[str] = ()) -> Config:
+    """Read a preset, a user's TOML file over it, and ``key.key=value`` texts over both.
+
+    A table is merged key by key; a list, such as the phases, is replaced. An entry of a list is reached by
+    its number: ``phases.0.lr=1e-4``.
+
+    Raises:
+        UsageError: no such preset or file, not TOML, or a value that is out of range or does not exist.
+    """
+    if preset not in presets():
+        raise UsageError(f"--preset {preset}: there is none; known are {', '.join(presets())}")
+    text = resources.files("trainer").joinpath("presets", f"{preset}.toml").read_text("utf-8")
+    data = tomllib.loads(text)
+    _spell_out(data)
+    if file is not None:
+        data = _merged(data, _read(file))
+        _spell_out(data)
+    values = tuple(values)
+    for value in values:
+        _set(data, value)
+        _spell_out(data)
+    return parse(data, (str(file) if file else f"preset {preset}") + (" and --set" if values else ""))
+
+
+def _spell_out(data: dict[str, Any]) -> None:
+    """Put a preset of degradations in the place of its name, so that single values can be changed."""
+    name = data.get("degradations")
+    if not isinstance(name, str):
+        return
+    if name not in DEGRADATIONS:
+        raise UsageError(
+            f"degradations = {name!r}: there is no such preset; known are {', '.join(DEGRADATIONS)}"
+        )
+    data["degradations"] = DEGRADATIONS[name].model_dump()
+
+
+def parse(data: Mapping[str, Any], where: str) -> Config:
+    """Check and build a configuration from plain data.
+
+    Raises:
+        UsageError: with a line for each mistake.
+    """
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        lines = [_explain(detail) for detail in error.errors()]
+        raise UsageError(f"{where}: " + "\n  ".join(lines)) from None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--config {file}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config {file} is not TOML: {error}") from error
+
+
+def _merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        result[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return result
+
+
+def _set(data: dict[str, Any], text: str) -> None:
+    path, separator, value = text.partition("=")
+    if not separator:
+        raise UsageError(f"--set {text}: key.key=value is meant, such as optimiser.ema=0.99")
+    *parents, last = path.strip().split(".")
+    at: Any = data
+    try:
+        for key in parents:
+            at = at[int(key)] if isinstance(at, list) else at.setdefault(key, {})
+        at[int(last) if isinstance(at, list) else last] = _value(value.strip())
+    except (ValueError, IndexError, TypeError, AttributeError):
+        raise UsageError(f"--set {text}: there is no place {path} in the configuration") from None
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text  # a bare word is meant as a string
+
+
+def _explain(detail: Any) -> str:
+    path = [str(part) for part in detail["loc"]]
+    where = ".".join(path)
+    if detail["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(path[-1], _keys_at(path[:-1]), n=1, cutoff=0.0)
+        return f"{where}: there is no such key" + (f"; {near[0]} is the nearest" if near else "")
+    if detail["type"] == "value_error":
+        return f"{where}: {detail['ctx']['error']}" if where else str(detail["ctx"]["error"])
+    given = "" if detail["type"] == "missing" else f" (given: {detail['input']!r})"
+    return f"{where}: {detail['msg'][0].lower()}{detail['msg'][1:]}{given}"
+
+
+def _keys_at(path: list[str]) -> list[str]:
+    """Names of the fields of the table that a path leads to."""
+    kind: Any = Config
+    for key in path:
+        if _is_model(kind):
+            kind = kind.model_fields[key].annotation
+        else:  # dict[str, Loss] or tuple[Phase, ...], whose keys are no fields
+            kind = next((inner for inner in get_args(kind) if _is_model(inner)), None)
+    return list(kind.model_fields) if _is_model(kind) else []
+
+
+def _is_model(kind: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

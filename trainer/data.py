@@ -1,0 +1,189 @@
+"""Pairs made on the fly: each follows from the seed and its number alone, whatever process makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from trainer.config import Config, Phase
+from trainer.degrade import Degradations, degrade, downsample
+from trainer.photos import Store
+
+if TYPE_CHECKING:
+    from fastai.data.core import DataLoaders
+
+Key = tuple[int, ...]
+"""Phase, epoch and number of a training crop; one number for a crop of the validation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that decides the bytes of a pair, beside its key and the photos."""
+
+    seed: int
+    size: int
+    """Side of the target, pixels."""
+    scale: int
+    """Of the target over the input."""
+    reduce: tuple[float, float]
+    flip: bool
+    degradations: Degradations
+
+
+class Pairs(Dataset[tuple[Tensor, Tensor]]):
+    """(input (3, size / scale, size / scale), target (3, size, size)), both uint8 RGB.
+
+    Bytes cross to the device as integers, a quarter of what floats take.
+    """
+
+    def __init__(self, store: Store, recipe: Recipe) -> None:
+        self._store = store
+        self._recipe = recipe
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
+        recipe = self._recipe
+        rng = np.random.default_rng([recipe.seed, *key])
+        target = self._crop(rng)
+        if recipe.flip:
+            target = _oriented(target, rng)
+        small = downsample(_floats(target), recipe.scale, rng, recipe.degradations.kernel)
+        given = _integers(degrade(small, rng, recipe.degradations))
+        return _tensor(given), _tensor(target)
+
+    def _crop(self, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """A square of `size` px from anywhere in any photo, taken larger and reduced where that is asked."""
+        size = self._recipe.size
+        index = int(rng.integers(len(self._store)))
+        height, width = self._store.size(index)
+        low, high = self._recipe.reduce
+        side = round(size * min(rng.uniform(low, high), min(height, width) / size))
+        top, left = (int(rng.integers(length - side + 1)) for length in (height, width))
+        pixels = self._store.read(index)[top : top + side, left : left + side]
+        if side == size:
+            return np.array(pixels)
+        image = Image.fromarray(np.ascontiguousarray(pixels))
+        return np.array(image.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def _oriented(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """One of the eight ways to lay down a square, each as likely."""
+    turned = np.rot90(pixels, int(rng.integers(4)))
+    return turned[:, ::-1] if rng.integers(2) else turned
+
+
+def _floats(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(pixels, dtype=np.float32) / np.float32(255)
+
+
+def _integers(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    return np.rint(pixels * 255).clip(0, 255).astype(np.uint8)
+
+
+def _tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+class Steps(Sampler[list[Key]]):
+    """The keys of each batch of an epoch, for one of ``world`` processes; it can begin in the middle.
+
+    The processes share the crops of an epoch, so that more of them need fewer steps.
+    """
+
+    def __init__(self, phase_index: int, phase: Phase, *, rank: int = 0, world: int = 1) -> None:
+        self._phase_index = phase_index
+        self._batch = phase.batch
+        self._count = phase.steps_per_epoch(world)
+        self._rank, self._world = rank, world
+        self._epoch = self._first = 0
+
+    def begin(self, epoch: int, step: int = 0) -> None:
+        """The next iteration is that epoch, from that step on."""
+        self._epoch, self._first = epoch, step
+
+    def __len__(self) -> int:
+        """Steps of a whole epoch, wherever it begins: schedules are laid out over these."""
+        return self._count
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for step in range(self._first, self._count):
+            start = (step * self._world + self._rank) * self._batch
+            yield [(self._phase_index, self._epoch, start + i) for i in range(self._batch)]
+
+
+class _Fixed(Sampler[list[Key]]):
+    """The validation's batches: the same crops in every epoch."""
+
+    def __init__(self, count: int, batch: int) -> None:
+        self._batches: list[list[Key]] = [
+            [(number,) for number in range(first, min(first + batch, count))]
+            for first in range(0, count, batch)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return iter(self._batches)
+
+
+class Loader(DataLoader[tuple[Tensor, Tensor]]):
+    """torch's loader with what fastai asks of one: to know the device that its batches go to."""
+
+    device = torch.device("cpu")
+
+    def to(self, device: torch.device) -> Loader:
+        """Note the device; fastai moves the batches."""
+        self.device = device
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The decoded photographs of both sides of the split."""
+
+    train: Store
+    valid: Store
+
+
+def recipe(config: Config, phase: Phase) -> Recipe:
+    """What the pairs of a phase are made by."""
+    data = config.data
+    return Recipe(config.run.seed, phase.size, phase.scale, data.reduce, data.flip, config.degradations)
+
+
+def loaders(
+    config: Config, index: int, stores: Stores, device: torch.device, *, rank: int = 0, world: int = 1
+) -> tuple[DataLoaders, Steps]:
+    """Training and validation batches of a phase, and the sampler that says where training begins."""
+    from fastai.data.core import DataLoaders  # not above: workers import this module, and need none of it
+
+    phase = config.phases[index]
+    made_by = recipe(config, phase)
+    steps = Steps(index, phase, rank=rank, world=world)
+    workers = config.data.workers
+    train = Loader(
+        Pairs(stores.train, made_by),
+        batch_sampler=steps,
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        # Spawned: a fork would copy the locks of torch's threads in whatever condition they are.
+        multiprocessing_context="spawn" if workers else None,
+        persistent_workers=workers > 0,
+    )
+    fixed = _Fixed(config.data.valid_crops, phase.batch)
+    valid = Loader(Pairs(stores.valid, made_by), batch_sampler=fixed)
+    return DataLoaders(train, valid, device=device), steps
+
+
+def sample_crops(store: Store, size: int, numbers: Sequence[int], seed: int) -> list[NDArray[np.float32]]:
+    """Clean crops (size, size, 3) in [0, 1] for sheets, the same for the same numbers."""
+    pairs = Pairs(store, Recipe(seed, size, 1, (1.0, 1.0), False, Degradations()))
+    return [_floats(pairs[(number,)][1].permute(1, 2, 0).numpy()) for number in numbers]

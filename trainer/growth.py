@@ -1,0 +1,41 @@
+"""A larger network from a trained one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from srbatch import weights
+from srbatch.card import MAX_STAGES
+from srbatch.errors import UsageError
+from trainer.export import Exported, export
+from trainer.schedule import with_stages
+
+
+def grow(model: str, out: Path, seed: int) -> Exported:
+    """Write ``model`` with one x2 stage more, which gives about the bicubic picture as it is.
+
+    The new head is not among the scales of the card: it has to be trained first, with ``--weights``.
+
+    Raises:
+        UsageError: it has as many stages as a network can have.
+        WeightsError, DestinationError: as :func:`srbatch.weights.load` and :func:`trainer.export.export`.
+    """
+    loaded = weights.load(weights.find(model))
+    card = loaded.card
+    stages = card.config.stages + 1
+    if stages > MAX_STAGES:
+        raise UsageError(f"{model} has {card.config.stages} stages already, the most there can be")
+    return export(
+        with_stages(loaded.network, stages, seed),
+        out,
+        name=card.name,
+        version=card.version,
+        description=card.description,
+        licence=card.licence,
+        scales=card.scales,
+        degradations=card.degradations,
+        training={**card.training, "grown_to_stages": stages},
+        metrics=card.metrics,
+        halo=(card.halo_px, card.ramp_px),
+        storage="fp16",
+    )

@@ -1,0 +1,284 @@
+"""The photographs of a training: found and tried, split by name, and kept decoded in a cache."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from srbatch.commit import destination_error
+from srbatch.errors import DestinationError, PhotoChanged, UsageError
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = frozenset(".jpg .jpeg .png .webp .tif .tiff .bmp".split())
+_SPLIT = 10_000
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A photograph that can be read."""
+
+    path: Path
+    name: str
+    """Path below the folder that was given, with ``/``; what the split and the record go by."""
+    height: int
+    width: int
+
+    @property
+    def bytes(self) -> int:
+        """Of its decoded pixels."""
+        return self.height * self.width * 3
+
+
+@dataclass(frozen=True, slots=True)
+class Photos:
+    """What was found in the folders."""
+
+    train: tuple[Photo, ...]
+    valid: tuple[Photo, ...]
+    left_out: tuple[tuple[str, str], ...]
+    """(path, reason) of files that are of no use."""
+
+    @property
+    def sha256(self) -> str:
+        """Of all names and sizes: what the training record says of its data."""
+        text = json.dumps([(p.name, p.height, p.width) for p in (*self.train, *self.valid)])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def find(folders: Sequence[Path], *, smallest: int, valid_percent: float) -> Photos:
+    """Decode every photograph below the folders once, and split those that are sound by their names.
+
+    A photo always falls on the same side, whatever else lies in the folder.
+
+    Raises:
+        UsageError: no folder, or nothing in it to train or validate with.
+    """
+    good, left_out = find_all(folders, smallest=smallest)
+    valid = tuple(photo for photo in good if _share(photo.name) < valid_percent / 100)
+    train = tuple(photo for photo in good if _share(photo.name) >= valid_percent / 100)
+    where = ", ".join(map(str, folders))
+    if not good:
+        some = f"; {left_out[0][0]}: {left_out[0][1]}" if left_out else ""
+        raise UsageError(f"{where}: no photo to train with ({len(left_out)} left out{some})")
+    if not train or not valid:
+        raise UsageError(
+            f"{where}: of {len(good)} photos {len(train)} are for training and {len(valid)} for validation;"
+            " give more photos or change data.valid_percent"
+        )
+    return Photos(train, valid, left_out)
+
+
+def find_all(folders: Sequence[Path], *, smallest: int) -> tuple[list[Photo], tuple[tuple[str, str], ...]]:
+    """Decode every photograph below the folders; those that are sound, and (path, reason) of the others.
+
+    Raises:
+        UsageError: one is not a folder.
+    """
+    refused: list[tuple[str, str]] = []
+    paths = sorted(_walk(folders, refused))
+    with _quiet(), ThreadPoolExecutor() as pool:
+        looked = list(pool.map(lambda found: _look(found[0], found[1], smallest), paths))
+    good = [photo for photo in looked if isinstance(photo, Photo)]
+    return good, (*refused, *(found for found in looked if not isinstance(found, Photo)))
+
+
+def _walk(folders: Sequence[Path], refused: list[tuple[str, str]]) -> Iterable[tuple[str, Path]]:
+    """(name, path) of all photos; folders that may not be read are added to ``refused``."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"{folder}: there is no such folder of photos")
+        for top, below, files in os.walk(folder, onerror=lambda e: refused.append((e.filename, _why(e)))):
+            below[:] = [name for name in below if not name.startswith(".")]
+            for name in files:
+                path = Path(top, name)
+                if path.suffix.lower() in SUFFIXES and not name.startswith("."):
+                    yield path.relative_to(folder).as_posix(), path
+
+
+def _look(name: str, path: Path, smallest: int) -> Photo | tuple[str, str]:
+    try:
+        height, width, _ = _decode(path).shape
+    except Exception as error:  # whatever a codec says: this photo is left out, the training goes on
+        return str(path), _why(error)
+    if min(height, width) < smallest:
+        return str(path), f"{width} x {height} is smaller than a crop of {smallest} px"
+    return Photo(path, name, height, width)
+
+
+def _why(error: Exception) -> str:
+    return f"cannot be read: {error}"
+
+
+def _share(name: str) -> float:
+    """A number in [0, 1) that follows from the name alone."""
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") % _SPLIT / _SPLIT
+
+
+def decode(path: Path) -> Pixels:
+    """A photo's pixels, (H, W, 3) RGB, upright; of 16 bits the upper 8 are kept, transparency is dropped.
+
+    Raises:
+        OSError, ValueError and whatever else Pillow raises: it is damaged, or its pixels have no fixed range.
+    """
+    with _quiet():
+        return _decode(path)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without warnings of odd EXIF and the like; for all threads, so it must be left after them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _decode(path: Path) -> Pixels:
+    with Image.open(path) as image:
+        upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I;16"):  # Pillow would cut everything above 255 to white
+        grey = (np.asarray(upright) >> 8).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if upright.mode in ("I", "F"):
+        raise ValueError(f"pixels of {upright.mode} have no range that says what is white")
+    return np.asarray(upright.convert("RGB"))
+
+
+class Store:
+    """Decoded pixels by the photo's number; the first ``cache_bytes`` of them lie in a file that is mapped.
+
+    Workers open the file by themselves, so the store can be sent to them.
+    """
+
+    def __init__(self, photos: Sequence[Photo], folder: Path, cache_bytes: float) -> None:
+        """Decode what the cache has not got yet.
+
+        Raises:
+            DestinationError: the disk is too small or cannot be written.
+            PhotoChanged: a photo is no longer what it was when it was found.
+        """
+        self._photos = tuple(photos)
+        self._file = folder / "pixels.u8"
+        self._offsets: list[int] = []
+        self._map: NDArray[np.uint8] | None = None
+        self._numbers = list(range(len(self._photos)))
+        total = 0
+        for photo in self._photos:
+            if total + photo.bytes > cache_bytes:
+                break
+            self._offsets.append(total)
+            total += photo.bytes
+        if total:
+            try:
+                self._fill(folder, total)
+            except OSError as error:
+                raise destination_error(error, self._file) from error
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @property
+    def cached_bytes(self) -> int:
+        """Of the file that decoded pixels lie in."""
+        return sum(photo.bytes for photo in self._cached())
+
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__ | {"_map": None}
+
+    def of_at_least(self, side: int) -> Store:
+        """The same photos without those that are smaller than a square of that side."""
+        result = copy.copy(self)
+        result._numbers = [
+            n for n in self._numbers if min(self._photos[n].height, self._photos[n].width) >= side
+        ]
+        return result
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(height, width) of a photo."""
+        photo = self._photos[self._numbers[index]]
+        return photo.height, photo.width
+
+    def read(self, index: int) -> Pixels:
+        """The pixels of a photo, (H, W, 3); a view of the cache where it is there.
+
+        Raises:
+            PhotoChanged: it is not in the cache and no longer what it was when it was found.
+        """
+        number = self._numbers[index]
+        photo = self._photos[number]
+        if number >= len(self._offsets):
+            with _quiet():
+                return _decoded(photo)
+        if self._map is None:
+            self._map = np.memmap(self._file, np.uint8, "r")
+        start = self._offsets[number]
+        return self._map[start : start + photo.bytes].reshape(photo.height, photo.width, 3)
+
+    def _fill(self, folder: Path, total: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        key = json.dumps([_trace(photo) for photo in self._cached()])
+        note = folder / "pixels.json"
+        old = self._file.stat().st_size if self._file.is_file() else 0
+        if old == total and note.is_file() and note.read_text("utf-8") == key:
+            return
+        free = shutil.disk_usage(folder).free + old
+        if total > free:
+            raise DestinationError(
+                f"{folder}: the decoded photos need {total / 1e9:.1f} GB and {free / 1e9:.1f} GB are free;"
+                " make room, or lower data.cache_gb"
+            )
+        log.info("decoding %d photos into %s, %.1f GB", len(self._offsets), self._file, total / 1e9)
+        note.unlink(missing_ok=True)
+        self._file.unlink(missing_ok=True)  # not cut: another run may have it mapped
+        self._file.touch()
+        with _quiet(), ThreadPoolExecutor() as pool:
+            list(pool.map(self._keep, self._cached(), self._offsets))
+        note.write_text(key, "utf-8")
+
+    def _keep(self, photo: Photo, offset: int) -> None:
+        pixels = _decoded(photo)
+        with self._file.open("r+b") as file:  # a handle for each thread: they write at places of their own
+            file.seek(offset)
+            file.write(np.ascontiguousarray(pixels).data)
+
+    def _cached(self) -> tuple[Photo, ...]:
+        return self._photos[: len(self._offsets)]
+
+
+def _trace(photo: Photo) -> tuple[str, int, int, int, int]:
+    """What tells that a photo is still the one that was decoded."""
+    try:
+        status = photo.path.stat()
+    except OSError as error:
+        raise PhotoChanged(
+            f"{photo.path} was there and is no longer: {error.strerror}; start again"
+        ) from error
+    return str(photo.path.resolve()), status.st_size, status.st_mtime_ns, photo.height, photo.width
+
+
+def _decoded(photo: Photo) -> Pixels:
+    try:
+        pixels = _decode(photo.path)
+    except Exception as error:  # it could be read when it was found
+        raise PhotoChanged(
+            f"{photo.path} could be read before and no longer: {error}; start again"
+        ) from error
+    if pixels.shape != (photo.height, photo.width, 3):
+        raise PhotoChanged(f"{photo.path} has another size than before; start again")
+    return pixels

@@ -1,0 +1,64 @@
+"""Weights in another storage, or as ONNX, with their halo measured anew where photos are given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from srbatch import weights
+from srbatch.errors import UsageError
+from srbatch.weights import Weights
+from trainer import halo
+from trainer.export import export
+from trainer.photos import decode, find_all
+
+
+def reexport(
+    model: str, out: Path, *, onnx: bool, dtype: Literal["int8", "fp16", "fp32"], halo_photos: Path | None
+) -> list[str]:
+    """Write ``model`` to ``out``, a file of weights, or a folder of ONNX files; return lines for people.
+
+    Raises:
+        UsageError, WeightsError, DestinationError: as what is called.
+    """
+    loaded = weights.load(weights.find(model))
+    if onnx:
+        from trainer.onnx_export import export_onnx
+
+        card = loaded.card
+        names = {scale: out / f"{card.name}-x{scale}.onnx" for scale in card.scales}
+        return [str(export_onnx(loaded, scale, path)) for scale, path in names.items()]
+    card, margin, lines = loaded.card, (loaded.card.halo_px, loaded.card.ramp_px), []
+    if halo_photos is not None:
+        choice = _measured(loaded, halo_photos)
+        margin, lines = choice.halo, [str(choice)]
+    exported = export(
+        loaded.network,
+        out,
+        name=card.name,
+        version=card.version,
+        description=card.description,
+        licence=card.licence,
+        scales=card.scales,
+        degradations=card.degradations,
+        training=card.training,
+        metrics=card.metrics,
+        halo=margin,
+        storage=dtype,
+    )
+    return [*lines, str(exported)]
+
+
+def _measured(loaded: Weights, folder: Path) -> halo.Choice:
+    side = halo.WHOLE_PX
+    squares = []
+    for photo in find_all((folder,), smallest=side)[0]:
+        pixels = torch.from_numpy(decode(photo.path).copy())  # (H, W, 3)
+        top, left = ((length - side) // 2 for length in pixels.shape[:2])
+        square = pixels[top : top + side, left : left + side].permute(2, 0, 1)[None]
+        squares.append(square.float() / 255)
+    if not squares:
+        raise UsageError(f"--halo-photos {folder}: it holds no photo of at least {side} px on each side")
+    return halo.choose(halo.measure(loaded.network, squares))

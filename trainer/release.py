@@ -1,0 +1,99 @@
+"""From the end of a run to the weights that srbatch takes: halo measured, record written, export verified."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from srbatch.card import Json
+from srbatch.network import SuperResolutionNet
+from trainer import export, halo
+from trainer.checkpoint import State
+from trainer.config import Config
+from trainer.data import Stores, sample_crops
+from trainer.export import Exported
+from trainer.photos import Photos, Store
+
+log = logging.getLogger(__name__)
+
+_SQUARES_PX = ((448, 256), (384, 192), (288, 160))
+"""(side of a square of a photo, side of the tile in its middle) that the halo can be measured on."""
+_SQUARES = 6
+_UNMEASURED = (32, 32)
+
+
+def release(
+    config: Config, network: SuperResolutionNet, found: Photos, stores: Stores, state: State, out: Path
+) -> Exported:
+    """Export the averaged weights of a run as ``out/NAME.safetensors``.
+
+    Raises:
+        WeightsError, DestinationError: as :func:`trainer.export.export`.
+    """
+    network = network.eval()
+    margin = measure_halo(network, stores, config.run.seed)
+    about = config.release
+    return export.export(
+        network,
+        out / f"{about.name}.safetensors",
+        name=about.name,
+        version=about.version,
+        description=about.description,
+        licence=about.licence,
+        scales=tuple(sorted({scale for phase in config.phases for scale in phase.head_weights})),
+        degradations=config.degradations.names(),
+        training=record(config, found, state, str(margin) if margin else "not measured: photos too small"),
+        metrics={},
+        halo=margin.halo if margin else _UNMEASURED,
+        storage=about.storage,
+    )
+
+
+def measure_halo(network: SuperResolutionNet, stores: Stores, seed: int) -> halo.Choice | None:
+    """What tiles need, on squares of validation photos, or of training photos if those are too small.
+
+    None if no photo holds a square.
+    """
+    for side, tile in _SQUARES_PX:
+        for store in (stores.valid, stores.train):
+            if squares := _squares(store, side, seed):
+                choice = halo.choose(halo.measure(network, squares, tile_px=tile))
+                log.info("%s", choice)
+                return choice
+    return None
+
+
+def _squares(store: Store, side: int, seed: int) -> list[torch.Tensor]:
+    large = store.of_at_least(side)
+    if not len(large):
+        return []
+    crops = sample_crops(large, side, range(_SQUARES), seed)
+    return [torch.from_numpy(crop).permute(2, 0, 1)[None] for crop in crops]
+
+
+def record(config: Config, found: Photos, state: State, halo_text: str) -> dict[str, Json]:
+    """What the card tells of the training."""
+    cuda = torch.cuda.is_available()
+    hardware: Any = (
+        torch.cuda.get_device_name() if cuda else f"{platform.machine()}, {torch.get_num_threads()} threads"
+    )
+    return {
+        "photos": len(found.train),
+        "photos_sha256": found.sha256,
+        "samples": int(state.logged.get("samples", 0)),
+        "steps": int(state.logged.get("step", 0)),
+        "seconds": round(state.logged.get("seconds", 0)),
+        "hardware": str(hardware),
+        "torch": torch.__version__,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "rates": dict(state.rates),
+        "halo": halo_text,
+        "config": config.model_dump(
+            mode="json", exclude={"run": {"device"}, "start": {"weights", "encoder"}, "vgg_weights": True}
+        ),
+    }

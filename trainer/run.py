@@ -1,0 +1,416 @@
+"""A whole training: phase after phase, from wherever an earlier start of the same run got to."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import torch
+from fastai.callback.core import Callback
+from fastai.callback.training import GradientAccumulation, GradientClip
+from fastai.learner import Learner
+
+from srbatch import weights
+from srbatch.errors import DestinationError, DeviceError, Interrupted, UsageError, WeightsError
+from srbatch.network import SuperResolutionNet
+from srbatch.upscaler import pick_device
+from trainer import checkpoint, distributed, encoder, learner, losses, photos, release, schedule
+from trainer.callbacks import (
+    Autocast,
+    Average,
+    Ending,
+    FixedNorms,
+    LogWriter,
+    LossLog,
+    Position,
+    Progress,
+    StopWhenNotFinite,
+    Validation,
+    new_average,
+)
+from trainer.checkpoint import Checkpoints, State, averaged
+from trainer.config import STRIDE, Config, Phase
+from trainer.data import Steps, Stores, loaders, sample_crops
+from trainer.distributed import World
+from trainer.panels import Panels
+from trainer.plots import plot_losses
+
+log = logging.getLogger(__name__)
+
+_CALIBRATION_CROPS = 32
+_CALIBRATION_PX = 256
+
+Say = Callable[[str], None]
+"""Takes a line for people."""
+
+
+class Interrupt:
+    """Ctrl-C and SIGTERM: the step in hand is finished and saved; a second one ends at once."""
+
+    def __init__(self) -> None:
+        self._signal: int | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether the run is to stop."""
+        return self._signal is not None
+
+    def error(self) -> Interrupted:
+        """What it is to end with."""
+        return Interrupted(self._signal or signal.SIGTERM)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Catch the signals."""
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self._note) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        if self._signal is not None:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self._signal = number
+
+
+class Stop(Callback):
+    """Ends a fit where gradients are not being added up, in all processes at the same step."""
+
+    order = 75
+    """Before the checkpoint of this step, which looks at `pending`."""
+    run_valid = False
+
+    def __init__(self, interrupt: Interrupt, agreed: Callable[[bool], bool], accumulate: int) -> None:
+        self._interrupt, self._agreed, self._accumulate = interrupt, agreed, accumulate
+        self.pending = self.whole = False
+
+    def after_batch(self) -> None:
+        self.whole = self.train_iter % self._accumulate == 0
+        self.pending = self.whole and self._agreed(self._interrupt.pending)
+
+    def end(self) -> None:
+        """End the fit."""
+        self.learn.ending.end_with(self._interrupt.error())
+
+
+class EndAtOnce(Callback):
+    """Ends a search for a rate, of which nothing is to be saved, when the run is to stop."""
+
+    def __init__(self, interrupt: Interrupt) -> None:
+        self._interrupt = interrupt
+
+    def after_batch(self) -> None:
+        if self._interrupt.pending:
+            self.learn.ending.end_with(self._interrupt.error())
+
+
+@contextmanager
+def _fitting_into_memory(index: int, phase: Phase) -> Iterator[None]:
+    """Say what to do where the device's memory does not hold a step."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        if phase.batch == 1:
+            advice = f"one crop is too much: lower --set phases.{index}.size, or use a larger GPU"
+        else:
+            half = phase.batch // 2
+            advice = (
+                f"the same gradients come from --set phases.{index}.batch={half}"
+                f" --set phases.{index}.accumulate={2 * phase.accumulate}"
+            )
+        raise DeviceError(
+            f"phase {phase.name}: a batch of {phase.batch} does not fit into the device's memory; {advice}"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Training:
+    """What all phases share."""
+
+    config: Config
+    out: Path
+    device: torch.device
+    found: photos.Photos
+    stores: Stores
+    interrupt: Interrupt
+    say: Say
+    world: World
+
+
+def train(
+    config: Config, folders: tuple[Path, ...], out: Path, *, say: Say, cache: Path | None = None
+) -> Path:
+    """Train by the configuration, and return the path of the exported weights.
+
+    Started again with the same ``out`` it goes on where it was, and gives the same weights. Decoded photos
+    lie in ``cache``, by default ``out/cache``.
+
+    Raises:
+        UsageError: no photos, or ``out`` holds another run.
+        WeightsError: weights to begin with are missing or do not fit.
+        DestinationError: no space.
+        TrainingDiverged: the loss is no longer a number.
+        Interrupted: stopped by a signal; the state is saved.
+    """
+    interrupt = Interrupt()
+    training = prepare(config, folders, out, cache or out / "cache", interrupt, say)
+    state, network = _begin(training)
+    with interrupt.listening():  # from here on there is something to save
+        with _logging(training, state) as writer:
+            for index in range(state.phase, len(config.phases)):
+                network = _run_phase(index, network, state, training, writer)
+        if training.world.main:
+            network.load_state_dict(averaged(state))
+            training.say(str(release.release(config, network, training.found, training.stores, state, out)))
+        training.world.wait()
+    return out / f"{config.release.name}.safetensors"
+
+
+@contextmanager
+def _logging(training: Training, state: State) -> Iterator[LogWriter | None]:
+    """The log of the run, in the process that writes; its curves are drawn at the end, whatever that is."""
+    if not training.world.main:
+        yield None
+        return
+    writer = LogWriter(training.out, state.logged)
+    try:
+        yield writer
+    finally:
+        writer.close()
+        plot_losses(training.out / "log.csv", training.out / "losses.png")
+
+
+def prepare(
+    config: Config, folders: tuple[Path, ...], out: Path, cache: Path, interrupt: Interrupt, say: Say
+) -> Training:
+    """Look at the photos and decode them.
+
+    Raises:
+        UsageError: no photos.
+        DestinationError: no space.
+        DeviceError: there is no such device.
+    """
+    world, name = distributed.join(config.run.device)
+    device = pick_device(name)
+    if not world.main:
+        say = _say_nothing
+    out.mkdir(parents=True, exist_ok=True)
+    say("reading every photo once")
+    smallest = max(phase.size for phase in config.phases)
+    found = photos.find(folders, smallest=smallest, valid_percent=config.data.valid_percent)
+    for path, reason in found.left_out:
+        say(f"left out: {path}: {reason}")
+    say(f"{len(found.train)} photos to train with, {len(found.valid)} to validate with")
+    if not world.main:
+        world.wait()  # for the main process to fill the cache
+    limit = config.data.cache_gb * 1e9
+    train_store = photos.Store(found.train, cache / "train", limit)
+    valid_store = photos.Store(found.valid, cache / "valid", limit - train_store.cached_bytes)
+    if world.main:
+        world.wait()
+    return Training(config, out, device, found, Stores(train_store, valid_store), interrupt, say, world)
+
+
+def _say_nothing(_: str) -> None:
+    """What all processes but the main one say."""
+
+
+def _begin(training: Training) -> tuple[State, SuperResolutionNet]:
+    """The state and network to begin or go on with."""
+    config, say = training.config, training.say
+    for name in {phase.loss for phase in config.phases}:
+        losses.build(config.losses[name], {}, config.vgg_weights)  # what is missing is better found now
+    identity = {**config.identity(training.found.sha256), "processes": training.world.size}
+    state = checkpoint.load(training.out, identity)
+    if state is None:
+        state, network = State(identity), first_network(training)
+        _check_space(network, training.out)
+    else:
+        stages = sum(name.startswith("heads.") and name.endswith(".weight") for name in state.network) - 1
+        network = SuperResolutionNet(config.network.with_stages(stages))
+        network.load_state_dict(state.network)
+        checkpoint.restore_rng(state.rng)
+        say(
+            f"going on from {training.out / checkpoint.FILE}, {int(state.logged.get('samples', 0)):,} samples"
+        )
+    return state, network.to(training.device).to(memory_format=torch.channels_last)
+
+
+def first_network(training: Training) -> SuperResolutionNet:
+    """The network before the first step: weights to go on from, or an encoder with fitting batch norm.
+
+    Raises:
+        WeightsError: weights are missing or are those of another network.
+    """
+    config, stages = training.config, training.config.phases[0].stages
+    torch.manual_seed(config.run.seed)
+    if config.start.weights is not None:
+        loaded = weights.load(weights.find(str(config.start.weights))).network
+        wanted = config.network.with_stages(loaded.config.stages)
+        if loaded.config != wanted:
+            raise WeightsError(
+                f"{config.start.weights} is {loaded.config}, the configuration asks for {wanted};"
+                " change network.encoder, features or refine_blocks"
+            )
+        network = SuperResolutionNet(config.network.with_stages(max(stages, loaded.config.stages)))
+        network.load_state_dict(loaded.state_dict(), strict=False)
+        return network
+    network = SuperResolutionNet(config.network.with_stages(stages))
+    found = encoder.initialise(network.body.encoder, config.network.encoder, config.start.encoder)
+    if found.missing:
+        training.say(f"not in {config.start.encoder}, so begun afresh: {', '.join(found.missing)}")
+    encoder.recalibrate(network, found, _calibration_pictures(training))
+    return network
+
+
+def _calibration_pictures(training: Training) -> list[torch.Tensor]:
+    side = min(_CALIBRATION_PX, max(phase.size for phase in training.config.phases) // STRIDE * STRIDE)
+    crops = sample_crops(training.stores.train, side, range(_CALIBRATION_CROPS), training.config.run.seed)
+    pictures = torch.stack([torch.from_numpy(crop).permute(2, 0, 1) for crop in crops])
+    return list(torch.split(pictures, 4))
+
+
+def _check_space(network: SuperResolutionNet, out: Path) -> None:
+    """A checkpoint holds the network four times: itself, its average, two moments; two lie there at once."""
+    needed = 8 * sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+    free = shutil.disk_usage(out).free
+    if needed > free:
+        raise DestinationError(
+            f"{out}: checkpoints need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; make room, or"
+            " choose another --out"
+        )
+
+
+# ---- one phase --------------------------------------------------------------------------------------------
+
+
+def _run_phase(
+    index: int, network: SuperResolutionNet, state: State, training: Training, writer: LogWriter | None
+) -> SuperResolutionNet:
+    """Fit one phase, from where the state stands in it, and note in the state that it is done."""
+    config = training.config
+    phase = config.phases[index]
+    network = schedule.with_stages(network, phase.stages, config.run.seed + index)
+    ending = Ending()
+    learn, steps = phase_learner(training, index, network, ending)
+    average = new_average(network, config.optimiser.ema)
+    if state.optimiser is not None:  # in the middle of this phase
+        learn.opt.load_state_dict(state.optimiser)
+        average.load_state_dict(state.average)
+    highest = _rate(index, learn, state, training)
+    with _fitting_into_memory(index, phase):
+        learn.fit_one_cycle(
+            phase.epochs,
+            lr_max=learner.rates(phase, highest),
+            pct_start=phase.warm_up,
+            cbs=[
+                Position(steps, state.epoch, state.step, state.pct_train),
+                Average(average),
+                *_around_steps(phase, state, training),
+                *(_shown(phase, len(steps), state, training, writer) if writer else []),
+            ],
+        )
+    ending.raise_if_any()
+    state.phase, state.epoch, state.step, state.optimiser = index + 1, 0, 0, None
+    if training.world.main:
+        checkpoint.save(state, training.out)
+    return network
+
+
+def _around_steps(phase: Phase, state: State, training: Training) -> list[Callback]:
+    """What every process does beside the steps themselves."""
+    config, world = training.config, training.world
+    accumulated = [GradientAccumulation(phase.batch * phase.accumulate)] if phase.accumulate > 1 else []
+    stop = Stop(training.interrupt, lambda flag: world.any(flag, training.device), phase.accumulate)
+    return [
+        *([distributed.spread(training.device)] if world.size > 1 else []),
+        StopWhenNotFinite(lambda flag: world.any(flag, training.device)),
+        *accumulated,
+        GradientClip(config.optimiser.clip),
+        Validation(),
+        stop,
+        Checkpoints(state, training.out, config.run.checkpoint_minutes, write=world.main),
+    ]
+
+
+def _shown(phase: Phase, steps: int, state: State, training: Training, writer: LogWriter) -> list[Callback]:
+    """What people see of a phase; one process is enough for that."""
+    run = training.config.run
+    samples = phase.batch * training.world.size
+    return [
+        Panels(training.out / "panels", phase.name, run.panel_photos),
+        LossLog(writer, run.log_every, phase.name, samples),
+        Progress(phase.name, phase.epochs * steps, state.epoch * steps + state.step),
+    ]
+
+
+def phase_learner(
+    training: Training, index: int, network: SuperResolutionNet, ending: Ending
+) -> tuple[Learner, Steps]:
+    """The Learner of a phase, ready to fit or to look for a rate, and its sampler."""
+    config = training.config
+    phase = config.phases[index]
+    world = training.world
+    data, steps = loaders(config, index, training.stores, training.device, rank=world.rank, world=world.size)
+    loss = losses.build(config.losses[phase.loss], phase.head_weights, config.vgg_weights)
+    always = [
+        ending,
+        Autocast(lambda: learner.autocast(training.device, config.run.precision)),
+        *([FixedNorms()] if config.network.batch_norm == "fixed" else []),
+    ]
+    return learner.build(config, phase, network, data, loss, always, training.out), steps
+
+
+def _rate(index: int, learn: Learner, state: State, training: Training) -> float:
+    """The highest rate of a phase; what was found before an interruption is not looked for again."""
+    config = training.config
+    phase = config.phases[index]
+    if phase.name not in state.rates:
+        found = None
+        if phase.lr == "find":
+            training.say(f"{phase.name}: looking for a learning rate over {schedule.FINDER_STEPS} steps")
+            found = training.world.from_main(_find(phase, learn, training) if training.world.main else None)
+        state.rates[phase.name] = schedule.highest_rate(config, index, state.rates, found)
+    training.say(f"{phase.name}: learning rate {state.rates[phase.name]:.2e}")
+    return state.rates[phase.name]
+
+
+def _find(phase: Phase, learn: Learner, training: Training) -> float:
+    with learn.added_cbs([EndAtOnce(training.interrupt)]):
+        finding = schedule.find_rate(learn)
+    learn.ending.raise_if_any()
+    schedule.plot_finding(finding, phase.name, training.out / f"lr-{phase.name}.png")
+    return finding.suggested
+
+
+def find_rate(
+    config: Config, folders: tuple[Path, ...], out: Path, index: int, *, say: Say, cache: Path | None = None
+) -> float:
+    """Look for the rate of one phase with the weights that the run would begin with; return it.
+
+    Writes ``lr-PHASE.png`` into ``out``.
+
+    Raises:
+        UsageError: no photos, or no such phase.
+        Interrupted: stopped by a signal.
+    """
+    if not 0 <= index < len(config.phases):
+        raise UsageError(f"--phase {index}: the configuration has {len(config.phases)} phases, from 0")
+    interrupt = Interrupt()
+    training = prepare(config, folders, out, cache or out / "cache", interrupt, say)
+    with interrupt.listening():
+        phase = config.phases[index]
+        network = first_network(training).to(training.device)
+        network = schedule.with_stages(network, phase.stages, config.run.seed + index)
+        learn, _ = phase_learner(training, index, network, Ending())
+        return _rate(index, learn, State({}), training)

@@ -1,0 +1,110 @@
+"""The phases one after the other: the network grows, the rate is found, one cycle is run."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from fastai.callback.schedule import SuggestionMethod
+from fastai.learner import Learner
+
+from srbatch.network import SuperResolutionNet
+from trainer.config import Config
+
+log = logging.getLogger(__name__)
+
+FINDER_STEPS = 100
+_HIGHEST_FINDER_RATE = 1.0
+"""The decoder diverges long before; fastai's 10 would spend a quarter of the steps on that."""
+
+
+def with_stages(network: SuperResolutionNet, stages: int, seed: int) -> SuperResolutionNet:
+    """The network with that many stages; itself where it has as many.
+
+    New stages start as nearest-neighbour enlargement (ICNR) and new heads near 0, from the seed alone.
+    """
+    if network.config.stages >= stages:
+        return network
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs too
+        larger = SuperResolutionNet(dataclasses.replace(network.config, stages=stages))
+    larger.load_state_dict(network.state_dict(), strict=False)
+    device = next(network.parameters()).device
+    return larger.to(device).to(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the LR finder saw."""
+
+    suggested: float
+    rates: list[float]
+    losses: list[float]
+
+
+def find_rate(learner: Learner) -> Finding:
+    """Run fastai's LR finder (Smith 2015, arXiv:1506.01186) and take its valley; the weights stay the same.
+
+    All groups have one rate meanwhile, as fastai's finder knows no other.
+    """
+    found = learner.lr_find(
+        end_lr=_HIGHEST_FINDER_RATE,
+        num_it=FINDER_STEPS,
+        show_plot=False,
+        suggest_funcs=SuggestionMethod.Valley,
+    )
+    recorder = learner.recorder
+    return Finding(float(found.valley), list(map(float, recorder.lrs)), list(map(float, recorder.losses)))
+
+
+def plot_finding(finding: Finding, phase: str, path: Path) -> None:
+    """Draw the loss over the rate, with what was taken, as a PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(finding.rates[:-5], finding.losses[:-5])
+    axes.axvline(finding.suggested, color="tab:orange", label=f"valley: {finding.suggested:.2e}")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="loss, smoothed", title=f"LR finder, {phase}")
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def highest_rate(config: Config, index: int, known: dict[str, float], found: float | None) -> float:
+    """The rate of a phase: given, or found but at most `lr_decay` times that of the last one of its kind.
+
+    Phases are of one kind if they train the same parts.
+    """
+    phase = config.phases[index]
+    if found is None:
+        assert isinstance(phase.lr, float)
+        return phase.lr
+    before = [known[p.name] for p in config.phases[:index] if p.train == phase.train and p.name in known]
+    return min(found, config.optimiser.lr_decay * before[-1]) if before else found
+
+
+def as_lines(config: Config) -> list[str]:
+    """The schedule for people: a header and a line for each phase."""
+    rows = [("phase", "input", "target", "trained", "heads", "loss", "epochs", "batch", "samples", "rate")]
+    for phase in config.phases:
+        accumulated = f" x {phase.accumulate}" if phase.accumulate > 1 else ""
+        rows.append(
+            (
+                phase.name,
+                f"{phase.size // phase.scale} px",
+                f"{phase.size} px",
+                {"stage": "newest stage", "decoder": "all but encoder", "all": "all"}[phase.train],
+                ", ".join(f"x{scale}: {weight:g}" for scale, weight in phase.head_weights.items()),
+                phase.loss,
+                f"{phase.epochs}",
+                f"{phase.batch}{accumulated}",
+                f"{phase.epochs * phase.samples_per_epoch:,}",
+                phase.lr if isinstance(phase.lr, str) else f"{phase.lr:g}",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
+    return ["  ".join(cells).rstrip() for cells in padded]
