@@ -40,6 +40,8 @@ class State:
     optimiser: dict[str, Any] | None = None
     rates: dict[str, float] = field(default_factory=dict)
     """The highest rate of each phase that has begun, found or given."""
+    validation: dict[str, float] = field(default_factory=dict)
+    """PSNR of the last validation by head, dB."""
     logged: dict[str, float] = field(default_factory=dict)
     """Steps, samples and seconds of the log."""
     rng: dict[str, Any] = field(default_factory=dict)
@@ -144,6 +146,7 @@ class Checkpoints(Callback):
 
     def after_epoch(self) -> None:
         if self.learn.validation.psnr:  # not an epoch that was skipped
+            self._state.validation = {f"x{scale}": v for scale, v in self.learn.validation.psnr.items()}
             self._save(self.epoch + 1, 0, 0.0)
 
     def _save(self, epoch: int, step: int, pct_train: float) -> None:

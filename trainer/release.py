@@ -48,7 +48,7 @@ def release(
         scales=tuple(sorted({scale for phase in config.phases for scale in phase.head_weights})),
         degradations=config.degradations.names(),
         training=record(config, found, state, str(margin) if margin else "not measured: photos too small"),
-        metrics={},
+        metrics={"validation crops, PSNR-RGB in dB": dict(state.validation)},
         halo=margin.halo if margin else _UNMEASURED,
         storage=about.storage,
     )

@@ -195,6 +195,8 @@ def test_what_a_run_leaves_behind(tiny: Tiny, photo_folder: Path, tmp_path: Path
     assert card.generative
     assert card.training["samples"] == 4
     assert card.training["photos_sha256"]
+    (scores,) = card.metrics.values()
+    assert scores == {"x1": pytest.approx(log(out, "psnr_x1")[-1][1], abs=1e-3)}
     assert any("broken.jpg" in line for line in said)
     for name in ("losses.png", "lr-x1.png", "panels/x1-001.png", "checkpoint.pt"):
         assert (out / name).stat().st_size > 0
