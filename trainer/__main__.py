@@ -78,7 +78,7 @@ _cache = click.option("--cache", type=_PATH, metavar="DIR", help="For decoded ph
 
 def _config(options: dict[str, Any]) -> Any:
     """Take the flags of ``_configured`` out of ``options`` and read the configuration that they mean."""
-    from trainer import config
+    from trainer import reading
 
     flags = {
         "start.encoder": options.pop("encoder_weights"),
@@ -87,7 +87,7 @@ def _config(options: dict[str, Any]) -> Any:
         "run.device": options.pop("device"),
     }
     given = [f"{key}='{value}'" for key, value in flags.items() if value is not None]
-    return config.load(options.pop("preset"), options.pop("config_file"), (*options.pop("values"), *given))
+    return reading.load(options.pop("preset"), options.pop("config_file"), (*options.pop("values"), *given))
 
 
 @cli.command(_TRAIN)

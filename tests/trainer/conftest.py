@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import crop
-from trainer import config
+from trainer import reading
 from trainer.config import Config
 
 
@@ -43,6 +43,6 @@ def tiny() -> Callable[..., Config]:
         }
         for section, values in sections.items():
             data[section] = {**data.get(section, {}), **values}
-        return config.parse(data, "test")
+        return reading.parse(data, "test")
 
     return build

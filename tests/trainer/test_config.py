@@ -12,8 +12,9 @@ from pydantic import BaseModel
 
 from srbatch.errors import UsageError
 from trainer import config
-from trainer.config import LAYERS, Config, Phase, load, parse, presets
+from trainer.config import LAYERS, Config, Phase
 from trainer.degrade import PHOTO, RESTORE
+from trainer.reading import load, parse, presets
 
 PHASE = {"name": "one", "size": 64, "scale": 2, "samples_per_epoch": 10, "batch": 4}
 

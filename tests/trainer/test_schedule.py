@@ -11,7 +11,8 @@ from PIL import Image
 from srbatch.card import NetworkConfig
 from srbatch.network import SuperResolutionNet
 from trainer import schedule
-from trainer.config import Config, load, parse
+from trainer.config import Config
+from trainer.reading import load, parse
 from trainer.schedule import Finding
 
 SMALL = NetworkConfig("resnet18", features=8, refine_blocks=1, stages=0)
