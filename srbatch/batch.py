@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from srbatch import __version__, metadata
+from srbatch import __version__, heic, metadata
 from srbatch.codec_pool import CodecPool
 from srbatch.commit import commit, destination_error, discard, make_folder, output_error, temp_path
 from srbatch.discover import Photo, show
@@ -25,6 +25,7 @@ from srbatch.errors import (
     WrongOutput,
 )
 from srbatch.estimate import space_of, too_little
+from srbatch.formats import Format
 from srbatch.ledger import Ledger, Row
 from srbatch.model import Model
 from srbatch.options import Options
@@ -84,19 +85,23 @@ def upscale_photo(job: Job, run: Run) -> Outcome:
         size_in=(picture.header.height, picture.header.width),
         size_out=(encoding.height, encoding.width),
         bytes_out=row.target_size or 0,
-        notes=_notes(job, picture),
+        notes=_notes(job, picture, encoding),
     )
 
 
 def _encoding(job: Job, picture: Picture, options: Options, model: Model) -> Encoding:
     """How the output will be written; what its format cannot hold is found here, before the network runs."""
     header, fmt = picture.header, job.format
+    if fmt is Format.HEIC:
+        heic.library()
     height, width = output_size(header, fmt, options) or (header.height, header.width)
     channels = header.channels
     if channels in (2, 4) and not fmt.alpha:
         if not picture.opaque:
             raise UnsupportedPhoto(f"it has transparency, which {fmt.value} cannot hold; use --format png")
         channels -= 1
+    if channels <= 2 and not fmt.grey and picture.metadata.icc is not None:
+        raise UnsupportedPhoto(f"it has a grey profile, which {fmt.value} cannot hold; use --format png")
     resolution = picture.resolution
     if resolution and picture.metadata.orientation >= 5:
         resolution = (resolution[1], resolution[0])
@@ -105,6 +110,7 @@ def _encoding(job: Job, picture: Picture, options: Options, model: Model) -> Enc
         height=height,
         width=width,
         channels=channels,
+        bits=min(header.bits, fmt.bits),
         quality=options.quality,
         lossless=picture.lossless or not fmt.lossy,
         metadata=metadata.for_output(
@@ -132,7 +138,9 @@ def _infer(picture: Picture, encoding: Encoding, scratch: PhotoScratch, run: Run
 
     while True:
         try:
-            bands = run.model.upscaler.enlarge(pixels, size, spool=scratch.array, tick=tick)
+            bands = run.model.upscaler.enlarge(
+                pixels, size, spool=scratch.array, tick=tick, bits=8 * encoding.sample_bytes
+            )
             with raw.open("wb") as file:
                 written = sum(file.write(band.data) for band in bands)
             break
@@ -145,7 +153,7 @@ def _infer(picture: Picture, encoding: Encoding, scratch: PhotoScratch, run: Run
                 ) from None
         except OSError as error:
             raise destination_error(error, raw) from error
-    if written != encoding.height * encoding.width * encoding.channels:
+    if written != encoding.height * encoding.width * encoding.channels * encoding.sample_bytes:
         raise WrongOutput("the network's result has not as many pixels as it should")
     return raw
 
@@ -198,7 +206,7 @@ def _row(job: Job, picture: Picture, encoding: Encoding, run: Run, seconds: floa
         "seconds": round(seconds, 3),
         "software": SOFTWARE,
         "provenance": run.options.provenance,
-        "notes": _notes(job, picture),
+        "notes": _notes(job, picture, encoding),
     }
     return Row(
         target=job.photo.relative.as_posix(),
@@ -212,11 +220,17 @@ def _row(job: Job, picture: Picture, encoding: Encoding, run: Run, seconds: floa
     )
 
 
-def _notes(job: Job, picture: Picture) -> tuple[str, ...]:
-    fmt = picture.header.format
-    if job.photo.source.suffix.lower() in fmt.suffixes:
-        return picture.notes
-    return (*picture.notes, f"its content is {fmt.value}, whatever its name says")
+def _notes(job: Job, picture: Picture, encoding: Encoding) -> tuple[str, ...]:
+    notes = list(dict.fromkeys(picture.notes + encoding.metadata.notes))
+    header = picture.header
+    if encoding.bits < header.bits:
+        kept, fmt = encoding.bits, encoding.format.value
+        notes.append(f"of its {header.bits} bits for each colour {kept} were kept: {fmt} holds no more")
+    if not header.format.written:
+        notes.append(f"its output is {encoding.format.value}: {header.format.value} is only read")
+    if job.photo.source.suffix.lower() not in header.format.suffixes:
+        notes.append(f"its content is {header.format.value}, whatever its name says")
+    return tuple(notes)
 
 
 # ---- a run over many -----------------------------------------------------------------------------

@@ -128,7 +128,7 @@ _say = _options(
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice(["keep", *(fmt.value for fmt in Format)]),
+    type=click.Choice(["keep", *(fmt.value for fmt in Format if fmt.written)]),
     default="keep",
     show_default=True,
     help="A new one is appended to the name: a.jpg.png.",

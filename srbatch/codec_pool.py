@@ -25,7 +25,7 @@ Check = Callable[[], None]
 """Called a few times a second while a worker is waited for; raises to give up."""
 
 _POLL_S = 0.1
-_SECONDS_PER_MEGAPIXEL = 3.0
+_SECONDS_PER_MEGAPIXEL = 6.0  # AVIF and HEIC take one or more where JPEG takes a hundredth
 """Added to the time limit of encoding: an output may be 64 times its photo."""
 
 

@@ -52,7 +52,7 @@ _TIFF_C2PA = 52545
 _TIFF_NOT_MISSED = exif.DESCRIPTIVE | {
     *(exif.ICC, exif.IPTC, exif.PHOTOSHOP, exif.EXIF_IFD, exif.GPS_IFD, exif.PADDING)
 }
-_C2PA_LOST = "the C2PA manifest does not survive re-encoding and was not carried"
+C2PA_LOST = "the C2PA manifest does not survive re-encoding and was not carried"
 _PHOTOSHOP_LOST = "Photoshop's own data beside IPTC was not carried"
 
 Insertion = tuple[int, bytes]
@@ -145,7 +145,7 @@ def _note_segment(blocks: Blocks, marker: int, body: bytes) -> None:
     if marker == _APP2 and body.startswith(_MPF_ID):
         blocks.note(_note_on_mpf(body[len(_MPF_ID) :]))
     elif marker == _APP11 and b"c2pa" in body[:256]:
-        blocks.note(_C2PA_LOST)
+        blocks.note(C2PA_LOST)
     elif _APP0 < marker <= 0xEF and marker != _APP14:  # those two belong to the stored pixels
         name = "".join(chr(c) for c in body[:24].split(b"\0")[0] if 32 < c < 127)
         blocks.note(f"the JPEG segment APP{marker - _APP0} ({name or 'without a name'}) was not carried")
@@ -294,7 +294,7 @@ def _take_png_chunk(kind: bytes, data: bytes, blocks: Blocks) -> None:
     elif kind in (b"tEXt", b"zTXt", b"iTXt"):
         blocks.png_text.append(kind + data)
     elif kind == b"caBX":
-        blocks.note(_C2PA_LOST)
+        blocks.note(C2PA_LOST)
     elif kind in (b"acTL", b"fcTL", b"fdAT"):
         blocks.note("the further pictures of the animated PNG were not carried")
     else:
@@ -437,7 +437,7 @@ def _take_webp_chunk(kind: bytes, data: bytes, blocks: Blocks) -> None:
     elif kind == b"XMP ":
         blocks.xmp = data
     elif kind == b"C2PA":
-        blocks.note(_C2PA_LOST)
+        blocks.note(C2PA_LOST)
     elif kind in (b"ANIM", b"ANMF"):
         blocks.note("the further pictures of the animated WebP were not carried")
     else:
@@ -529,7 +529,7 @@ def _note_tiff_losses(reader: TiffReader, blocks: Blocks) -> None:
         elif entry.tag in _TIFF_GEOGRAPHY:
             blocks.note("the map reference (GeoTIFF) was not carried: it holds for the old size only")
         elif entry.tag == _TIFF_C2PA:
-            blocks.note(_C2PA_LOST)
+            blocks.note(C2PA_LOST)
         elif entry.tag > exif.LAST_STRUCTURAL and entry.tag not in _TIFF_NOT_MISSED:
             blocks.note(f"the TIFF tag {entry.tag} was not carried")
 

@@ -16,7 +16,7 @@ from srbatch.formats import Format
 from srbatch.places import identity, is_within, marks, nearest_folder, surroundings
 
 UNSUPPORTED_PICTURES = frozenset(
-    ".heic .heif .hif .avif .jxl .jp2 .j2k .gif .bmp .psd .psb .exr .hdr .dng .cr2 .cr3 .nef .nrw .arw .sr2 "
+    ".jxl .jp2 .j2k .psd .psb .exr .hdr .dng .cr2 .cr3 .nef .nrw .arw .sr2 "
     ".orf .rw2 .raf .pef .srw .raw .x3f .3fr .iiq .tga .pcx .ppm .pgm .pnm .svg".split()
 )
 """Pictures that are not read: each is reported as a photo that failed, never passed over in silence."""
@@ -111,31 +111,38 @@ def discover(
 
 def is_file_target(inputs: tuple[Path, ...], out: Path) -> bool:
     """Whether ``out`` is the name of the one output rather than a folder."""
+    fmt = Format.of_name(out.name)
     return (
-        len(inputs) == 1
-        and not inputs[0].is_dir()
-        and not out.is_dir()
-        and Format.of_name(out.name) is not None
+        len(inputs) == 1 and not inputs[0].is_dir() and not out.is_dir() and fmt is not None and fmt.written
     )
 
 
 def target_name(name: str, to: Format | None) -> str:
     """The output's name, from the source's name alone: kept, or the new format's extension appended.
 
-    It is appended once more to a name that looks as if that had been done to another photo, so that two
-    names of photos which differ, in more than case, always give two that do.
+    A format that is only read has PNG for its own. An extension is appended once more to a name that looks
+    as if that had been done to another photo, so that two names of photos which differ, in more than case,
+    always give two that do.
 
     >>> [target_name(name, Format.PNG) for name in ("a.jpg", "a.png", "a.jpg.png", "a.jpg.png.png")]
     ['a.jpg.png', 'a.png', 'a.jpg.png.png', 'a.jpg.png.png.png']
+    >>> [target_name(name, None) for name in ("a.jpg", "a.bmp", "a.bmp.png", "a.png")]
+    ['a.jpg', 'a.bmp.png', 'a.bmp.png.png', 'a.png']
     """
-    if to is None:
-        return name
-    suffix, before = to.suffixes[0], name
+    new = to or Format.PNG
+    suffix, before = new.suffixes[0], name
     while len(before) > len(suffix) and before[-len(suffix) :].lower() == suffix:
         before = before[: -len(suffix)]
-    if Format.of_name(before) is to or (before != name and not _is_picture(before)):
+    if to is None and _is_written(before):
+        return name
+    if Format.of_name(before) is new or (before != name and not _is_picture(before)):
         return name
     return name + suffix
+
+
+def _is_written(name: str) -> bool:
+    fmt = Format.of_name(name)
+    return fmt is None or fmt.written
 
 
 def _is_picture(name: str) -> bool:

@@ -22,13 +22,24 @@ if TYPE_CHECKING:
     from srbatch.model import Model
     from srbatch.upscaler import Upscaler
 
-BYTES_PER_SAMPLE = {Format.JPEG: 0.15, Format.PNG: 0.55, Format.WEBP: 0.10, Format.TIFF: 0.58}
-"""Of a photograph at its own size, JPEG and WebP at quality 95. An enlargement takes less by the root of its
+BYTES_PER_SAMPLE = {
+    Format.JPEG: 0.15,
+    Format.PNG: 0.55,
+    Format.WEBP: 0.10,
+    Format.TIFF: 0.58,
+    Format.AVIF: 0.16,
+    Format.HEIC: 0.29,
+}
+"""Of a photograph at its own size, lossy ones at quality 95. An enlargement takes less by the root of its
 factor: detail that is not there needs no space. Measured on Kodak photographs at x1, x2 and x4 with the
 released weights; single photos are off by up to a half."""
+BYTES_PER_DEEP_SAMPLE = 1.65
+"""Of 16 bits, in PNG and TIFF, whatever the factor: the lower half is as good as noise. Measured likewise."""
 
-_FORMULA = "pixels x channels / root of the factor x " + ", ".join(
-    f"{rate:g} ({fmt.value})" for fmt, rate in BYTES_PER_SAMPLE.items()
+_FORMULA = (
+    "pixels x channels / root of the factor x "
+    + ", ".join(f"{rate:g} ({fmt.value})" for fmt, rate in BYTES_PER_SAMPLE.items())
+    + f"; of 16 bits, pixels x channels x {BYTES_PER_DEEP_SAMPLE:g}"
 )
 _MEASURE_PX = 256
 _MEASURE_S = 3.0
@@ -42,7 +53,7 @@ class Space:
     outputs: int
     """By ``BYTES_PER_SAMPLE``."""
     scratch: int
-    """Of the photo that takes most: its pixels before and after, and in 16 bits between two passes."""
+    """Of the photo that takes most: its pixels before and after, and between two passes (in 16 bits)."""
     replaced: int
     """Outputs that are there now and will be made again."""
     free: int
@@ -91,12 +102,20 @@ def space_of(jobs: list[Job], out: Path) -> Space:
 
 def _output_bytes(job: Job) -> float:
     samples = job.size[0] * job.size[1] * job.header.channels
+    if job.bits > 8 and not job.format.lossy:
+        return samples * BYTES_PER_DEEP_SAMPLE
     return samples * BYTES_PER_SAMPLE[job.format] / sqrt(job.factor)
 
 
 def _scratch_bytes(job: Job) -> int:
+    before = job.pixels * _bytes_of(job.header.bits)
     between = job.pixels * _LARGEST_HEAD**2 * 2 if job.factor > _LARGEST_HEAD else 0
-    return (job.pixels + between + job.size[0] * job.size[1]) * job.header.channels
+    after = job.size[0] * job.size[1] * _bytes_of(job.bits)
+    return (before + between + after) * job.header.channels
+
+
+def _bytes_of(bits: int) -> int:
+    return 1 if bits == 8 else 2
 
 
 def _existing(job: Job) -> int:

@@ -12,6 +12,9 @@ class _Traits:
     max_side_px: int
     alpha: bool
     lossy: bool
+    bits: int
+    grey: bool
+    written: bool = True
 
 
 class Format(Enum):
@@ -21,6 +24,10 @@ class Format(Enum):
     PNG = "png"
     WEBP = "webp"
     TIFF = "tiff"
+    AVIF = "avif"
+    HEIC = "heic"
+    GIF = "gif"
+    BMP = "bmp"
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -42,6 +49,21 @@ class Format(Enum):
         """Whether ``--quality`` means anything."""
         return _TRAITS[self].lossy
 
+    @property
+    def bits(self) -> int:
+        """The most bits for each colour that the format, as its encoder is built, can hold."""
+        return _TRAITS[self].bits
+
+    @property
+    def grey(self) -> bool:
+        """Whether the format can hold a picture of one channel; grey becomes RGB in the others."""
+        return _TRAITS[self].grey
+
+    @property
+    def written(self) -> bool:
+        """Whether outputs can be in this format; the others are only read."""
+        return _TRAITS[self].written
+
     @classmethod
     def of_name(cls, name: str) -> Format | None:
         """The format that a file's name claims, or None."""
@@ -51,9 +73,19 @@ class Format(Enum):
 
 _TRAITS = {
     # libjpeg refuses more than 65,500 although the file format could say 65,535.
-    Format.JPEG: _Traits((".jpg", ".jpeg", ".jpe", ".jfif"), 65_500, alpha=False, lossy=True),
-    Format.PNG: _Traits((".png",), 2**31 - 1, alpha=True, lossy=False),
-    Format.WEBP: _Traits((".webp",), 16_383, alpha=True, lossy=True),
-    Format.TIFF: _Traits((".tif", ".tiff"), 2**31 - 1, alpha=True, lossy=False),
+    Format.JPEG: _Traits(
+        (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), 65_500, alpha=False, lossy=True, bits=8, grey=True
+    ),
+    Format.PNG: _Traits((".png",), 2**31 - 1, alpha=True, lossy=False, bits=16, grey=True),
+    Format.WEBP: _Traits((".webp",), 16_383, alpha=True, lossy=True, bits=8, grey=False),
+    Format.TIFF: _Traits((".tif", ".tiff"), 2**31 - 1, alpha=True, lossy=False, bits=16, grey=True),
+    # libvips and libheif refuse more.
+    Format.AVIF: _Traits((".avif",), 16_384, alpha=True, lossy=True, bits=12, grey=False),
+    Format.HEIC: _Traits((".heic", ".heif", ".hif"), 16_384, alpha=True, lossy=True, bits=10, grey=True),
+    # Nobody wants an enlargement in 256 colours, or one that is not compressed.
+    Format.GIF: _Traits((".gif",), 65_535, alpha=True, lossy=False, bits=8, grey=False, written=False),
+    Format.BMP: _Traits(
+        (".bmp", ".dib"), 2**31 - 1, alpha=True, lossy=False, bits=8, grey=True, written=False
+    ),
 }
 _BY_SUFFIX = {suffix: fmt for fmt, traits in _TRAITS.items() for suffix in traits.suffixes}

@@ -25,17 +25,22 @@ from typing import BinaryIO, Protocol
 from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
-from srbatch import containers, exif
+from srbatch import bitmaps, containers, exif, heif
 from srbatch.containers import Blocks, HeadSplicer, WebpRewriter
 from srbatch.errors import UnsupportedPhoto, WrongOutput
 from srbatch.exif import BrokenExif
 from srbatch.formats import Format
+from srbatch.heif import HeifRewriter
 
 _READERS: dict[Format, Callable[[BinaryIO], Blocks]] = {
     Format.JPEG: containers.read_jpeg,
     Format.PNG: containers.read_png,
     Format.WEBP: containers.read_webp,
     Format.TIFF: containers.read_tiff,
+    Format.AVIF: heif.read_heif,
+    Format.HEIC: heif.read_heif,
+    Format.GIF: bitmaps.read_gif,
+    Format.BMP: bitmaps.read_bmp,
 }
 
 _SRGB_GAMMA, _GAMMA_TOLERANCE = 45_455, 100
@@ -95,6 +100,8 @@ def read(path: Path, fmt: Format) -> Metadata:
     if found.exif is not None:
         try:
             orientation = exif.orientation(found.exif)
+            if fmt in (Format.AVIF, Format.HEIC):
+                orientation = 1  # the standard has its own means, which codecs follow, and forbids EXIF's
         except BrokenExif as error:
             found.exif = None
             found.note(f"the EXIF block is damaged and was not carried: {error}")
@@ -119,24 +126,15 @@ def read(path: Path, fmt: Format) -> Metadata:
 
 
 def check_colour(meta: Metadata) -> None:
-    """Refuse a PNG file whose colours are told by other means than sRGB or an ICC profile.
+    """Refuse a PNG file whose colours are told by a cICP chunk and are not sRGB: high dynamic range, mostly.
 
     Raises:
         UnsupportedPhoto: naming the chunk.
     """
-    chunks = _by_type(meta.png_colour)
-    if chunks.get(b"cICP", _SRGB_CODE_POINTS) != _SRGB_CODE_POINTS:
+    if _by_type(meta.png_colour).get(b"cICP", _SRGB_CODE_POINTS) != _SRGB_CODE_POINTS:
         raise UnsupportedPhoto(
             "its colours are told by a cICP chunk and are not sRGB, which is not supported; "
             "convert it to sRGB or embed an ICC profile instead"
-        )
-    if meta.icc is not None or b"sRGB" in chunks or b"gAMA" not in chunks:
-        return
-    gamma = int.from_bytes(chunks[b"gAMA"], "big")
-    if abs(gamma - _SRGB_GAMMA) > _GAMMA_TOLERANCE:
-        raise UnsupportedPhoto(
-            f"its gamma is {gamma / 100_000:g} (PNG chunk gAMA), and only sRGB's is supported; "
-            "convert it to sRGB or embed an ICC profile"
         )
 
 
@@ -191,12 +189,23 @@ def for_output(
 
 
 def _check_homes(meta: Metadata, fmt: Format) -> None:
-    if meta.iptc is not None and fmt is Format.WEBP:
-        raise UnsupportedPhoto("it has an IPTC block, which WebP cannot hold; JPEG, PNG and TIFF can")
+    if meta.iptc is not None and fmt in (Format.WEBP, Format.AVIF, Format.HEIC):
+        raise UnsupportedPhoto(
+            f"it has an IPTC block, which {_name(fmt)} cannot hold; JPEG, PNG and TIFF can"
+        )
     if meta.extended_xmp and fmt is not Format.JPEG:
         raise UnsupportedPhoto(f"it has extended XMP, which {_name(fmt)} cannot hold; JPEG can")
-    primaries = _by_type(meta.png_colour).get(b"cHRM")
-    if primaries is None or meta.icc is not None or fmt is Format.PNG or b"sRGB" in _by_type(meta.png_colour):
+    chunks = _by_type(meta.png_colour)
+    if meta.icc is not None or fmt is Format.PNG or b"sRGB" in chunks:
+        return
+    gamma = int.from_bytes(chunks.get(b"gAMA", _SRGB_GAMMA.to_bytes(4, "big")), "big")
+    if abs(gamma - _SRGB_GAMMA) > _GAMMA_TOLERANCE:
+        raise UnsupportedPhoto(
+            f"its gamma is {gamma / 100_000:g} (PNG chunk gAMA), which {_name(fmt)} cannot tell without "
+            "an ICC profile; PNG can: --format png"
+        )
+    primaries = chunks.get(b"cHRM")
+    if primaries is None:
         return
     numbers = [int.from_bytes(primaries[i : i + 4], "big") for i in range(0, len(primaries), 4)]
     if len(numbers) != len(_SRGB_CHROMATICITIES) or any(
@@ -205,7 +214,7 @@ def _check_homes(meta: Metadata, fmt: Format) -> None:
     ):
         raise UnsupportedPhoto(
             f"its primary colours (PNG chunk cHRM) are not sRGB's, which {_name(fmt)} cannot tell without "
-            "an ICC profile; PNG can"
+            "an ICC profile; PNG can: --format png"
         )
 
 
@@ -258,7 +267,7 @@ def _colour_chunks(meta: Metadata, fmt: Format) -> tuple[bytes, ...]:
 def open_sink(
     file: BinaryIO, fmt: Format, meta: Metadata, *, resolution: tuple[float, float] | None = None
 ) -> Sink:
-    """What a codec's bytes go through on their way to ``file`` (JPEG, PNG and WebP).
+    """What a codec's bytes go through on their way to ``file`` (all but TIFF).
 
     Args:
         file: the new file; it is written in order.
@@ -276,6 +285,10 @@ def open_sink(
             return WebpRewriter(file, exif_block=meta.exif, xmp=meta.xmp)
         case Format.TIFF:
             raise ValueError("a TIFF file is finished in place: finish_tiff")
+        case Format.AVIF | Format.HEIC:
+            return HeifRewriter(file, exif_block=meta.exif, xmp=meta.xmp)
+        case _:
+            raise ValueError(f"{fmt.value} is only read")
 
 
 def finish_tiff(path: Path, meta: Metadata) -> None:

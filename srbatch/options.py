@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 from srbatch.errors import UsageError
@@ -113,6 +114,10 @@ class Options:
             raise UsageError(f"--strength {self.strength:g}: from 0 (bicubic) to 1 (the network's result)")
         if not 1 <= self.quality <= 100:
             raise UsageError(f"--quality {self.quality}: from 1 to 100")
+        if self.format is Format.HEIC and find_spec("pillow_heif") is None:
+            raise UsageError(
+                "--format heic: it needs a library that is not installed: pip install 'srbatch[heif]'"
+            )
         if self.tile is not None and (self.tile < 32 or self.tile % 32):
             raise UsageError(f"--tile {self.tile}: a multiple of 32 is needed, for example 256")
         if self.batch is not None and self.batch < 1:

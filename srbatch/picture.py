@@ -1,4 +1,4 @@
-"""From the file of a photo to its pixels. With ``encode`` the only module that knows the codec library.
+"""From the file of a photo to its pixels. With ``loading`` and ``encode`` all that knows the codec library.
 
 Its functions run in worker processes. Pixels go between them and the main process as raw files in
 the scratch folder, written and read in order: a file that lives for seconds stays in the page cache,
@@ -11,9 +11,9 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from io import BufferedReader
 from pathlib import Path
@@ -21,16 +21,18 @@ from typing import Any
 
 import numpy as np
 import pyvips
-from numpy.typing import NDArray
 
-from srbatch import metadata
+from srbatch import metadata, profiles
 from srbatch.errors import PhotoChanged, PhotoTooLarge, UnreadablePhoto, UnsupportedPhoto
 from srbatch.formats import Format
+from srbatch.loading import BITS, LAB, Pixels, format_of, from_memory, loaded, reason_of
 from srbatch.metadata import Metadata
 
-# A file that was rewritten must never come back with its old pixels out of libvips' cache.
-pyvips.cache_set_max(0)
+Convert = Callable[[Any], Any]
+"""From libvips' picture as it was loaded to one with the colours that the network gets."""
 
+_CHANNELS = {"srgb": 3, "rgb": 3, "rgb16": 3, "b-w": 1, "grey16": 1, "cmyk": 4}
+"""Without alpha, by libvips' name for what the colours are."""
 _ROWS_AT_ONCE = 128
 _BLEED_SIGMA_PX = 4.0
 _PICTURE_IS_MISSING = re.compile("premature end|bad Huffman|instead of RST", re.IGNORECASE)
@@ -48,6 +50,13 @@ class Header:
     """Of the photo the right way up."""
     channels: int
     """1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha."""
+    bits: int
+    """For each channel, in the file: 8, 10, 12 or 16. Fewer are decoded to 8, and more than 8 to 16."""
+
+    @property
+    def dtype(self) -> type[np.unsignedinteger[Any]]:
+        """Of the decoded pixels."""
+        return dtype_of(self.bits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +80,15 @@ class Picture:
     notes: tuple[str, ...]
     """For people: what is odd about the file, and what of it will not be carried."""
 
-    def pixels(self) -> NDArray[np.uint8]:
+    def pixels(self) -> Pixels:
         """The photo the right way up, (H, W, C), as a view of the raw file."""
         shape = _stored_shape(self.header, self.metadata.orientation)
-        return upright(np.memmap(self.raw, np.uint8, "r", shape=shape), self.metadata.orientation)
+        return upright(np.memmap(self.raw, self.header.dtype, "r", shape=shape), self.metadata.orientation)
+
+
+def dtype_of(bits: int) -> type[np.unsignedinteger[Any]]:
+    """The type of pixels decoded from so many bits, or to be encoded to them; white is its largest number."""
+    return np.uint8 if bits == 8 else np.uint16
 
 
 def _stored_shape(header: Header, orientation: int) -> tuple[int, int, int]:
@@ -83,7 +97,7 @@ def _stored_shape(header: Header, orientation: int) -> tuple[int, int, int]:
     return header.height, header.width, header.channels
 
 
-def upright(stored: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+def upright(stored: Pixels, orientation: int) -> Pixels:
     """Turn stored pixels (h, w, C) as EXIF's Orientation (1-8) says; a view, nothing is copied."""
     if orientation >= 5:
         stored = stored.swapaxes(0, 1)
@@ -103,7 +117,7 @@ def probe(path: Path, max_pixels: float) -> Header:
     Raises:
         PhotoError: the file cannot be used; see :func:`decode`.
     """
-    with _opened(path) as (file, fmt), loaded(file, fmt) as image:
+    with _opened(path) as (file, fmt), loaded(file, fmt, pixels=False) as image:
         return _header(image, fmt, metadata.read(path, fmt), max_pixels)
 
 
@@ -121,10 +135,11 @@ def decode(path: Path, raw: Path, max_pixels: float) -> Picture:
         before = os.fstat(file.fileno())
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         found = metadata.read(path, fmt)
-        with loaded(file, fmt) as image:
+        with loaded(file, fmt, pixels=False) as image:
             header = _header(image, fmt, found, max_pixels)
             resolution = _resolution(image)
-        notes = found.notes + _write_pixels(file, fmt, raw)
+            found, convert = _colours(image, found, raw.with_suffix(".icc"))
+        notes = found.notes + _write_pixels(file, fmt, raw, convert)
         after = path.stat()
         if (before.st_size, before.st_mtime_ns, before.st_ino) != (
             after.st_size,
@@ -133,7 +148,8 @@ def decode(path: Path, raw: Path, max_pixels: float) -> Picture:
         ):
             raise PhotoChanged("it changed while it was read; run again when nothing writes to it any more")
         lossless = fmt is Format.WEBP and _is_lossless_webp(file)
-        opaque = header.channels in (1, 3) or _treat_alpha(raw, _stored_shape(header, found.orientation))
+        shape = _stored_shape(header, found.orientation)
+        opaque = header.channels in (1, 3) or _treat_alpha(raw, shape, header.dtype)
     return Picture(
         header, raw, sha256, before.st_size, before.st_mtime_ns, found, resolution, opaque, lossless, notes
     )
@@ -169,64 +185,7 @@ def _opened_file(path: Path) -> Iterator[BufferedReader]:
 def _opened(path: Path) -> Iterator[tuple[BufferedReader, Format]]:
     """The file and its format by its content, whatever its name says."""
     with _opened_file(path) as file:
-        yield file, _format_of(file)
-
-
-def _format_of(file: BufferedReader) -> Format:
-    start = file.read(16)
-    file.seek(0)
-    if not start:
-        raise UnreadablePhoto("the file is empty")
-    if start.startswith(b"\xff\xd8\xff"):
-        return Format.JPEG
-    if start.startswith(b"\x89PNG\r\n\x1a\n"):
-        return Format.PNG
-    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
-        return Format.WEBP
-    if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return Format.TIFF
-    other = {b"GIF8": "a GIF", b"BM": "a BMP", b"%PDF": "a PDF", b"8BPS": "a Photoshop file"}
-    for magic, kind in other.items():
-        if start.startswith(magic):
-            raise UnsupportedPhoto(
-                f"its content is {kind}, which is not supported; convert it to TIFF or PNG"
-            )
-    if start[4:8] == b"ftyp":
-        raise UnsupportedPhoto("its content is HEIC, AVIF or a video, which are not supported; convert it")
-    raise UnreadablePhoto("its content is not a picture of any kind that is known")
-
-
-@contextmanager
-def loaded(file: BufferedReader, fmt: Format, fail_on: str = "error") -> Iterator[Any]:
-    """The picture behind an open file, to be read once from top to bottom.
-
-    Raises:
-        UnreadablePhoto: the header is damaged.
-    """
-    file.seek(0)
-    load = {
-        Format.JPEG: pyvips.Image.jpegload_source,
-        Format.PNG: pyvips.Image.pngload_source,
-        Format.WEBP: pyvips.Image.webpload_source,
-        Format.TIFF: pyvips.Image.tiffload_source,
-    }[fmt]
-    # Through the open file rather than its name: any name works, and what is hashed is what is decoded.
-    source = pyvips.SourceCustom()
-    source.on_read(partial(_read, file))
-    source.on_seek(lambda offset, whence: file.seek(offset, whence))
-    try:
-        image = load(source, access="sequential", fail_on=fail_on)
-    except pyvips.Error as error:
-        raise UnreadablePhoto(f"damaged or cut off: {reason_of(error)}") from error
-    yield image
-    del source  # libvips calls back into it until here, and pyvips does not keep it
-
-
-def _read(file: BufferedReader, size: int) -> bytes:
-    try:
-        return file.read(size)
-    except OSError:
-        return b""  # the codec then finds the file cut off; the hash, which is taken first, says why
+        yield file, format_of(file)
 
 
 def _header(image: Any, fmt: Format, found: Metadata, max_pixels: float) -> Header:
@@ -239,7 +198,11 @@ def _header(image: Any, fmt: Format, found: Metadata, max_pixels: float) -> Head
     height, width = image.height, image.width
     if found.orientation >= 5:
         height, width = width, height
-    return Header(fmt, height, width, image.bands)
+    channels = 3 if image.interpretation == "cmyk" else image.bands
+    bits = BITS[image.format]
+    if bits == 16 and image.get_typeof("bits-per-sample"):
+        bits = image.get("bits-per-sample")
+    return Header(fmt, height, width, channels, bits)
 
 
 def _check_supported(image: Any, fmt: Format) -> None:
@@ -248,21 +211,62 @@ def _check_supported(image: Any, fmt: Format) -> None:
     Raises:
         UnsupportedPhoto: naming what it is and what to do.
     """
-    fields = image.get_fields()
-    pages = image.get("n-pages") if "n-pages" in fields else 1
+    pages = image.get("n-pages") if image.get_typeof("n-pages") else 1
     if pages > 1:
-        kind = "an animation" if fmt is Format.WEBP else "a file"
+        kind = "an animation" if fmt in (Format.WEBP, Format.GIF) else "a file"
         raise UnsupportedPhoto(f"{kind} of {pages} pictures; split it into single ones")
-    if image.format != "uchar":
-        depth = image.get("bits-per-sample") if "bits-per-sample" in fields else 16
-        raise UnsupportedPhoto(f"{depth} bits for each colour, and only 8 are supported: nothing was written")
-    if image.interpretation not in ("srgb", "rgb", "b-w"):
+    if image.interpretation in ("lab", "labs"):
+        raise UnsupportedPhoto(LAB)
+    if image.format not in BITS:
+        raise UnsupportedPhoto(
+            f"its numbers are of the kind {image.format}, and only whole ones of up to 16 bits are supported;"
+            " convert it to 16 bits"
+        )
+    if image.interpretation not in _CHANNELS:
         raise UnsupportedPhoto(f"its colours are {image.interpretation}; only RGB and grey are supported")
-    colours = 1 if image.interpretation == "b-w" else 3
-    if image.bands not in (colours, colours + 1) or (image.bands > colours and not image.hasalpha()):
-        raise UnsupportedPhoto(f"{image.bands} channels; grey or RGB with or without alpha is supported")
-    if "n-subifds" in fields and image.get("n-subifds") > 0:
+    colours = _CHANNELS[image.interpretation]
+    alpha = image.bands == colours + 1 and image.hasalpha() and image.interpretation != "cmyk"
+    if image.bands != colours and not alpha:
+        raise UnsupportedPhoto(
+            f"{image.bands} channels; grey or RGB with or without alpha, and CMYK, are supported"
+        )
+    if image.get_typeof("n-subifds") and image.get("n-subifds") > 0:
         raise UnsupportedPhoto("a TIFF with further pictures inside (SubIFDs), which would be lost")
+
+
+def _colours(image: Any, found: Metadata, scratch: Path) -> tuple[Metadata, Convert]:
+    """The metadata with the profile that the pixels will have, and what makes them so.
+
+    CMYK becomes RGB, by its profile and with its black point kept, as viewers show it. There is no way back:
+    how much of a colour is black ink is the press's choice, and no two profiles make the same one.
+    """
+    kind = {1: "L", 3: "RGB", 4: "CMYK"}[_CHANNELS[image.interpretation]]
+    icc, note = profiles.usable(found.icc, kind)
+    notes = (*found.notes, note) if note else found.notes
+    if kind != "CMYK":
+        return replace(found, icc=icc, notes=notes), lambda image: image
+    notes += ("its CMYK colours were converted to RGB, and an Adobe RGB profile was embedded",)
+    if icc is None:
+        notes += ("no profile says what its inks look like; those of a common press were assumed",)
+    wide = profiles.wide_rgb()
+    scratch.write_bytes(wide)
+    return replace(found, icc=wide, notes=notes), partial(_to_rgb, icc=icc, wide=scratch)
+
+
+def _to_rgb(image: Any, *, icc: bytes | None, wide: Path) -> Any:
+    """CMYK to RGB with the profile in the file ``wide``, of the same depth."""
+    image = image.copy()
+    image.remove("icc-profile-data")
+    if icc is not None:
+        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)
+    return image.icc_transform(
+        str(wide),
+        embedded=icc is not None,
+        input_profile="cmyk",
+        intent="relative",
+        black_point_compensation=True,
+        depth=BITS[image.format],
+    )
 
 
 def _resolution(image: Any) -> tuple[float, float] | None:
@@ -270,11 +274,11 @@ def _resolution(image: Any) -> tuple[float, float] | None:
     return (image.xres, image.yres) if known else None
 
 
-def _write_pixels(file: BufferedReader, fmt: Format, raw: Path) -> tuple[str, ...]:
+def _write_pixels(file: BufferedReader, fmt: Format, raw: Path, convert: Convert) -> tuple[str, ...]:
     """Decode into ``raw`` and return what the decoder warned of, where it was harmless."""
     try:
         with loaded(file, fmt, fail_on="warning") as image:
-            _write_raw(image, raw)
+            _write_raw(convert(image), raw)
         return ()
     except (pyvips.Error, UnreadablePhoto) as error:
         warning = reason_of(error)
@@ -282,7 +286,7 @@ def _write_pixels(file: BufferedReader, fmt: Format, raw: Path) -> tuple[str, ..
         raise UnreadablePhoto(f"damaged or cut off, and part of the picture is missing: {warning}")
     try:
         with loaded(file, fmt) as image:
-            _write_raw(image, raw)
+            _write_raw(convert(image), raw)
     except pyvips.Error as error:
         raise UnreadablePhoto(f"damaged or cut off: {reason_of(error)}") from error
     return (f"the decoder warned: {warning}",)
@@ -296,33 +300,27 @@ def _write_raw(image: Any, raw: Path) -> None:
             file.write(region.fetch(0, top, image.width, min(_ROWS_AT_ONCE, image.height - top)))
 
 
-def _treat_alpha(raw: Path, shape: tuple[int, int, int]) -> bool:
+def _treat_alpha(raw: Path, shape: tuple[int, int, int], dtype: type[np.unsignedinteger[Any]]) -> bool:
     """Whether alpha is full everywhere; if it is not, colour is drawn out below what is transparent.
 
     Any colour may lie there, mostly black, and the network would bleed it into the edges.
     """
-    pixels = np.memmap(raw, np.uint8, "r", shape=shape)
-    if all((pixels[top : top + 1024, :, -1] == 255).all() for top in range(0, shape[0], 1024)):
+    pixels = np.memmap(raw, dtype, "r", shape=shape)
+    full = int(np.iinfo(dtype).max)
+    if all((pixels[top : top + 1024, :, -1] == full).all() for top in range(0, shape[0], 1024)):
         return True
     whole = from_memory(pixels)
     alpha = whole[shape[2] - 1]
     colour = whole.extract_band(0, n=shape[2] - 1)
-    reach = (alpha / 255).gaussblur(_BLEED_SIGMA_PX, precision="float", min_ampl=0.01)
-    drawn = (colour * (alpha / 255)).gaussblur(_BLEED_SIGMA_PX, precision="float", min_ampl=0.01)
+    reach = (alpha / full).gaussblur(_BLEED_SIGMA_PX, precision="float", min_ampl=0.01)
+    drawn = (colour * (alpha / full)).gaussblur(_BLEED_SIGMA_PX, precision="float", min_ampl=0.01)
     below = (alpha == 0) & (reach > 1e-3)
-    filled = below.ifthenelse((drawn / (reach > 1e-3).ifthenelse(reach, 1)).rint(), colour).cast("uchar")
+    filled = below.ifthenelse((drawn / (reach > 1e-3).ifthenelse(reach, 1)).rint(), colour).cast(whole.format)
     bled = raw.with_suffix(".bled")
-    _write_raw(filled.bandjoin(alpha).cast("uchar"), bled)
+    _write_raw(filled.bandjoin(alpha).cast(whole.format), bled)
     del pixels
     bled.replace(raw)
     return False
-
-
-def from_memory(pixels: NDArray[np.uint8]) -> Any:
-    """A libvips picture over an array (H, W, C), which is not copied."""
-    height, width, bands = pixels.shape
-    image = pyvips.Image.new_from_memory(pixels.reshape(-1).data, width, height, bands, "uchar")
-    return image.copy(interpretation="b-w" if bands <= 2 else "srgb")
 
 
 def _is_lossless_webp(file: BufferedReader) -> bool:
@@ -333,11 +331,3 @@ def _is_lossless_webp(file: BufferedReader) -> bool:
         size = int.from_bytes(head[4:], "little")
         file.seek(size + size % 2, os.SEEK_CUR)
     return False
-
-
-def reason_of(error: Exception) -> str:
-    """The first line of what a codec says."""
-    text = (
-        str(error.detail or error.message if isinstance(error, pyvips.Error) else error).strip().splitlines()
-    )
-    return text[0].removeprefix("VipsJpeg: ") if text else "the codec gave no reason"

@@ -52,6 +52,11 @@ class Job:
         return self.header.height * self.header.width
 
     @property
+    def bits(self) -> int:
+        """For each channel of the output: the photo's own, as far as the format goes."""
+        return min(self.header.bits, self.format.bits)
+
+    @property
     def factor(self) -> float:
         """Of the enlargement: the larger of the two sides', which rounding may part."""
         return factor_of(self.header, self.size)

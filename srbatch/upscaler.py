@@ -115,12 +115,19 @@ class Upscaler:
         return tiling.plan(height, width, tile=self._tiles.tile, **self._shape).work_px
 
     def enlarge(
-        self, pixels: Pixels, size: tuple[int, int], *, spool: Spool, tick: Tick = lambda _: None
+        self,
+        pixels: Pixels,
+        size: tuple[int, int],
+        *,
+        spool: Spool,
+        tick: Tick = lambda _: None,
+        bits: int | None = None,
     ) -> Iterator[Pixels]:
         """Yield the enlarged photo from top to bottom as arrays (rows, width, C).
 
-        ``size`` is (height, width). Beyond the largest head the photo takes two passes, with the first
-        one's result held in 16 bits, so that only the end is rounded to the photo's own depth.
+        ``size`` is (height, width); ``bits``, 8 or 16, is the depth of the result, or None for the photo's
+        own. Floats are rounded to it once. Beyond the largest head the photo takes two passes, with the
+        first one's result held in 16 bits.
 
         Raises:
             OutOfMemory: what was yielded is void.
@@ -128,7 +135,8 @@ class Upscaler:
             DeviceError: the device failed.
         """
         try:
-            yield from self._passes(pixels, size, spool, tick)
+            levels = 2**bits - 1 if bits else np.iinfo(pixels.dtype).max
+            yield from self._passes(pixels, size, levels, spool, tick)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise OutOfMemory from error
         except RuntimeError as error:
@@ -136,10 +144,11 @@ class Upscaler:
                 raise DeviceError(f"{self.device} failed: {str(error).splitlines()[0]}") from error
             raise
 
-    def _passes(self, pixels: Pixels, size: tuple[int, int], spool: Spool, tick: Tick) -> Iterator[Pixels]:
+    def _passes(
+        self, pixels: Pixels, size: tuple[int, int], levels: int, spool: Spool, tick: Tick
+    ) -> Iterator[Pixels]:
         height, width, channels = pixels.shape
         largest = self._heads[-1]
-        levels = np.iinfo(pixels.dtype).max
         if max(size[0] / height, size[1] / width) > largest:
             middle = (height * largest, width * largest)
             share = 1 / (1 + largest**2)  # the second pass sees largest² as many pixels

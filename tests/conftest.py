@@ -13,6 +13,10 @@ import pytest
 from PIL import Image
 
 from srbatch import weights
+from srbatch.formats import Format
+
+WRITTEN = [Format.JPEG, Format.PNG, Format.WEBP, Format.TIFF]
+"""The formats that outputs can have; AVIF and HEIC, which are slower, have tests of their own."""
 
 
 @functools.cache

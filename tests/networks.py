@@ -1,9 +1,20 @@
-"""Small networks with the call of ``SuperResolutionNet``, for tests that need none that was trained."""
+"""Small networks with the call of ``SuperResolutionNet``, and a model around them, for tests that need
+
+none that was trained.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import nn
+
+from srbatch import run
+from srbatch.options import Options, TargetSize
+from srbatch.report import Outcome, Silent
+from srbatch.upscaler import Upscaler
 
 
 class Nothing(nn.Module):
@@ -52,3 +63,30 @@ class Faulty(nn.Module):
             case "shape":
                 return result[:, :, :-1]
         raise AssertionError(self.fault)
+
+
+class FakeModel:
+    """A model around any network."""
+
+    sha256 = "0" * 64
+    source_type = "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicallyEnhanced"
+
+    def __init__(self, network: nn.Module, **changes: Any) -> None:
+        settings = {"tile": 96, "batch": 1, "precision": "fp32", **changes}
+        self.upscaler = Upscaler(network, scales=(1, 2, 4), halo=8, ramp=16, device="cpu", **settings)
+
+
+class _Told(Silent):
+    def __init__(self) -> None:
+        self.outcomes: dict[str, Outcome] = {}
+
+    def finished(self, outcome: Outcome) -> None:
+        self.outcomes[outcome.photo.source.name] = outcome
+
+
+def upscaled(folder: Path, out: Path, scale: float = 2, **changes: Any) -> dict[str, Outcome]:
+    """Do a folder with the network that adds nothing; the outcomes by the names of the photos."""
+    options = Options(inputs=(folder,), out=out, size=TargetSize(scale=scale), **changes)
+    told, model = _Told(), FakeModel(Nothing())
+    run.upscale(options, reporter=told, check=lambda: None, model_of=lambda _: model)  # type: ignore[arg-type, return-value]
+    return told.outcomes

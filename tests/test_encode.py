@@ -17,9 +17,9 @@ from srbatch.encode import Encoding, Written
 from srbatch.errors import WrongOutput
 from srbatch.formats import Format
 from srbatch.metadata import Metadata
-from tests.conftest import sample
+from tests.conftest import WRITTEN, sample
 
-SUFFIX = {fmt: fmt.suffixes[0] for fmt in Format}
+SUFFIX = {fmt: fmt.suffixes[0] for fmt in WRITTEN}
 
 
 def encoded(pixels: np.ndarray, path: Path, fmt: Format, **changes: Any) -> Written:
@@ -31,6 +31,7 @@ def encoded(pixels: np.ndarray, path: Path, fmt: Format, **changes: Any) -> Writ
         "metadata": Metadata(),
         "resolution": None,
         **dict(zip(("height", "width", "channels"), pixels.shape, strict=True)),
+        "bits": pixels.dtype.itemsize * 8,
         **changes,
     }
     path.unlink(missing_ok=True)
@@ -42,7 +43,7 @@ def noise(height: int, width: int, channels: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("fmt", "channels"), [(fmt, c) for fmt in Format for c in (1, 2, 3, 4) if fmt.alpha or c in (1, 3)]
+    ("fmt", "channels"), [(fmt, c) for fmt in WRITTEN for c in (1, 2, 3, 4) if fmt.alpha or c in (1, 3)]
 )
 def test_what_is_written_is_what_was_meant(tmp_path: Path, fmt: Format, channels: int) -> None:
     pixels = noise(33, 47, channels) // 3 + 80
@@ -67,7 +68,7 @@ def test_lossless_webp(tmp_path: Path) -> None:
         assert np.array_equal(np.asarray(image), pixels)
 
 
-@pytest.mark.parametrize("fmt", list(Format))
+@pytest.mark.parametrize("fmt", WRITTEN)
 def test_profile_and_resolution(tmp_path: Path, fmt: Format) -> None:
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     path = tmp_path / f"a{SUFFIX[fmt]}"
@@ -100,7 +101,7 @@ def test_the_loss_of_a_codec_is_no_false_alarm(
     encoded(np.ascontiguousarray(pixels), tmp_path / f"a{SUFFIX[fmt]}", fmt, quality=quality)
 
 
-@pytest.mark.parametrize("fmt", list(Format))
+@pytest.mark.parametrize("fmt", WRITTEN)
 @pytest.mark.parametrize("damage", ["black block", "shifted", "negative"])
 def test_a_wrong_picture_is_found_when_it_is_read_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fmt: Format, damage: str
@@ -129,5 +130,5 @@ def test_an_existing_file_is_never_opened_for_writing(tmp_path: Path) -> None:
     raw.write_bytes(bytes(300))
     path.write_bytes(b"somebody's")
     with pytest.raises(FileExistsError):
-        encode.encode(raw, path, Encoding(Format.PNG, 10, 10, 3, 95, True, Metadata(), None))
+        encode.encode(raw, path, Encoding(Format.PNG, 10, 10, 3, 8, 95, True, Metadata(), None))
     assert path.read_bytes() == b"somebody's"

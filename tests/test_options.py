@@ -204,3 +204,12 @@ def test_megapixels_are_hit_as_near_as_whole_pixels_allow_or_the_photo_has_them_
         assert wanted <= height * width * (1 + 0.5 / max(height, width)) ** 2 * (1 + 1e-9)
     else:
         assert abs(size[0] * size[1] - wanted) <= 0.5 * sum(size) + 0.25 + wanted * 1e-9
+
+
+def test_heic_is_offered_only_with_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"pillow_heif"}
+    monkeypatch.setattr("srbatch.options.find_spec", lambda name: object() if name in known else None)
+    assert Options(inputs=(Path("a"),), out=Path("b"), format=Format.HEIC).format is Format.HEIC
+    known.clear()
+    with pytest.raises(UsageError, match=r"--format heic: .*srbatch\[heif\]"):
+        Options(inputs=(Path("a"),), out=Path("b"), format=Format.HEIC)

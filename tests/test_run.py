@@ -32,20 +32,8 @@ from srbatch.errors import (
 from srbatch.ledger import STATE_FOLDER, locked
 from srbatch.options import Options, TargetSize
 from srbatch.report import Outcome, Silent, Summary
-from srbatch.upscaler import Upscaler
 from tests.conftest import Originals, crop
-from tests.networks import Faulty, Local
-
-
-class FakeModel:
-    """A model around any network."""
-
-    sha256 = "0" * 64
-    source_type = "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicallyEnhanced"
-
-    def __init__(self, network: nn.Module, **changes: Any) -> None:
-        settings = {"tile": 96, "batch": 1, "precision": "fp32", **changes}
-        self.upscaler = Upscaler(network, scales=(1, 2, 4), halo=8, ramp=16, device="cpu", **settings)
+from tests.networks import FakeModel, Faulty, Local
 
 
 class Listener(Silent):

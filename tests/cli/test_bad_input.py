@@ -9,9 +9,7 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 import pytest
-import pyvips
 from PIL import Image
 
 from tests.cli.conftest import Srbatch
@@ -41,12 +39,6 @@ def corrupt_middle() -> bytes:
     return bytes(data)
 
 
-def sixteen_bit() -> bytes:
-    pixels = np.random.default_rng(0).integers(0, 65_536, (32, 32, 3), dtype=np.uint16)
-    image = pyvips.Image.new_from_array(pixels).copy(interpretation="rgb16")
-    return bytes(image.pngsave_buffer())
-
-
 BAD: dict[str, tuple[str, Callable[[], bytes], str, str]] = {
     "empty": ("empty.jpg", lambda: b"", "UnreadablePhoto", "empty"),
     "text": ("text.jpg", lambda: b"Dear diary, " * 50, "UnreadablePhoto", "not a picture"),
@@ -67,8 +59,16 @@ BAD: dict[str, tuple[str, Callable[[], bytes], str, str]] = {
     "truncated webp": ("cut.webp", lambda: encoded(crop(), "WEBP")[:-300], "UnreadablePhoto", "cut off"),
     "truncated tiff": ("cut.tif", lambda: encoded(crop(), "TIFF")[:5000], "UnreadablePhoto", "cut off"),
     "bomb": ("bomb.png", bomb, "PhotoTooLarge", "--max-megapixels"),
-    "gif": ("still.gif", lambda: encoded(crop(), "GIF"), "UnsupportedPhoto", ".gif files are not supported"),
-    "gif called jpg": ("gif.jpg", lambda: encoded(crop(), "GIF"), "UnsupportedPhoto", "a GIF"),
+    "animated gif": (
+        "moving.gif",
+        lambda: encoded(crop(), "GIF", save_all=True, append_images=[crop(left=0)]),
+        "UnsupportedPhoto",
+        "an animation of 2 pictures",
+    ),
+    "truncated gif": ("cut.gif", lambda: encoded(crop(), "GIF")[:-300], "UnreadablePhoto", "cut off"),
+    "truncated bmp": ("cut.bmp", lambda: encoded(crop(), "BMP")[:-300], "UnreadablePhoto", "cut off"),
+    "head of a bmp": ("head.bmp", lambda: b"BM" + bytes(9), "UnreadablePhoto", "cut off"),
+    "pdf called jpg": ("pdf.jpg", lambda: b"%PDF-1.7" + bytes(40), "UnsupportedPhoto", "a PDF"),
     "animated webp": (
         "moving.webp",
         lambda: encoded(crop(), "WEBP", save_all=True, append_images=[crop(left=0)]),
@@ -81,10 +81,20 @@ BAD: dict[str, tuple[str, Callable[[], bytes], str, str]] = {
         "UnsupportedPhoto",
         "2 pictures",
     ),
-    "16 bit": ("deep.png", sixteen_bit, "UnsupportedPhoto", "16 bits"),
-    "cmyk": ("press.jpg", lambda: encoded(crop().convert("CMYK"), "JPEG"), "UnsupportedPhoto", "cmyk"),
-    "heic": ("phone.heic", lambda: b"\0\0\0\x18ftypheic", "UnsupportedPhoto", "--exclude '*.heic'"),
-    "float": ("hdr.tif", lambda: encoded(crop().convert("F"), "TIFF"), "UnsupportedPhoto", "32 bits"),
+    "video called jpg": (
+        "film.jpg",
+        lambda: b"\0\0\0\x18ftypmp42" + bytes(99),
+        "UnsupportedPhoto",
+        "a video",
+    ),
+    "raw": ("raw.nef", lambda: b"II*\0" + bytes(99), "UnsupportedPhoto", "--exclude '*.nef'"),
+    "truncated avif": ("cut.avif", lambda: encoded(crop(), "AVIF")[:-300], "UnreadablePhoto", "cut off"),
+    "float": (
+        "hdr.tif",
+        lambda: encoded(crop().convert("F"), "TIFF"),
+        "UnsupportedPhoto",
+        "convert it to 16 bits",
+    ),
 }
 
 

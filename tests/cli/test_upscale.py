@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pyvips
 from PIL import Image
 
 from srbatch import ledger
@@ -98,7 +99,7 @@ def test_one_format_for_all_keeps_photos_apart(
     assert sorted(p.name for p in (tmp_path / "hi").glob("*.png")) == ["a.jpg.png", "a.png"]
 
 
-@pytest.mark.parametrize("name", ["jpeg", "png", "webp", "tiff"])
+@pytest.mark.parametrize("name", ["jpeg", "png", "webp", "tiff", "avif"])
 def test_every_format_from_every_format(srbatch: Srbatch, photos: Path, tmp_path: Path, name: str) -> None:
     result = srbatch("upscale", photos, "--scale", 1, "--format", name, "--out", tmp_path / "hi", "--json")
     assert result.code == 0, result.err
@@ -143,6 +144,31 @@ def test_transparency_survives_and_leaves_no_dark_rim(
     assert np.abs(result[seen][:, :3] - (200, 120, 60)).max() <= 12
 
 
+def test_a_disc_on_transparent_black_has_no_dark_rim(
+    srbatch: Srbatch, originals: Originals, tmp_path: Path
+) -> None:
+    """Seen over white, it is nowhere darker than its own colour mixed with white by its own alpha."""
+    y, x = np.mgrid[0:64, 0:64] - 31.5
+    alpha = (20.5 - np.hypot(x, y)).clip(0, 1)
+    for bits in (8, 16):
+        top = 2**bits - 1
+        disc = np.zeros((64, 64, 4), np.uint8 if bits == 8 else np.uint16)
+        disc[alpha > 0, :3] = np.array([0.8, 0.1, 0.1]) * top
+        disc[:, :, 3] = (alpha * top).round()
+        picture = pyvips.Image.new_from_array(disc).copy(interpretation="srgb" if bits == 8 else "rgb16")
+        picture.pngsave(str(originals.folder / f"{bits}.png"))
+    originals.remember()
+    assert srbatch("upscale", originals.folder, "--scale", 4, "--out", tmp_path / "hi").code == 0
+    for bits in (8, 16):
+        made = pyvips.Image.new_from_file(str(tmp_path / "hi" / f"{bits}.png")).numpy() / (2**bits - 1)
+        colour, cover = made[:, :, :3], made[:, :, 3:]
+        over_white = colour * cover + (1 - cover)
+        ideal = np.array([0.8, 0.1, 0.1]) * cover + (1 - cover)
+        assert (cover > 0.99).any()
+        assert (cover == 0).any()
+        assert np.abs(over_white - ideal).max() < 0.02
+
+
 def test_transparency_is_refused_where_it_would_be_lost(
     srbatch: Srbatch, originals: Originals, tmp_path: Path
 ) -> None:
@@ -157,6 +183,39 @@ def test_transparency_is_refused_where_it_would_be_lost(
     assert result.code == 3
     assert result.records["full.png"]["status"] == "done"
     assert "transparency" in result.records["half.png"]["reason"]
+
+
+def test_what_is_only_read_comes_out_as_png(srbatch: Srbatch, originals: Originals, tmp_path: Path) -> None:
+    crop().save(originals.folder / "a.bmp")
+    crop().quantize(60).save(originals.folder / "b.gif", comment=b"Hello")
+    originals.remember()
+    arguments = ("upscale", originals.folder, "--scale", 1, "--out", tmp_path / "hi")
+    result = srbatch(*arguments, "--json")
+    assert result.code == 0, result.err
+    assert result.records["a.bmp"]["notes"] == ["its output is png: bmp is only read"]
+    for name in ("a.bmp.png", "b.gif.png"):
+        with Image.open(tmp_path / "hi" / name) as image:
+            assert (image.format, image.size) == ("PNG", (64, 48))
+            assert name == "a.bmp.png" or image.text["Comment"] == "Hello"
+    assert "2 skipped" in srbatch(*arguments).err
+    made = srbatch("upscale", originals.folder, "--scale", 1, "--format", "jpeg", "--out", tmp_path / "j")
+    assert made.code == 0, made.err
+    assert sorted(p.name for p in (tmp_path / "j").glob("*.jpg")) == ["a.bmp.jpg", "b.gif.jpg"]
+
+
+def test_the_first_picture_of_several_in_a_jpeg_is_done(
+    srbatch: Srbatch, originals: Originals, tmp_path: Path
+) -> None:
+    for suffix in ("jpg", "mpo"):
+        crop().save(originals.folder / f"a.{suffix}", "MPO", save_all=True, append_images=[crop(left=0)])
+    originals.remember()
+    result = srbatch("upscale", originals.folder, "--scale", 1, "--out", tmp_path / "hi", "--json")
+    assert result.code == 0, result.err
+    for suffix in ("jpg", "mpo"):
+        (note,) = result.records[f"a.{suffix}"]["notes"]
+        assert "1 further picture" in note
+        with Image.open(tmp_path / "hi" / f"a.{suffix}") as image:
+            assert (image.format, image.size) == ("JPEG", (64, 48))
 
 
 def test_a_file_to_a_file(both: Srbatch, photos: Path, tmp_path: Path) -> None:

@@ -1,0 +1,184 @@
+"""From an open file to a libvips picture that yields its pixels from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from io import BufferedReader
+from typing import Any
+
+import numpy as np
+import pyvips
+from numpy.typing import NDArray
+from PIL import Image
+
+from srbatch.errors import UnreadablePhoto, UnsupportedPhoto
+from srbatch.formats import Format
+from srbatch.heic import Heic
+
+# A file that was rewritten must never come back with its old pixels out of libvips' cache.
+pyvips.cache_set_max(0)
+# How large a photo may be is decided by --max-megapixels.
+Image.MAX_IMAGE_PIXELS = None
+
+Pixels = NDArray[Any]
+"""Integers, uint8 or uint16, of shape (H, W, C)."""
+
+BITS = {"uchar": 8, "ushort": 16}
+"""By libvips' name for the numbers of a picture."""
+LAB = "its colours are Lab, which is not supported; convert it to RGB of 16 bits"
+_LOADERS = {
+    Format.JPEG: pyvips.Image.jpegload_source,
+    Format.PNG: pyvips.Image.pngload_source,
+    Format.WEBP: pyvips.Image.webpload_source,
+    Format.TIFF: pyvips.Image.tiffload_source,
+    Format.GIF: pyvips.Image.gifload_source,
+    Format.AVIF: pyvips.Image.heifload_source,
+}
+_MOST_PX_ON_A_SIDE = 10_000_000  # libvips knows no more
+_OTHER_KINDS = {b"%PDF": "a PDF", b"8BPS": "a Photoshop file"}
+_BMP_KINDS = {"1": ("L", 1), "L": ("L", 1), "RGBA": ("RGBA", 4)}
+"""Kind and channels of the pixels by Pillow's mode; all others are RGB."""
+
+
+def format_of(file: BufferedReader) -> Format:
+    """The format of a file by its content, whatever its name says.
+
+    Raises:
+        UnreadablePhoto: it is empty, or no picture.
+        UnsupportedPhoto: it is a picture, or the like, of a kind that is not read.
+    """
+    start = file.read(16)
+    file.seek(0)
+    if not start:
+        raise UnreadablePhoto("the file is empty")
+    if start.startswith(b"\xff\xd8\xff"):
+        return Format.JPEG
+    if start.startswith(b"\x89PNG\r\n\x1a\n"):
+        return Format.PNG
+    if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
+        return Format.WEBP
+    if start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return Format.TIFF
+    if start.startswith((b"GIF87a", b"GIF89a")):
+        return Format.GIF
+    if start.startswith(b"BM"):
+        return Format.BMP
+    for magic, kind in _OTHER_KINDS.items():
+        if start.startswith(magic):
+            raise UnsupportedPhoto(
+                f"its content is {kind}, which is not supported; convert it to TIFF or PNG"
+            )
+    if start[4:8] == b"ftyp":
+        return _heif_format(file, int.from_bytes(start[:4], "big"))
+    raise UnreadablePhoto("its content is not a picture of any kind that is known")
+
+
+def _heif_format(file: BufferedReader, size: int) -> Format:
+    """AVIF or HEIC, by the brands in the first box."""
+    box = file.read(min(size, 1024))
+    file.seek(0)
+    brands = {box[8:12], *(box[at : at + 4] for at in range(16, len(box) - 3, 4))}
+    if brands & {b"avif", b"avis"}:
+        return Format.AVIF
+    if brands & {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"}:
+        return Format.HEIC
+    raise UnsupportedPhoto("its content is a video or a camera's raw file, which are not supported")
+
+
+@contextmanager
+def loaded(file: BufferedReader, fmt: Format, fail_on: str = "error", pixels: bool = True) -> Iterator[Any]:
+    """The picture behind an open file, to be read once from top to bottom.
+
+    Where libvips has no decoder the whole of it is decoded first, or with ``pixels`` False not at all: then
+    it is black.
+
+    Raises:
+        UnreadablePhoto: the header is damaged.
+        UnsupportedPhoto: its colours are Lab.
+    """
+    file.seek(0)
+    if fmt in (Format.BMP, Format.HEIC):
+        yield (_bmp if fmt is Format.BMP else _heic)(file, pixels)
+        return
+    # Through the open file rather than its name: any name works, and what is hashed is what is decoded.
+    source = pyvips.SourceCustom()
+    source.on_read(partial(_read, file))
+    source.on_seek(partial(_seek, file))
+    try:
+        image = _LOADERS[fmt](source, access="sequential", fail_on=fail_on)
+    except pyvips.Error as error:
+        if "labq" in str(error):  # libvips takes 8-bit Lab for a packed kind of its own
+            raise UnsupportedPhoto(LAB) from error
+        raise UnreadablePhoto(f"damaged or cut off: {reason_of(error)}") from error
+    yield _drawn_out(image) if fmt is Format.AVIF and image.format == "ushort" else image
+    del source  # libvips calls back into it until here, and pyvips does not keep it
+
+
+def _read(file: BufferedReader, size: int) -> bytes:
+    try:
+        return file.read(size)
+    except OSError:
+        return b""  # the codec then finds the file cut off; the hash, which is taken first, says why
+
+
+def _seek(file: BufferedReader, offset: int, whence: int) -> int:
+    try:
+        return file.seek(offset, whence)
+    except (OSError, ValueError):
+        return -1  # a damaged file leads before its start
+
+
+def _drawn_out(image: Any) -> Any:
+    """libvips leaves 10 and 12 bits as the upper ones of 16; here white is 65,535."""
+    bits = image.get("bits-per-sample")
+    drawn = ((image >> (16 - bits)) * (65_535 / (2**bits - 1))).rint().cast("ushort")
+    return drawn.copy(interpretation=image.interpretation)
+
+
+def _heic(file: BufferedReader, pixels: bool) -> Any:
+    heic = Heic(file)
+    made = from_memory(heic.pixels()) if pixels else _black(heic.shape, deep=heic.bits > 8)
+    made = made.copy()
+    made.set_type(pyvips.GValue.gint_type, "bits-per-sample", heic.bits)
+    made.set_type(pyvips.GValue.gint_type, "n-pages", heic.pictures)
+    return made
+
+
+def _bmp(file: BufferedReader, pixels: bool) -> Any:
+    """A BMP file by Pillow; palettes become their colours."""
+    try:
+        with Image.open(file, formats=["BMP"]) as image:
+            kind, channels = _BMP_KINDS.get(image.mode, ("RGB", 3))
+            shape = (image.height, image.width, channels)
+            made = from_memory(np.asarray(image.convert(kind)).reshape(shape)) if pixels else _black(shape)
+            dpi = image.info.get("dpi", (0, 0))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UnreadablePhoto(f"damaged or cut off: {reason_of(error)}") from error
+    return made.copy(xres=dpi[0] / 25.4, yres=dpi[1] / 25.4) if min(dpi) > 0 else made
+
+
+def from_memory(pixels: Pixels) -> Any:
+    """A libvips picture over an array (H, W, C), which is not copied."""
+    height, width, bands = pixels.shape
+    kind = "uchar" if pixels.dtype == np.uint8 else "ushort"
+    image = pyvips.Image.new_from_memory(pixels.reshape(-1).data, width, height, bands, kind)
+    grey, colour = ("b-w", "srgb") if kind == "uchar" else ("grey16", "rgb16")
+    return image.copy(interpretation=grey if bands <= 2 else colour)
+
+
+def _black(shape: tuple[int, int, int], *, deep: bool = False) -> Any:
+    if max(shape) > _MOST_PX_ON_A_SIDE:
+        raise UnreadablePhoto(f"it claims to have {shape[1]} x {shape[0]} pixels")
+    image = pyvips.Image.black(shape[1], shape[0], bands=shape[2]).cast("ushort" if deep else "uchar")
+    grey, colour = ("grey16", "rgb16") if deep else ("b-w", "srgb")
+    return image.copy(interpretation=grey if shape[2] <= 2 else colour)
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of what a codec says."""
+    text = (
+        str(error.detail or error.message if isinstance(error, pyvips.Error) else error).strip().splitlines()
+    )
+    return text[0].removeprefix("VipsJpeg: ") if text else "the codec gave no reason"
