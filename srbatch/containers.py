@@ -97,7 +97,7 @@ def read_jpeg(file: BinaryIO) -> Blocks:
                 blocks.exif = body[len(_EXIF_ID) :]
             else:
                 blocks.note("a second EXIF block was not carried")
-        elif marker == _APP1 and body.startswith(_XMP_ID):
+        elif marker == _APP1 and body[4 : len(_XMP_ID)] == _XMP_ID[4:]:  # one writer begins it with "XMP\0"
             if blocks.xmp is None:
                 blocks.xmp = body[len(_XMP_ID) :]
             else:

@@ -174,6 +174,12 @@ def test_what_is_not_carried_is_told() -> None:
     ]
 
 
+def test_xmp_with_the_damaged_name_that_one_writer_gives_it_is_read() -> None:
+    extra = segment(0xE1, b"XMP\0://ns.adobe.com/xap/1.0/\0" + XMP)
+    found = containers.read_jpeg(io.BytesIO(splice(encoded(".jpg"), 2, extra)))
+    assert (found.xmp, found.notes) == (XMP, [])
+
+
 @pytest.mark.parametrize(
     ("what", "blocks"),
     [("EXIF block", {"exif_block": bytes(65_528)}), ("XMP packet", {"xmp": bytes(65_505)})],
