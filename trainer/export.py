@@ -71,13 +71,9 @@ def export(
     halo: tuple[int, int],
     storage: Storage = "int8",
 ) -> Exported:
-    """Write ``network`` and its card to ``out``, whole and verified or not at all; an older file is replaced.
-
-    int8 that changes a picture by more than `parity.LIMIT` is stored as fp16 instead, with a note. The
-    network may be on any device and in training; it is not changed.
+    """Write ``network`` with a new card, as :func:`export_with` does.
 
     Args:
-        out: ends in ``.safetensors``; its folder is made if need be.
         scales: the heads that were trained, smallest first.
         halo: (halo, ramp) in pixels of the input grid, as :mod:`trainer.halo` measures them.
 
@@ -86,8 +82,6 @@ def export(
         WeightsError: the network has values that cannot be stored, or the file does not give its pictures.
         DestinationError: the file cannot be written.
     """
-    if out.suffix != ".safetensors":
-        raise UsageError(f"{out}: files of weights end in .safetensors")
     try:
         card = Card(
             name=name,
@@ -104,6 +98,25 @@ def export(
         )
     except ValueError as error:
         raise UsageError(f"{out} was not written: {error}") from error
+    return export_with(card, network, out, storage)
+
+
+def export_with(card: Card, network: SuperResolutionNet, out: Path, storage: Storage) -> Exported:
+    """Write ``network`` and its card to ``out``, whole and verified or not at all; an older file is replaced.
+
+    int8 that changes a picture by more than `parity.LIMIT` is stored as fp16 instead, with a note. The
+    network may be on any device and in training; it is not changed.
+
+    Args:
+        out: ends in ``.safetensors``; its folder is made if need be.
+
+    Raises:
+        UsageError: the name of the file is not valid.
+        WeightsError: the network has values that cannot be stored, or the file does not give its pictures.
+        DestinationError: the file cannot be written.
+    """
+    if out.suffix != ".safetensors":
+        raise UsageError(f"{out}: files of weights end in .safetensors")
     with temporary_folder(out) as folder:
         found = _first_faithful(parity.reference(network), card, folder, out, storage)
         put(found.path, out)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from srbatch import weights
 from srbatch.card import MAX_STAGES
 from srbatch.errors import UsageError
-from trainer.export import Exported, export
+from trainer.export import Exported, export_with
 from trainer.schedule import with_stages
 
 
@@ -18,24 +19,13 @@ def grow(model: str, out: Path, seed: int) -> Exported:
 
     Raises:
         UsageError: it has as many stages as a network can have.
-        WeightsError, DestinationError: as :func:`srbatch.weights.load` and :func:`trainer.export.export`.
+        WeightsError, DestinationError: as ``weights.load`` and :func:`trainer.export.export_with`.
     """
     loaded = weights.load(weights.find(model))
     card = loaded.card
     stages = card.config.stages + 1
     if stages > MAX_STAGES:
         raise UsageError(f"{model} has {card.config.stages} stages already, the most there can be")
-    return export(
-        with_stages(loaded.network, stages, seed),
-        out,
-        name=card.name,
-        version=card.version,
-        description=card.description,
-        licence=card.licence,
-        scales=card.scales,
-        degradations=card.degradations,
-        training={**card.training, "grown_to_stages": stages},
-        metrics=card.metrics,
-        halo=(card.halo_px, card.ramp_px),
-        storage="fp16",
-    )
+    network = with_stages(loaded.network, stages, seed)
+    training = {**card.training, "grown_to_stages": stages}
+    return export_with(replace(card, config=network.config, training=training), network, out, "fp16")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,7 @@ from srbatch import weights
 from srbatch.errors import UsageError
 from srbatch.weights import Weights
 from trainer import halo
-from trainer.export import export
+from trainer.export import export_with
 from trainer.photos import decode, find_all
 
 
@@ -30,25 +31,12 @@ def reexport(
         card = loaded.card
         names = {scale: out / f"{card.name}-x{scale}.onnx" for scale in card.scales}
         return [str(export_onnx(loaded, scale, path)) for scale, path in names.items()]
-    card, margin, lines = loaded.card, (loaded.card.halo_px, loaded.card.ramp_px), []
+    card, lines = loaded.card, []
     if halo_photos is not None:
         choice = _measured(loaded, halo_photos)
-        margin, lines = choice.halo, [str(choice)]
-    exported = export(
-        loaded.network,
-        out,
-        name=card.name,
-        version=card.version,
-        description=card.description,
-        licence=card.licence,
-        scales=card.scales,
-        degradations=card.degradations,
-        training=card.training,
-        metrics=card.metrics,
-        halo=margin,
-        storage=dtype,
-    )
-    return [*lines, str(exported)]
+        card = replace(card, halo_px=choice.halo[0], ramp_px=choice.halo[1])
+        lines.append(str(choice))
+    return [*lines, str(export_with(card, loaded.network, out, dtype))]
 
 
 def _measured(loaded: Weights, folder: Path) -> halo.Choice:
