@@ -37,6 +37,8 @@ class NetworkConfig:
     """Residual blocks on the low-resolution grid, behind the U-Net."""
     stages: int = 2
     """Number of x2 stages: 0 gives the head x1; 2 gives x1, x2 and x4; at most 3."""
+    blur: bool = False
+    """Whether each x2 stage averages neighbours behind its shuffle, which keeps a grid of 2 px out."""
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     """Normalisation of RGB in [0, 1]; the defaults are ImageNet's, which the encoders were trained with."""
@@ -48,6 +50,8 @@ class NetworkConfig:
             value = getattr(self, name)
             if type(value) is not int or not low <= value <= high:
                 raise ValueError(f"{name} is {value!r}, not an integer from {low} to {high}")
+        if type(self.blur) is not bool:
+            raise ValueError(f"blur is {self.blur!r}, not true or false")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError(f"mean {self.mean} and std {self.std} must have 3 entries, std above 0")
 
@@ -100,8 +104,14 @@ class Card:
         return not (recorded and FAITHFUL_DEGRADATIONS.issuperset(self.degradations))
 
     def to_json(self) -> dict[str, Json]:
-        """Return plain JSON data; :meth:`from_json` is the inverse."""
-        return asdict(self)
+        """Return plain JSON data; :meth:`from_json` is the inverse.
+
+        No blur is not mentioned, as in the first files, which thus come back as the same bytes.
+        """
+        data = asdict(self)
+        if not self.config.blur:
+            del data["config"]["blur"]
+        return data
 
     @classmethod
     def from_json(cls, data: Any) -> Card:
@@ -111,7 +121,7 @@ class Card:
             ValueError: something is missing, of the wrong type or out of its range.
         """
         try:
-            config = _known(NetworkConfig, data["config"])
+            config = _known(NetworkConfig, {"blur": False, **data["config"]})  # the first files do not say
             card = _known(cls, data)
             config |= {"mean": tuple(config["mean"]), "std": tuple(config["std"])}
             card |= {"config": NetworkConfig(**config)}

@@ -173,9 +173,9 @@ class ResidualBlock(nn.Module):
 class UpStage(nn.Module):
     """Features on a grid twice as fine."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, blur: bool) -> None:
         super().__init__()
-        self.shuffle = Shuffle(channels, channels, blur=False)
+        self.shuffle = Shuffle(channels, channels, blur=blur)
         self.block = ResidualBlock(channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -236,7 +236,7 @@ class SuperResolutionNet(nn.Module):
         width = config.features
         self.body = UNet(config.encoder, width)
         self.refine = nn.Sequential(*(ResidualBlock(width) for _ in range(config.refine_blocks)))
-        self.stages = nn.ModuleList(UpStage(width) for _ in range(config.stages))
+        self.stages = nn.ModuleList(UpStage(width, blur=config.blur) for _ in range(config.stages))
         self.heads = nn.ModuleList(nn.Conv2d(width, 3, 3, padding=1) for _ in config.scales)
         # Not in the state dict: the configuration has them. On the CPU even if the rest is built on "meta".
         for name, values in (("mean", config.mean), ("std", config.std)):

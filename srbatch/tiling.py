@@ -61,7 +61,7 @@ class Axis:
         return weight
 
     def _rise(self, distance: NDArray[np.float64], overlap: int) -> NDArray[np.float64]:
-        """From 0 within the halo to 1 where the neighbour's halo begins; a step where that is the same place."""
+        """From 0 within the halo to 1 where the neighbour's halo begins; a step if that is the same place."""
         t = np.clip((distance - self.halo) / max(overlap - 2 * self.halo, 1e-9), 0.0, 1.0)
         return np.sin(t * (np.pi / 2)) ** 2
 

@@ -250,3 +250,17 @@ def test_export_gives_the_same_result(network: SuperResolutionNet) -> None:
     x = photo(1, 3, 64, 32)
     exported = torch.export.export(network, (x, 2)).module()
     assert torch.equal(exported(x, 2), network(x, 2))
+
+
+@pytest.mark.parametrize("blur", [False, True])
+def test_a_blurred_stage_keeps_the_shuffles_grid_out(blur: bool) -> None:
+    config = NetworkConfig("resnet18", features=4, refine_blocks=0, stages=1, blur=blur)
+    network = SuperResolutionNet(config).eval()
+    with torch.no_grad():
+        shuffle = network.stages[0].shuffle.conv
+        shuffle.weight.zero_()
+        shuffle.bias.copy_(torch.tensor([0.0, 1.0, 1.0, 0.0]).repeat(4))  # a checkerboard in every channel
+        network.heads[1].weight.normal_()
+        residual = network(torch.zeros(1, 3, 32, 32), 2)[..., 4:-4, 4:-4]
+    swing = (residual - residual.mean(dim=(2, 3), keepdim=True)).abs().max()
+    assert (swing < 1e-5) == blur

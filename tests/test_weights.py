@@ -298,6 +298,13 @@ def test_card_survives_json() -> None:
     assert Card.from_json(json.loads(json.dumps(CARD.to_json()))) == CARD
 
 
+def test_the_first_files_say_nothing_of_blur() -> None:
+    assert "blur" not in str(CARD.to_json())
+    assert Card.from_json(CARD.to_json()).config.blur is False
+    blurred = dataclasses.replace(CARD, config=dataclasses.replace(CONFIG, blur=True))
+    assert Card.from_json(blurred.to_json()) == blurred
+
+
 @pytest.mark.parametrize("key", [f.name for f in dataclasses.fields(Card)])
 def test_a_card_without_a_field_is_refused(key: str) -> None:
     data = CARD.to_json()

@@ -44,6 +44,11 @@ class Network(Strict):
         default=64, ge=1, le=1024, description="channels of the feature maps that the heads read"
     )
     refine_blocks: int = Field(default=4, ge=0, le=64, description="residual blocks behind the U-Net")
+    blur: bool = Field(
+        default=True,
+        description="average neighbours behind the shuffle of each x2 stage: without it, feature losses are"
+        " met by a grid of 2 px (16 times the target's energy after 60 steps; 1.1 times with it)",
+    )
     batch_norm: Literal["fixed", "train"] = Field(
         default="fixed",
         description="fixed: statistics are measured on photos before the first step and kept, so that a step"
@@ -52,7 +57,7 @@ class Network(Strict):
 
     def with_stages(self, stages: int) -> NetworkConfig:
         """The architecture with that many x2 stages."""
-        return NetworkConfig(self.encoder, self.features, self.refine_blocks, stages)
+        return NetworkConfig(self.encoder, self.features, self.refine_blocks, stages, self.blur)
 
 
 class Start(Strict):

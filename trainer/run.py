@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -191,11 +191,15 @@ def first_network(training: Training) -> SuperResolutionNet:
     torch.manual_seed(config.run.seed)
     if config.start.weights is not None:
         loaded = weights.load(weights.find(str(config.start.weights))).network
-        wanted = config.network.with_stages(loaded.config.stages)
+        wanted = replace(config.network.with_stages(loaded.config.stages), blur=loaded.config.blur)
         if loaded.config != wanted:
             raise WeightsError(
                 f"{config.start.weights} is {loaded.config}, the configuration asks for {wanted};"
                 " change network.encoder, features or refine_blocks"
+            )
+        if loaded.config.blur != config.network.blur:
+            training.say(
+                f"{config.start.weights} has blur = {loaded.config.blur}: its stages have to relearn"
             )
         network = SuperResolutionNet(config.network.with_stages(max(stages, loaded.config.stages)))
         network.load_state_dict(loaded.state_dict(), strict=False)
