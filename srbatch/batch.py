@@ -8,9 +8,11 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from srbatch import __version__, heic, metadata
+from srbatch import exif, heic, metadata, xmp
 from srbatch.codec_pool import CodecPool
 from srbatch.commit import commit, destination_error, discard, make_folder, output_error, temp_path
 from srbatch.discover import Photo, show
@@ -29,14 +31,15 @@ from srbatch.formats import Format
 from srbatch.ledger import Ledger, Row
 from srbatch.model import Model
 from srbatch.options import Options
+from srbatch.permissions import permissions_of
 from srbatch.picture import Picture
 from srbatch.preflight import Job, Settings, output_size, prepare, remember, source_name
+from srbatch.provenance import SOFTWARE, Provenance, provenance_of
 from srbatch.report import Outcome, Reporter, Summary
 from srbatch.scratch import PhotoScratch, Scratch
+from srbatch.sidecars import Sidecar, sidecar_of
 
 log = logging.getLogger(__name__)
-
-SOFTWARE = f"srbatch {__version__}"
 
 Check = Callable[[], None]
 """Called between steps; raises ``Interrupted`` when the run shall stop."""
@@ -74,27 +77,38 @@ def upscale_photo(job: Job, run: Run) -> Outcome:
     start = time.monotonic()
     with run.scratch.for_photo() as scratch:
         picture = run.codecs.decode(job.photo.source, scratch.path(), run.options.max_pixels)
-        encoding = _encoding(job, picture, run.options, run.model)
+        size_in = (picture.header.height, picture.header.width)
+        size = output_size(picture.header, job.format, run.options) or size_in
+        provenance = provenance_of(picture.sha256, size_in, size, job.format, run.options, run.model)
+        encoding = _encoding(job, picture, size, provenance, run.options)
+        sidecar = _sidecar(job, picture, encoding, provenance, run.ledger)
+        notes = _notes(job, picture, encoding) + sidecar.notes
         raw = _infer(picture, encoding, scratch, run)
-        row = _row(job, picture, encoding, run, time.monotonic() - start)
-        row = _write(raw, encoding, job, row, run)
+        seconds = round(time.monotonic() - start, 3)
+        row = _row(job, picture, encoding, run, seconds=seconds, notes=notes, sidecar_sha256=sidecar.sha256)
+        row = _write(raw, encoding, sidecar, job, row, run)
     return Outcome(
         job.photo,
         "done",
         seconds=time.monotonic() - start,
-        size_in=(picture.header.height, picture.header.width),
-        size_out=(encoding.height, encoding.width),
+        size_in=size_in,
+        size_out=size,
         bytes_out=row.target_size or 0,
-        notes=_notes(job, picture, encoding),
+        notes=notes,
     )
 
 
-def _encoding(job: Job, picture: Picture, options: Options, model: Model) -> Encoding:
-    """How the output will be written; what its format cannot hold is found here, before the network runs."""
+def _encoding(
+    job: Job, picture: Picture, size: tuple[int, int], provenance: Provenance | None, options: Options
+) -> Encoding:
+    """How the output of ``size`` (height, width) will be written.
+
+    What its format cannot hold is found here, before the network runs.
+    """
     header, fmt = picture.header, job.format
     if fmt is Format.HEIC:
         heic.library()
-    height, width = output_size(header, fmt, options) or (header.height, header.width)
+    height, width = size
     channels = header.channels
     if channels in (2, 4) and not fmt.alpha:
         if not picture.opaque:
@@ -103,6 +117,8 @@ def _encoding(job: Job, picture: Picture, options: Options, model: Model) -> Enc
     if channels <= 2 and not fmt.grey and picture.metadata.icc is not None:
         raise UnsupportedPhoto(f"it has a grey profile, which {fmt.value} cannot hold; use --format png")
     resolution = picture.resolution
+    if resolution is None and picture.metadata.exif is not None:
+        resolution = exif.resolution(picture.metadata.exif)  # WebP, AVIF and HEIC have no other place for it
     if resolution and picture.metadata.orientation >= 5:
         resolution = (resolution[1], resolution[0])
     return Encoding(
@@ -114,14 +130,28 @@ def _encoding(job: Job, picture: Picture, options: Options, model: Model) -> Enc
         quality=options.quality,
         lossless=picture.lossless or not fmt.lossy,
         metadata=metadata.for_output(
-            picture.metadata,
-            fmt,
-            width=width,
-            height=height,
-            software=SOFTWARE,
-            source_type=model.source_type if options.provenance else None,
+            picture.metadata, fmt, width=width, height=height, provenance=provenance
         ),
         resolution=resolution,
+    )
+
+
+def _sidecar(
+    job: Job, picture: Picture, encoding: Encoding, provenance: Provenance | None, ledger: Ledger
+) -> Sidecar:
+    """What shall lie beside the output: the photo's sidecar, corrected as the XMP within the photo is."""
+    known = ledger.row(job.photo.relative.as_posix())
+    return sidecar_of(
+        job.photo.source,
+        job.photo.target,
+        written_before=json.loads(known.details).get("sidecar_sha256") if known else None,
+        corrected=partial(
+            xmp.corrected,
+            width=encoding.width,
+            height=encoding.height,
+            turned=picture.metadata.upright_in_output,
+            provenance=provenance,
+        ),
     )
 
 
@@ -158,15 +188,22 @@ def _infer(picture: Picture, encoding: Encoding, scratch: PhotoScratch, run: Run
     return raw
 
 
-def _write(raw: Path, encoding: Encoding, job: Job, row: Row, run: Run) -> Row:
-    """Encode beside the target, check, and put it in place; the ledger knows of it before and after."""
+def _write(raw: Path, encoding: Encoding, sidecar: Sidecar, job: Job, row: Row, run: Run) -> Row:
+    """Encode beside the target, check, and put it in place; the ledger knows of it before and after.
+
+    The sidecar comes first: once the photo is done, no later run looks for what is missing beside it.
+    """
     target = job.photo.target
     make_folder(target.parent, explained=output_error)
     temp = temp_path(target)
+    mode = permissions_of(job.photo.source) if run.options.keep_permissions else None
     run.ledger.begin(row.target, os.path.relpath(temp, run.options.out))
-    committing = False
+    committing = placed = False
     try:
-        row = _encoded(raw, temp, encoding, target, row, run)
+        if sidecar.due:
+            sidecar.write(temp, mode)
+            placed = not sidecar.replace
+        row = _encoded(raw, temp, mode, encoding, target, row, run)
         run.check()
         job.todo.check_still_ours(job.photo)
         run.ledger.about_to_commit(row)
@@ -177,16 +214,22 @@ def _write(raw: Path, encoding: Encoding, job: Job, row: Row, run: Run) -> Row:
         # Cut off in the commit, the output may have its name; the next run tells by the hash in the note.
         if not committing or isinstance(error, PhotoError):
             run.ledger.drop(row.target)
+            if placed:
+                discard(sidecar.path)
         raise
     run.ledger.record(row)
     return row
 
 
-def _encoded(raw: Path, temp: Path, encoding: Encoding, target: Path, row: Row, run: Run) -> Row:
-    """Write the temporary file; returns the row with its size and hash."""
+def _encoded(
+    raw: Path, temp: Path, mode: int | None, encoding: Encoding, target: Path, row: Row, run: Run
+) -> Row:
+    """Write the temporary file, with the permissions ``mode``; returns the row with its size and hash."""
     try:
         written = run.codecs.encode(raw, temp, encoding)
         os.utime(temp, ns=(time.time_ns(), row.mtime_ns))
+        if mode is not None:
+            temp.chmod(mode)
     except OSError as error:
         raise output_error(error, target) from error
     return replace(
@@ -194,7 +237,8 @@ def _encoded(raw: Path, temp: Path, encoding: Encoding, target: Path, row: Row, 
     )
 
 
-def _row(job: Job, picture: Picture, encoding: Encoding, run: Run, seconds: float) -> Row:
+def _row(job: Job, picture: Picture, encoding: Encoding, run: Run, **further: Any) -> Row:
+    """The row of a photo done; ``further`` details are kept with it."""
     upscaler = run.model.upscaler
     details = {
         "size_in": [picture.header.height, picture.header.width],
@@ -203,10 +247,9 @@ def _row(job: Job, picture: Picture, encoding: Encoding, run: Run, seconds: floa
         "precision": upscaler.precision,
         "tile": upscaler.tiles.tile,
         "batch": upscaler.tiles.batch,
-        "seconds": round(seconds, 3),
         "software": SOFTWARE,
         "provenance": run.options.provenance,
-        "notes": _notes(job, picture, encoding),
+        **further,
     }
     return Row(
         target=job.photo.relative.as_posix(),

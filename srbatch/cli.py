@@ -135,6 +135,7 @@ _say = _options(
 )
 @click.option("--quality", default=95, show_default=True, help="Of JPEG and WebP, 1 to 100.")
 @click.option("--no-provenance", is_flag=True, help="Do not declare in the file that it was enhanced.")
+@click.option("--keep-permissions", is_flag=True, help="Give each output the permissions of its photo.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are not known to be outputs.")
 @click.option("--redo-changed", is_flag=True, help="Make outputs of other settings again.")
 @click.option("--retry-failed", is_flag=True, help="Try photos again that failed before.")

@@ -146,9 +146,16 @@ def _note_segment(blocks: Blocks, marker: int, body: bytes) -> None:
         blocks.note(_note_on_mpf(body[len(_MPF_ID) :]))
     elif marker == _APP11 and b"c2pa" in body[:256]:
         blocks.note(C2PA_LOST)
+    elif marker == _APP11 and C2PA_LOST in blocks.notes and _continues_a_box(body):
+        pass
     elif _APP0 < marker <= 0xEF and marker != _APP14:  # those two belong to the stored pixels
         name = "".join(chr(c) for c in body[:24].split(b"\0")[0] if 32 < c < 127)
         blocks.note(f"the JPEG segment APP{marker - _APP0} ({name or 'without a name'}) was not carried")
+
+
+def _continues_a_box(app11: bytes) -> bool:
+    """Whether a segment is not the first of its JUMBF box (ISO 19566-5: "JP", 2 bytes, a packet's number)."""
+    return app11.startswith(b"JP") and int.from_bytes(app11[4:8], "big") > 1
 
 
 def _note_on_mpf(index: bytes) -> str:
@@ -330,14 +337,14 @@ def _take_raw_profiles(blocks: Blocks) -> None:
 
 
 def _unhexed(chunk: bytes) -> bytes | None:
-    """The bytes of a raw profile: a name, their number and themselves in hexadecimal digits."""
+    """The bytes of a raw profile: a line with a name, one with their number, and their hexadecimal digits."""
     text = png_text(chunk)
-    words = text[1].split() if text else []
     try:
-        size, data = int(words[1]), bytes.fromhex("".join(words[2:]))
-    except (IndexError, ValueError):
+        _, number, digits = (text[1] if text else "").lstrip("\n").split("\n", 2)
+        size, data = int(number), bytes.fromhex(digits)
+    except ValueError:
         return None
-    return data if len(data) == size else None
+    return data[:size] if len(data) >= size else None  # exiftool pads what it does not count
 
 
 def png_text(chunk: bytes) -> tuple[str, str] | None:

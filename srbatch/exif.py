@@ -40,20 +40,23 @@ LAST_STRUCTURAL = 767
 """Up to here, all tags of IFD0 that are not descriptive tell how the pixels are stored."""
 PADDING = 0xEA1C  # Windows leaves room with it
 
-_RESOLUTION = frozenset([0x011A, 0x011B, 0x0128])
+_ACROSS, _DOWN, _UNIT = 0x011A, 0x011B, 0x0128
+_RESOLUTION = frozenset([_ACROSS, _DOWN, _UNIT])
+_MM_OF_UNIT = {2: 25.4, 3: 10.0}
 _SIZE_IN_IFD0 = {0x0100: "width", 0x0101: "height"}
 _SIZE_IN_EXIF = {0xA002: "width", 0xA003: "height"}
 # A JPEG thumbnail or previews that hang on IFD0 itself, and the thumbnail tags of Windows' GDI+.
 _THUMBNAILS_IN_IFD0 = frozenset([0x0201, 0x0202, SUB_IFDS, *range(0x5012, 0x501C), *range(0x5020, 0x503C)])
 _DATA_OF_THUMBNAIL = ((0x0201, 0x0202), (0x0111, 0x0117))
 
-_BYTE, _ASCII, _SHORT, LONG, _UNDEFINED, _LONG8 = 1, 2, 3, 4, 7, 16
+_BYTE, _ASCII, _SHORT, LONG, _RATIONAL, _UNDEFINED, _LONG8 = 1, 2, 3, 4, 5, 7, 16
 _POINTER_TYPES = frozenset([LONG, 13, _LONG8, 18])
 # Bytes of a number of each type: what is swapped where byte orders differ. A rational is two numbers.
 _NUMBER_SIZE = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 1, 7: 1, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4}
 _NUMBER_SIZE |= {16: 8, 17: 8, 18: 8, 129: 1}  # BigTIFF's; 129 is UTF-8 text (Exif 3.0)
 _RATIONALS = frozenset([5, 10])
 _BIG_ONLY = frozenset([16, 17, 18])
+_UTF_16 = b"UNICODE\0"  # in the byte order of the structure: the standard is silent, this is the custom
 _SWAP_CODE = {2: "H", 4: "I", 8: "Q"}
 
 # No photo comes near these. They keep a crafted file, which can name the same bytes again and again,
@@ -336,6 +339,23 @@ def orientation(block: bytes) -> int:
     return numbers[0] if len(numbers) == 1 and 1 <= numbers[0] <= 8 else 1
 
 
+def resolution(block: bytes) -> tuple[float, float] | None:
+    """Pixels per mm, across and down, of the stored picture; None where the block does not say."""
+    main = tags_of(block).main
+    unit = main.get(_UNIT, Value(_SHORT, b"\2\0"))
+    mm = _MM_OF_UNIT.get(int.from_bytes(unit.data, "little"))
+    across, down = (_rational(main.get(tag)) for tag in (_ACROSS, _DOWN))
+    return (across / mm, down / mm) if mm and across and down else None
+
+
+def _rational(value: Value | None) -> float:
+    """A single unsigned rational; 0 for anything else."""
+    if value is None or value.type != _RATIONAL or len(value.data) != 8:
+        return 0.0
+    above, below = struct.unpack("<II", value.data)
+    return above / below if below else 0.0
+
+
 def fresh(software: str) -> bytes:
     """The smallest EXIF block, for a photo that had none."""
     return block_of(Tags(main={SOFTWARE: _text(software)}))
@@ -516,7 +536,10 @@ def _unit_size(kind: int) -> int:
 
 
 def _swapped(kind: int, data: bytes) -> bytes:
-    """The same numbers in the other byte order."""
+    """The same numbers in the other byte order, and the same UTF-16 (UserComment, and GPS texts like it)."""
+    if kind == _UNDEFINED and data.startswith(_UTF_16):
+        whole = len(data) // 2 * 2
+        return _UTF_16 + _swapped(_SHORT, data[len(_UTF_16) : whole]) + data[whole:]
     code = _SWAP_CODE.get(_NUMBER_SIZE[kind])
     if code is None:
         return data

@@ -16,21 +16,20 @@ writes no resolution into a JPEG file without EXIF; ``open_sink(..., resolution=
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol
-from xml.parsers import expat
-from xml.sax.saxutils import escape, quoteattr
 
-from srbatch import bitmaps, containers, exif, heif
+from srbatch import bitmaps, containers, exif, heif, xmp
 from srbatch.containers import Blocks, HeadSplicer, WebpRewriter
 from srbatch.errors import UnsupportedPhoto, WrongOutput
 from srbatch.exif import BrokenExif
 from srbatch.formats import Format
 from srbatch.heif import HeifRewriter
+from srbatch.provenance import Provenance
+from srbatch.xmp import UnusableXmp
 
 _READERS: dict[Format, Callable[[BinaryIO], Blocks]] = {
     Format.JPEG: containers.read_jpeg,
@@ -69,8 +68,15 @@ class Metadata:
     """sRGB, gAMA, cHRM and cICP chunks: their types and data."""
     orientation: int = 1
     """How the stored pixels must be turned, as in EXIF (1 to 8)."""
+    turned_by_codec: bool = False
+    """Of AVIF and HEIC: their own means say how to turn the picture, and what else says so is void."""
     notes: tuple[str, ...] = ()
     """For people: what is in the source and will not be in the output."""
+
+    @property
+    def upright_in_output(self) -> bool:
+        """Whether the output needs no turn whatever XMP says; else XMP may be all that says it needs one."""
+        return self.turned_by_codec or self.orientation != 1
 
 
 class Sink(Protocol):
@@ -96,19 +102,18 @@ def read(path: Path, fmt: Format) -> Metadata:
     """
     with path.open("rb") as file:
         found = _READERS[fmt](file)
-    orientation = 1
+    orientation, turned_by_codec = 1, fmt in (Format.AVIF, Format.HEIC)
     if found.exif is not None:
         try:
-            orientation = exif.orientation(found.exif)
-            if fmt in (Format.AVIF, Format.HEIC):
-                orientation = 1  # the standard has its own means, which codecs follow, and forbids EXIF's
+            said = exif.orientation(found.exif)
+            orientation = 1 if turned_by_codec else said
         except BrokenExif as error:
             found.exif = None
             found.note(f"the EXIF block is damaged and was not carried: {error}")
     if found.xmp is not None:
         try:
-            _Properties(found.xmp)
-        except _UnusableXmp as error:
+            xmp.check(found.xmp)
+        except UnusableXmp as error:
             found.xmp, found.extended_xmp = None, []
             found.note(f"the XMP packet {error} and was not carried")
     return Metadata(
@@ -121,6 +126,7 @@ def read(path: Path, fmt: Format) -> Metadata:
         png_text=tuple(found.png_text),
         png_colour=tuple(found.png_colour),
         orientation=orientation,
+        turned_by_codec=turned_by_codec,
         notes=tuple(found.notes),
     )
 
@@ -146,7 +152,7 @@ def _by_type(chunks: tuple[bytes, ...]) -> dict[bytes, bytes]:
 
 
 def for_output(
-    meta: Metadata, fmt: Format, *, width: int, height: int, software: str, source_type: str | None
+    meta: Metadata, fmt: Format, *, width: int, height: int, provenance: Provenance | None
 ) -> Metadata:
     """The metadata of an upright enlargement in a file of the format ``fmt``.
 
@@ -155,24 +161,28 @@ def for_output(
         fmt: format of the output.
         width: of the output, in pixels.
         height: of the output, in pixels.
-        software: what made the output.
-        source_type: IPTC's URI for how a picture came to be. None declares nothing: then neither it
-            nor ``software`` is written.
+        provenance: what the output declares of itself, in EXIF and XMP; None declares nothing.
 
     Raises:
         UnsupportedPhoto: something that this format cannot hold; the message names formats that can.
     """
     check_colour(meta)
     _check_homes(meta, fmt)
-    written_by = software if source_type is not None else None
+    written_by = provenance.software if provenance is not None else None
     block = None
     if meta.exif is not None:
         block = exif.corrected(meta.exif, width=width, height=height, software=written_by)
     elif written_by is not None:
         block = exif.fresh(written_by)
-    packet = _corrected_xmp(meta.xmp, width, height, source_type, turned=meta.orientation != 1)
+    packet = xmp.corrected(
+        meta.xmp,
+        width=width,
+        height=height,
+        turned=meta.upright_in_output,
+        provenance=provenance,
+    )
     if packet is not None and fmt is Format.JPEG and len(packet) > containers.LARGEST_JPEG_XMP:
-        packet = _without_padding(packet)
+        packet = xmp.without_padding(packet)
     comments, png_text, text_notes = _texts(meta, fmt)
     output = replace(
         meta,
@@ -182,6 +192,7 @@ def for_output(
         png_text=png_text,
         png_colour=_colour_chunks(meta, fmt),
         orientation=1,
+        turned_by_codec=False,
         notes=meta.notes + text_notes + _exif_notes(block, fmt),
     )
     _head(output, fmt)  # refuses what is too large now, not after hours of work
@@ -234,7 +245,7 @@ def _texts(meta: Metadata, fmt: Format) -> tuple[tuple[bytes, ...], tuple[bytes,
     comments, notes = list(meta.comments), []
     for chunk in meta.png_text:
         text = containers.png_text(chunk)
-        line = ": ".join(text).encode() if text else b""
+        line = ": ".join(text).removeprefix("Comment: ").encode() if text else b""
         if line and len(line) <= containers.JPEG_SEGMENT_BYTES:
             comments.append(line)
         else:
@@ -341,204 +352,3 @@ def _head(meta: Metadata, fmt: Format) -> bytes:
             colour=meta.png_colour,
         )
     return b""
-
-
-# ---- XMP -----------------------------------------------------------------------------------------
-#
-# A packet is edited as text, between places that a parser finds: reading it into a tree and writing it
-# out again would rename prefixes, drop comments and break names inside values.
-
-_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
-_XMP_BASIC = "http://ns.adobe.com/xap/1.0/"
-_TIFF_NS = "http://ns.adobe.com/tiff/1.0/"
-_EXIF_NS = "http://ns.adobe.com/exif/1.0/"
-_IPTC_NS = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
-_SOURCE_TYPE = (_IPTC_NS, "DigitalSourceType")
-_THUMBNAILS = (_XMP_BASIC, "Thumbnails")
-
-_EMPTY_PACKET = (
-    '<?xpacket begin="\N{ZERO WIDTH NO-BREAK SPACE}" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
-    f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}">\n'
-    '</rdf:RDF></x:xmpmeta>\n<?xpacket end="w"?>'
-).encode()
-_PACKET_END = b"<?xpacket end"
-_RDF_END = re.compile(rb"</(?:[^\s:>]+:)?RDF\s*>")
-_TAG_NAME = re.compile(rb"<[^\s/>]+")
-_ATTRIBUTE = re.compile(rb"\s+([^\s=]+)\s*=\s*(?:\"[^\"]*\"|'[^']*')")
-
-_Name = tuple[str, str]
-"""Namespace and local name."""
-
-
-class _UnusableXmp(ValueError):
-    """A packet that cannot be corrected, and so must not be carried: it would contradict the output."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Property:
-    """A property as it stands in a packet."""
-
-    name: _Name
-    written_as: bytes
-    start: int
-    end: int
-    is_attribute: bool
-
-    def with_value(self, value: str) -> bytes:
-        """The same property with another value. It declares its prefix anew: the old tag may have done so."""
-        if self.is_attribute:
-            return b" " + self.written_as + b"=" + quoteattr(value).encode()
-        prefix, _, _ = self.written_as.rpartition(b":")
-        declared = b"xmlns:" + prefix if prefix else b"xmlns"
-        space = quoteattr(self.name[0]).encode()
-        return b"<%b %b=%b>%b</%b>" % (
-            self.written_as,
-            declared,
-            space,
-            escape(value).encode(),
-            self.written_as,
-        )
-
-
-class _Properties:
-    """Where in an XMP packet its top-level properties stand."""
-
-    def __init__(self, packet: bytes) -> None:
-        if packet.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise _UnusableXmp("is not in UTF-8")
-        self.packet = packet
-        self.found: list[_Property] = []
-        self.about = ""
-        self.rdf_end = -1
-        self._open: list[_Name] = []
-        self._started = 0
-        self._parser = parser = expat.ParserCreate(namespace_separator=" ")
-        parser.namespace_prefixes = True
-        parser.ordered_attributes = True
-        parser.StartElementHandler = self._start
-        parser.EndElementHandler = self._end
-        parser.StartDoctypeDeclHandler = self._refuse_doctype
-        try:
-            parser.Parse(packet.rstrip(b"\0"), True)  # zeros: some writers of TIFF pad with them
-        except expat.ExpatError as error:
-            raise _UnusableXmp(f"is not well-formed ({error})") from None
-        if self.rdf_end < 0:
-            raise _UnusableXmp("holds no properties")
-
-    def _refuse_doctype(self, *_: object) -> None:
-        # XMP has none. It could define entities that grow without bound in whoever reads the output.
-        raise _UnusableXmp("has a document type declaration, which XMP forbids,")
-
-    def _start(self, name: str, attributes: list[str]) -> None:
-        self._open.append(_split(name))
-        if self._is_property(1):
-            self._note_attributes(attributes)
-        elif self._is_property(2):
-            self._started = self._parser.CurrentByteIndex
-
-    def _is_property(self, depth: int) -> bool:
-        """Whether the innermost element is a Description (1) or a property (2) right below rdf:RDF."""
-        if (_RDF, "RDF") not in self._open[: len(self._open) - depth]:
-            return False
-        return self._open.index((_RDF, "RDF")) == len(self._open) - 1 - depth
-
-    def _note_attributes(self, attributes: list[str]) -> None:
-        """A simple property may be an attribute of its Description."""
-        names = {}
-        for expanded, value in zip(attributes[::2], attributes[1::2], strict=True):
-            space, local = _split(expanded)
-            prefix = expanded.split(" ")[2] + ":" if expanded.count(" ") == 2 else ""
-            names[f"{prefix}{local}".encode()] = (space, local)
-            if (space, local) in ((_RDF, "about"), ("", "about")):
-                self.about = value
-        for attribute in self._attributes(self._parser.CurrentByteIndex):
-            if attribute[1] in names:
-                name = names[attribute[1]]
-                self.found.append(_Property(name, attribute[1], attribute.start(), attribute.end(), True))
-
-    def _attributes(self, tag_at: int) -> Iterator[re.Match[bytes]]:
-        tag = _TAG_NAME.match(self.packet, tag_at)
-        at = tag.end() if tag else len(self.packet)
-        while attribute := _ATTRIBUTE.match(self.packet, at):
-            yield attribute
-            at = attribute.end()
-
-    def _end(self, _: str) -> None:
-        at = self._parser.CurrentByteIndex
-        if self._is_property(2):
-            tag = _TAG_NAME.match(self.packet, self._started)
-            written_as = tag[0][1:] if tag else b""
-            end = self._after_element(at)
-            self.found.append(_Property(self._open[-1], written_as, self._started, end, False))
-        elif self._is_property(0) and _RDF_END.match(self.packet, at):
-            self.rdf_end = at
-        self._open.pop()
-
-    def _after_element(self, end_tag_at: int) -> int:
-        """The end of the property that started last; an empty one has no tag at its end."""
-        start_tag_end = self.packet.index(b">", self._after_attributes())
-        if self.packet[start_tag_end - 1 : start_tag_end] == b"/":
-            return start_tag_end + 1
-        return self.packet.index(b">", end_tag_at) + 1
-
-    def _after_attributes(self) -> int:
-        at = self._started
-        for attribute in self._attributes(self._started):
-            at = attribute.end()
-        return at
-
-
-def _split(name: str) -> _Name:
-    """A name as expat gives it: ``namespace local prefix``, the last one or two perhaps missing."""
-    parts = name.split(" ")
-    return (parts[0], parts[1]) if len(parts) > 1 else ("", parts[0])
-
-
-def _corrected_xmp(
-    packet: bytes | None, width: int, height: int, source_type: str | None, *, turned: bool
-) -> bytes | None:
-    """The packet with the new size, and with ``source_type`` if there is one; None for no packet.
-
-    Sizes and orientation that the packet does not have are not added. The orientation is that of
-    pixels that were turned; where EXIF asked for no turn, viewers disagree on whether XMP may, and the
-    output stays as it was to each of them.
-    """
-    if packet is None:
-        if source_type is None:
-            return None
-        packet = _EMPTY_PACKET
-    properties = _Properties(packet)
-    values: dict[_Name, str] = {
-        (_TIFF_NS, "ImageWidth"): str(width),
-        (_TIFF_NS, "ImageLength"): str(height),
-        (_EXIF_NS, "PixelXDimension"): str(width),
-        (_EXIF_NS, "PixelYDimension"): str(height),
-    }
-    if turned:
-        values[(_TIFF_NS, "Orientation")] = "1"
-    if source_type is not None:
-        values[_SOURCE_TYPE] = source_type
-    result, at = bytearray(), 0
-    for found in properties.found:
-        if found.name in values or found.name == _THUMBNAILS:
-            result += packet[at : found.start]
-            at = found.end
-        if found.name in values:
-            result += found.with_value(values[found.name])
-    result += packet[at : properties.rdf_end]
-    if source_type is not None and all(found.name != _SOURCE_TYPE for found in properties.found):
-        result += _description(source_type, properties.about)
-    return bytes(result + packet[properties.rdf_end :])
-
-
-def _description(source_type: str, about: str) -> bytes:
-    return (
-        f'<rdf:Description xmlns:rdf="{_RDF}" rdf:about={quoteattr(about)} '
-        f'xmlns:Iptc4xmpExt="{_IPTC_NS}" Iptc4xmpExt:DigitalSourceType={quoteattr(source_type)}/>\n'
-    ).encode()
-
-
-def _without_padding(packet: bytes) -> bytes:
-    """Blanks before the end of a packet leave room for programs that edit it in place."""
-    end = packet.rfind(_PACKET_END)
-    return packet[:end].rstrip() + b"\n" + packet[end:] if end >= 0 else packet.rstrip()

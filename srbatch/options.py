@@ -94,6 +94,7 @@ class Options:
     """None keeps each photo's own."""
     quality: int = 95
     provenance: bool = True
+    keep_permissions: bool = False
 
     overwrite: bool = False
     redo_changed: bool = False

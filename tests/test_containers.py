@@ -163,6 +163,7 @@ def test_other_photoshop_resources_are_named_and_thumbnails_are_not() -> None:
 def test_what_is_not_carried_is_told() -> None:
     mpf = b"II*\0\x08\0\0\0" + struct.pack("<HHHII", 1, 0xB001, 4, 1, 3) + b"\0\0\0\0"
     extra = segment(0xE2, b"MPF\0" + mpf) + segment(0xEB, b"JP\0\1\0\0\0\1\0\0\0\x1cjumbc2pa")
+    extra += segment(0xEB, b"JP\0\1\0\0\0\2\0\0\0\x1cjumb and so on")
     extra += segment(0xE3, b"Meta\0") + segment(0xE2, b"ICC_PROFILE\0\1\2half")
     found = containers.read_jpeg(io.BytesIO(splice(encoded(".jpg"), 2, extra)))
     assert found.icc is None
@@ -247,6 +248,12 @@ def test_raw_profiles_become_blocks() -> None:
     extra = profile("exif", b"Exif\0\0" + EXIF) + profile("iptc", IPTC) + profile("xmp", XMP)
     found = containers.read_png(io.BytesIO(splice(encoded(".png"), 33, extra)))
     assert found == Blocks(exif=EXIF, iptc=IPTC, xmp=XMP)
+
+
+def test_a_raw_profile_may_have_a_name_of_two_words_and_padding() -> None:
+    text = f"\nIPTC profile\n{len(IPTC):8d}\n{IPTC.hex()}\n00\n".encode()  # as exiftool writes it
+    extra = chunk(b"zTXt", b"Raw profile type iptc\0\0" + zlib.compress(text))
+    assert containers.read_png(io.BytesIO(splice(encoded(".png"), 33, extra))) == Blocks(iptc=IPTC)
 
 
 def test_a_damaged_png_chunk_costs_itself_only() -> None:

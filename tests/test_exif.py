@@ -319,6 +319,45 @@ def test_what_tells_how_pixels_are_stored_never_comes_from_the_block(tmp_path: P
         assert reader.numbers(reader.ifd0.find(0x0112)) == [1]
 
 
+@pytest.mark.parametrize(
+    ("unit", "across", "found"),
+    [
+        (2, (300, 1), (300 / 25.4, 150 / 25.4)),
+        (None, (300, 1), (300 / 25.4, 150 / 25.4)),
+        (3, (236, 2), (11.8, 15.0)),
+        (1, (300, 1), None),
+        (2, (300, 0), None),
+        (2, None, None),
+    ],
+)
+def test_resolution(
+    unit: int | None, across: tuple[int, int] | None, found: tuple[float, float] | None
+) -> None:
+    main = {0x011B: Value(5, struct.pack("<II", 150, 1))}
+    if across is not None:
+        main[0x011A] = Value(5, struct.pack("<II", *across))
+    if unit is not None:
+        main[0x0128] = Value(3, struct.pack("<H", unit))
+    assert exif.resolution(exif.block_of(Tags(main=main))) == (pytest.approx(found) if found else None)
+
+
+@pytest.mark.parametrize("end", [b"", b"!"])
+def test_texts_in_utf_16_follow_the_byte_order(tmp_path: Path, end: bytes) -> None:
+    comment = b"UNICODE\0" + "Größe".encode("utf-16-be") + end
+    big = exif._Layout(">", big=False)
+    tags = Tags(exif={0x9286: Value(7, b"UNICODE\0" + "Größe".encode("utf-16-le") + end)})
+    data = b"MM\0*" + big.offset(8) + exif._assembled(big, tags, {}, 8)
+    assert comment in data
+    assert exif.tags_of(data) == tags
+    path = tmp_path / "a.tif"
+    picture = pyvips.Image.black(8, 8)
+    picture.tiffsave(str(path))
+    exif.append_to_tiff(path, data)
+    found = exiftool(path)
+    assert found["ExifIFD:UserComment"].startswith("Größe")
+    assert "ExifTool:Warning" not in found
+
+
 def test_exiftool_reads_the_tags_of_the_tiff_file(tmp_path: Path) -> None:
     path = tiff(tmp_path / "a.tif")
     exif.append_to_tiff(path, fix(block(">")))

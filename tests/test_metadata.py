@@ -20,10 +20,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from srbatch import exif, metadata
+from srbatch import exif, metadata, xmp
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
 from srbatch.formats import Format
 from srbatch.metadata import Metadata
+from srbatch.provenance import Provenance
 from tests.conftest import WRITTEN
 from tests.test_containers import EXIF, ICC, IPTC, LARGE_ICC, chunk, encoded, picture, segment, splice
 from tests.test_exif import TAKEN, block, exiftool
@@ -52,10 +53,11 @@ FULL = Metadata(icc=ICC, exif=block(">"), xmp=PACKET, iptc=IPTC, orientation=6)
 WIDTH, HEIGHT = 256, 192
 
 
-def wanted(meta: Metadata, fmt: Format, *, source_type: str | None = ENHANCED) -> Metadata:
-    return metadata.for_output(
-        meta, fmt, width=WIDTH, height=HEIGHT, software="srbatch 1.0", source_type=source_type
-    )
+PROVENANCE = Provenance("srbatch 1.0", ENHANCED, "resized", "x2, model photo", "5" * 64)
+
+
+def wanted(meta: Metadata, fmt: Format, provenance: Provenance | None = PROVENANCE) -> Metadata:
+    return metadata.for_output(meta, fmt, width=WIDTH, height=HEIGHT, provenance=provenance)
 
 
 def written(path: Path, fmt: Format, meta: Metadata, **options: Any) -> Path:
@@ -83,6 +85,21 @@ def parsed(packet: bytes | None) -> list[tuple[str, str]]:
             found += [(name, value) for name, value in description.attrib.items() if "about" not in name]
             found += [(child.tag, "".join(child.itertext()).strip()) for child in description]
     return sorted((name.rpartition("}")[2], value) for name, value in found)
+
+
+def history(packet: bytes | None) -> list[dict[str, str]]:
+    """The events of a packet's history, their fields by name."""
+    assert packet is not None
+    tree = ElementTree.fromstring(packet)
+    return [
+        {field.tag.rpartition("}")[2]: field.text or "" for field in event}
+        for events in tree.iter("{http://ns.adobe.com/xap/1.0/mm/}History")
+        for event in events[0]
+    ]
+
+
+def _but_history(packet: bytes | None) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in parsed(packet) if name != "History"]
 
 
 # ---- there and back ------------------------------------------------------------------------------
@@ -142,7 +159,10 @@ def test_a_second_enlargement_keeps_all_of_the_first(tmp_path: Path, source: For
     path = written(tmp_path / "2", target, second)
     metadata.verify(path, target, second)
     again = metadata.read(path, target)
-    assert parsed(again.xmp) == parsed(first.xmp)
+    assert _but_history(again.xmp) == _but_history(first.xmp)
+    events = history(again.xmp)
+    assert events[:-1] == history(first.xmp)
+    assert len(events) == 2
     assert exif.tags_of(again.exif).descriptive() == exif.tags_of(first.exif).descriptive()
     assert again.icc == first.icc
 
@@ -150,13 +170,17 @@ def test_a_second_enlargement_keeps_all_of_the_first(tmp_path: Path, source: For
 def test_a_photo_that_says_nothing_gets_its_provenance_only(tmp_path: Path) -> None:
     meta = wanted(Metadata(), Format.JPEG)
     assert exif.tags_of(meta.exif).main.keys() == {exif.SOFTWARE}
-    assert parsed(meta.xmp) == [("DigitalSourceType", ENHANCED)]
+    assert [name for name, _ in parsed(meta.xmp)] == [
+        *("DerivedFrom", "DigitalSourceType", "History", "InstanceID")
+    ]
+    assert ("DigitalSourceType", ENHANCED) in parsed(meta.xmp)
+    assert ("DerivedFrom", f"sha256:{'5' * 64}") in parsed(meta.xmp)
     metadata.verify(written(tmp_path / "out", Format.JPEG, meta), Format.JPEG, meta)
 
 
 def test_without_provenance_nothing_is_added_and_sizes_are_still_right() -> None:
-    assert wanted(Metadata(), Format.PNG, source_type=None) == Metadata()
-    meta = wanted(FULL, Format.PNG, source_type=None)
+    assert wanted(Metadata(), Format.PNG, provenance=None) == Metadata()
+    meta = wanted(FULL, Format.PNG, provenance=None)
     assert exif.SOFTWARE not in exif.tags_of(meta.exif).main
     properties = parsed(meta.xmp)
     for property_ in (("Orientation", "1"), ("PixelXDimension", str(WIDTH)), ("DigitalSourceType", "")):
@@ -283,6 +307,8 @@ def test_a_packet_is_corrected_and_otherwise_left_alone() -> None:
     assert result is not None
     before, after = parsed(PACKET), parsed(result)
     changed = {"Orientation", "PixelXDimension", "PixelYDimension", "Thumbnails", "DigitalSourceType"}
+    added = {"DerivedFrom", "History", "InstanceID"}
+    after = [p for p in after if p[0] not in added]
     own = [("Orientation", "6")]  # of a namespace of its own
     assert [p for p in after if p[0] not in changed] == [p for p in before if p[0] not in changed]
     assert [p for p in after if p[0] in changed] == sorted(
@@ -301,7 +327,7 @@ def test_a_packet_is_corrected_and_otherwise_left_alone() -> None:
         "Fête".encode(),
     ):
         assert kept in result
-    assert result.count(b'rdf:about="uuid:1"') == 2
+    assert result.count(b'rdf:about="uuid:1"') == 3
     assert result.startswith(PACKET[:50])
     assert result.endswith(b'<?xpacket end="w"?>')
 
@@ -309,8 +335,64 @@ def test_a_packet_is_corrected_and_otherwise_left_alone() -> None:
 def test_correcting_a_packet_again_changes_nothing_it_says() -> None:
     once = wanted(FULL, Format.PNG)
     twice = wanted(once, Format.PNG)
-    assert parsed(twice.xmp) == parsed(once.xmp)
-    assert twice.xmp == once.xmp
+    assert _but_history(twice.xmp) == _but_history(once.xmp)
+    assert wanted(FULL, Format.PNG) == once
+    without = wanted(once, Format.PNG, provenance=None)
+    assert without.xmp == once.xmp
+
+
+MANAGED = (
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""'
+    ' xmlns:mm="http://ns.adobe.com/xap/1.0/mm/" mm:DocumentID="did:1" mm:InstanceID="iid:1"'
+    ' xmlns:i="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" i:DigitalSourceType="http://x.org/a&amp;b">%s'
+    "</rdf:Description></rdf:RDF>"
+)
+
+
+def test_provenance_names_the_photo_and_what_it_said_before() -> None:
+    packet = (MANAGED % "").encode()
+    result = wanted(replace(FULL, xmp=packet), Format.PNG).xmp
+    properties = dict(parsed(result))
+    assert properties["DocumentID"] == "did:1"
+    assert properties["InstanceID"] == PROVENANCE.instance
+    assert properties["DerivedFrom"] == "iid:1did:1"
+    assert history(result) == [
+        {
+            "action": "resized",
+            "softwareAgent": "srbatch 1.0",
+            "instanceID": PROVENANCE.instance,
+            "parameters": f"x2, model photo; source sha256 {'5' * 64};"
+            " digital source type before: http://x.org/a&b",
+        }
+    ]
+    other = replace(PROVENANCE, parameters="x4, model photo")
+    assert other.instance != PROVENANCE.instance
+
+
+@pytest.mark.parametrize(
+    ("written_as", "events"),
+    [
+        ("<mm:History><rdf:Seq><rdf:li rdf:parseType='Resource'><mm:a>b</mm:a></rdf:li></rdf:Seq>", 2),
+        ("<mm:History><rdf:Seq></rdf:Seq >", 1),
+        ("<mm:History><rdf:Seq/>", 1),
+        ("<mm:History>", 1),
+    ],
+)
+def test_a_history_is_continued(written_as: str, events: int) -> None:
+    origin = "<mm:DerivedFrom rdf:parseType='Resource'><mm:a>first</mm:a></mm:DerivedFrom>"
+    packet = (MANAGED % (written_as + "</mm:History>" + origin)).encode()
+    result = wanted(replace(FULL, xmp=packet), Format.PNG).xmp
+    found = history(result)
+    assert len(found) == events
+    assert found[-1]["softwareAgent"] == "srbatch 1.0"
+    assert dict(parsed(result))["DerivedFrom"] == "first"
+    assert len(history(wanted(replace(FULL, xmp=result), Format.PNG).xmp)) == events + 1
+
+
+def test_a_packet_of_an_earlier_encoding_stays_well_formed() -> None:
+    packet = ('<?xml version="1.0" encoding="iso-8859-1"?>' + MANAGED % "").replace("x.org/a", "x.org/\xe4")
+    result = wanted(replace(FULL, xmp=packet.encode("latin-1")), Format.PNG).xmp
+    assert history(result)[0]["parameters"].endswith("http://x.org/ä&b")
 
 
 def test_a_source_type_is_added_to_a_packet_about_the_same_photo() -> None:
@@ -327,8 +409,8 @@ def test_a_damaged_packet_is_refused_or_comes_out_well_formed(changes: list[tupl
     for at, byte in changes:
         damaged[at % len(damaged)] = byte
     try:
-        metadata._Properties(bytes(damaged))
-    except metadata._UnusableXmp:
+        xmp.check(bytes(damaged))
+    except xmp.UnusableXmp:
         return
     result = wanted(replace(FULL, xmp=bytes(damaged)), Format.PNG).xmp
     assert result is not None
@@ -411,3 +493,9 @@ def test_an_orientation_in_xmp_alone_stays_since_the_pixels_were_not_turned() ->
     kept = wanted(replace(FULL, exif=None, orientation=1), Format.JPEG).xmp
     assert kept is not None
     assert b'tiff:Orientation="6"' in kept
+
+
+def test_an_orientation_is_void_where_the_codec_turned_the_picture() -> None:
+    made = wanted(replace(FULL, iptc=None, orientation=1, turned_by_codec=True), Format.AVIF)
+    assert ("Orientation", "1") in parsed(made.xmp)
+    assert not made.turned_by_codec

@@ -13,8 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
+from srbatch.containers import C2PA_LOST
+from srbatch.formats import Format
 from tests.cli.conftest import Srbatch
 from tests.conftest import Originals, crop
+from tests.networks import upscaled
+from tests.test_containers import chunk, segment, splice
 
 MAKE, ORIENTATION, SOFTWARE, DATE, GPS, EXIF_IFD = 0x010F, 0x0112, 0x0131, 0x0132, 0x8825, 0x8769
 TAKEN, WIDTH, HEIGHT, MAKER_NOTE, LENS = 0x9003, 0xA002, 0xA003, 0x927C, 0xA434
@@ -137,6 +141,33 @@ def test_the_old_thumbnail_is_gone(srbatch: Srbatch, originals: Originals, tmp_p
     assert srbatch("upscale", originals.folder, "--scale", 2, "--out", tmp_path / "hi").code == 0
     assert thumbnail.getvalue()[20:] in (originals.folder / "a.jpg").read_bytes()
     assert thumbnail.getvalue()[20:] not in (tmp_path / "hi" / "a.jpg").read_bytes()
+
+
+def test_a_resolution_that_only_exif_tells_is_kept(originals: Originals, tmp_path: Path) -> None:
+    tags = Image.Exif()
+    tags[0x011A], tags[0x011B], tags[0x0128], tags[ORIENTATION] = 300.0, 150.0, 2, 6
+    crop().save(originals.folder / "a.webp", exif=tags)
+    originals.remember()
+    for fmt in (Format.JPEG, Format.PNG, Format.TIFF):
+        (outcome,) = upscaled(originals.folder, tmp_path / fmt.value, format=fmt).values()
+        with Image.open(outcome.photo.target) as image:
+            assert image.info["dpi"] == pytest.approx((150, 300), abs=0.1)  # it lay on its side
+
+
+def test_a_c2pa_manifest_is_missed_in_words(originals: Originals, tmp_path: Path) -> None:
+    manifest = b"\0\0\0\x1cjumb\0\0\0\x14jumdc2pa"
+    places = {
+        "a.jpg": (2, segment(0xEB, b"JP\0\1\0\0\0\1" + manifest)),
+        "a.png": (33, chunk(b"caBX", manifest)),
+    }
+    for name, (place, extra) in places.items():
+        path = originals.folder / name
+        crop().save(path)
+        path.write_bytes(splice(path.read_bytes(), place, extra))
+    originals.remember()
+    for name, outcome in upscaled(originals.folder, tmp_path / "hi").items():
+        assert outcome.notes == (C2PA_LOST,)
+        assert b"jumb" not in (tmp_path / "hi" / name).read_bytes()
 
 
 @pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not installed")

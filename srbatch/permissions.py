@@ -1,0 +1,26 @@
+"""Permissions of photos, for outputs that shall have the same."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from srbatch.errors import UnreadablePhoto
+
+_ALL = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
+_OWNERS = stat.S_IRUSR | stat.S_IWUSR
+
+
+def permissions_of(photo: Path) -> int:
+    """The mode bits for the output of a photo: its own, and its owner may always read and write it.
+
+    A file that is being written must be writable, and one that nobody may write could not be replaced
+    everywhere.
+
+    Raises:
+        UnreadablePhoto: the photo is gone.
+    """
+    try:
+        return photo.stat().st_mode & _ALL | _OWNERS
+    except OSError as error:
+        raise UnreadablePhoto(f"its permissions cannot be read: {error.strerror}") from error
