@@ -310,13 +310,18 @@ def models(as_json: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command and exit with its code."""
+    run_command(cli, arguments, "srbatch")
+
+
+def run_command(command: click.Command, arguments: list[str] | None, name: str) -> NoReturn:
+    """Run a command called ``name`` and turn what ends it into an exit code; also that of the trainer."""
     _survive_odd_names()
     try:
-        cli.main(args=arguments, prog_name="srbatch", standalone_mode=False)
+        command.main(args=arguments, prog_name=name, standalone_mode=False)
     except Interrupted as error:
-        _fail(error, error.code)
+        _fail(name, error, error.code)
     except SrbatchError as error:
-        _fail(error, error.exit_code)
+        _fail(name, error, error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(ExitCode.USAGE)
@@ -327,13 +332,13 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         sys.exit(ExitCode.SIGTERM)
     except Exception:
         traceback.print_exc()
-        click.echo("srbatch: this is a bug; please report it with the lines above", err=True)
+        click.echo(f"{name}: this is a bug; please report it with the lines above", err=True)
         sys.exit(ExitCode.BUG)
     sys.exit(ExitCode.DONE)
 
 
-def _fail(error: SrbatchError, code: ExitCode) -> NoReturn:
-    click.echo(f"srbatch: {error}", err=True)
+def _fail(name: str, error: SrbatchError, code: ExitCode) -> NoReturn:
+    click.echo(f"{name}: {error}", err=True)
     sys.exit(code)
 
 

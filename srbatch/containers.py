@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from io import SEEK_END, BytesIO
@@ -579,8 +580,11 @@ class HeadSplicer:
             raise WrongOutput("the encoder stopped within the header")
 
 
-class WebpRewriter:
-    """Collects a WebP file and writes it with its metadata at the end; its encoder holds it all anyway."""
+class Rewriter(ABC):
+    """Collects a file and writes it with its metadata at the end; the encoder holds it all anyway.
+
+    Subclasses say how the metadata gets into the file.
+    """
 
     def __init__(self, file: BinaryIO, *, exif_block: bytes | None, xmp: bytes | None) -> None:
         self._file = file
@@ -598,9 +602,20 @@ class WebpRewriter:
         """Write the file.
 
         Raises:
-            WrongOutput: what was collected is not a WebP file.
+            WrongOutput: what was collected is not a file of that format.
         """
-        self._file.write(webp_with(bytes(self._data), exif_block=self._exif, xmp=self._xmp))
+        self._file.write(self._with_metadata(bytes(self._data), exif_block=self._exif, xmp=self._xmp))
+
+    @staticmethod
+    @abstractmethod
+    def _with_metadata(data: bytes, /, *, exif_block: bytes | None, xmp: bytes | None) -> bytes:
+        """The file with its metadata."""
+
+
+class WebpRewriter(Rewriter):
+    """For WebP."""
+
+    _with_metadata = staticmethod(webp_with)
 
 
 def _read_block(file: BinaryIO, size: int) -> bytes:

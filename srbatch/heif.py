@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from io import SEEK_END
 from typing import BinaryIO
 
-from srbatch.containers import C2PA_LOST, Blocks
+from srbatch.containers import C2PA_LOST, Blocks, Rewriter
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
 
 _LARGEST_META = 1 << 26
@@ -354,25 +354,7 @@ def _box(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I4s", 8 + len(body), kind) + body
 
 
-class HeifRewriter:
-    """Collects a HEIF file and writes it with its metadata at the end; its encoder holds it all anyway."""
+class HeifRewriter(Rewriter):
+    """For AVIF and HEIC."""
 
-    def __init__(self, file: BinaryIO, *, exif_block: bytes | None, xmp: bytes | None) -> None:
-        self._file = file
-        self._exif = exif_block
-        self._xmp = xmp
-        self._data = bytearray()
-
-    def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Take what the encoder has written; any object that is a buffer will do."""
-        view = memoryview(data)
-        self._data += view
-        return view.nbytes
-
-    def finish(self) -> None:
-        """Write the file.
-
-        Raises:
-            WrongOutput: what was collected is not a HEIF file.
-        """
-        self._file.write(heif_with(bytes(self._data), exif_block=self._exif, xmp=self._xmp))
+    _with_metadata = staticmethod(heif_with)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import Any, NoReturn
 
 import click
 
-from srbatch.errors import ExitCode, Interrupted, SrbatchError, UsageError
+from srbatch.cli import run_command
+from srbatch.errors import ExitCode, UsageError
 
 _PATH = click.Path(path_type=Path)
 _TRAIN = "train"
@@ -37,6 +37,13 @@ class Group(click.Group):
         if args and args[0] not in self.commands and args[0] not in ("--help", "-h", "--version"):
             args = [_TRAIN, *args]
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the sub-command; what a plain installation lacks is named."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            raise UsageError(f"{error}; training needs: pip install 'srbatch[train]'") from error
 
 
 @click.group(cls=Group, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -196,29 +203,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command and exit with its code."""
     warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)  # fastai's, when it is imported
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
-    try:
-        cli.main(args=arguments, prog_name="python -m trainer", standalone_mode=False)
-    except Interrupted as error:
-        _fail(error, error.code)
-    except SrbatchError as error:
-        _fail(error, error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(ExitCode.USAGE)
-    except click.Abort:
-        sys.exit(ExitCode.SIGINT)
-    except ModuleNotFoundError as error:
-        _fail(UsageError(f"{error}; training needs: pip install 'srbatch[train]'"), ExitCode.USAGE)
-    except Exception:
-        traceback.print_exc()
-        click.echo("trainer: this is a bug; please report it with the lines above", err=True)
-        sys.exit(ExitCode.BUG)
-    sys.exit(ExitCode.DONE)
-
-
-def _fail(error: SrbatchError, code: ExitCode) -> NoReturn:
-    click.echo(f"trainer: {error}", err=True)
-    sys.exit(code)
+    run_command(cli, arguments, "python -m trainer")
 
 
 if __name__ == "__main__":

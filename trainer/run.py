@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,8 +38,6 @@ from trainer.distributed import World
 from trainer.interruption import EndAtOnce, Interrupt, Stop
 from trainer.panels import Panels
 from trainer.plots import plot_losses
-
-log = logging.getLogger(__name__)
 
 _CALIBRATION_CROPS = 32
 _CALIBRATION_PX = 256
@@ -178,7 +175,11 @@ def _begin(training: Training) -> tuple[State, SuperResolutionNet]:
         say(
             f"going on from {training.out / checkpoint.FILE}, {int(state.logged.get('samples', 0)):,} samples"
         )
-    return state, network.to(training.device).to(memory_format=torch.channels_last)
+    return state, _placed(network, training)
+
+
+def _placed(network: SuperResolutionNet, training: Training) -> SuperResolutionNet:
+    return network.to(training.device).to(memory_format=torch.channels_last)
 
 
 def first_network(training: Training) -> SuperResolutionNet:
@@ -349,7 +350,7 @@ def find_rate(
     training = prepare(config, folders, out, cache or out / "cache", interrupt, say)
     with interrupt.listening():
         phase = config.phases[index]
-        network = first_network(training).to(training.device)
+        network = _placed(first_network(training), training)
         network = schedule.with_stages(network, phase.stages, config.run.seed + index)
         learn, _ = phase_learner(training, index, network, Ending())
         return _rate(index, learn, State({}), training)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from fastai.learner import Learner
 
 from srbatch.network import SuperResolutionNet
 from trainer.config import Config
-
-log = logging.getLogger(__name__)
 
 FINDER_STEPS = 100
 _HIGHEST_FINDER_RATE = 1.0
