@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from srbatch.archive import looked_into, opened
 from srbatch.batch import Check, Run, run_all
@@ -31,18 +32,29 @@ def upscale(
         SrbatchError: the run could not begin or go on.
     """
     start, summary = time.monotonic(), Summary()
-    found = _found(options)
+    found = find(options)
     summary.ignored, summary.unreadable_folders = found.ignored, found.unreadable_folders
     settings = Settings(options, model_of(options))
     try:
-        with opened(options, command) as archive, _codecs(options, check) as codecs:
+        with session(settings, reporter=reporter, check=check, command=command) as run:
             reporter.found(found)
-            run = Run(settings, codecs, archive.ledger, archive.scratch, reporter, check)
             run_all(run, found.photos, summary)
     finally:
         summary.seconds = time.monotonic() - start
         reporter.end(summary)
     return summary.exit_code
+
+
+@contextmanager
+def session(settings: Settings, *, reporter: Reporter, check: Check, command: str) -> Iterator[Run]:
+    """The output folder, taken for us alone, and the codecs: all that ``run_all`` needs, as often as wanted.
+
+    Raises:
+        SrbatchError: as :func:`srbatch.archive.opened`.
+    """
+    options = settings.options
+    with opened(options, command) as archive, _codecs(options, check) as codecs:
+        yield Run(settings, codecs, archive.ledger, archive.scratch, reporter, check)
 
 
 def dry_run(
@@ -53,7 +65,7 @@ def dry_run(
     The reporter hears of photos that would be skipped or would fail; the exit code is 3 where some would.
     """
     start, summary = time.monotonic(), Summary()
-    found = _found(options)
+    found = find(options)
     summary.ignored, summary.unreadable_folders = found.ignored, found.unreadable_folders
     settings = Settings(options, Model(options))
     jobs = []
@@ -70,7 +82,12 @@ def dry_run(
     return summary.exit_code, result
 
 
-def _found(options: Options) -> Found:
+def find(options: Options) -> Found:
+    """The photos that are there now.
+
+    Raises:
+        UsageError: an input does not exist, or something would be written into one.
+    """
     ours = {"--state": options.state, "--scratch": options.scratch, "--report": options.report}
     check_outside(options.inputs, ours)
     selection = Selection(options.recursive, options.include, options.exclude)
