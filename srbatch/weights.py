@@ -231,11 +231,14 @@ def _few(names: set[str]) -> str:
 # ---- writing and storage ----------------------------------------------------------------------------------
 
 
-def save(path: Path, network: SuperResolutionNet, card: Card, storage: Storage) -> None:
+def save(
+    path: Path, network: SuperResolutionNet, card: Card, storage: Storage, *, int8_from: int = 0
+) -> None:
     """Write network and card to ``path``, whole or not at all; an older file there is replaced.
 
-    ``int8`` and ``fp16`` apply to convolutions; all else, and the small RGB heads, are kept in fp32. The same
-    network and card give the same bytes, and what was loaded from int8 is stored without further loss.
+    ``int8`` and ``fp16`` apply to convolutions; all else, and the small RGB heads, are kept in fp32. Of fewer
+    weights than ``int8_from``, a convolution is kept in fp16 though int8 is asked. The same network and card
+    give the same bytes, and what was loaded from int8 is stored without further loss.
 
     Raises:
         ValueError: the card describes another network, or a value is not finite or too large for ``storage``.
@@ -248,7 +251,7 @@ def save(path: Path, network: SuperResolutionNet, card: Card, storage: Storage) 
     # One key only: safetensors writes several in random order, and the file would not be reproducible.
     record = {"format": FORMAT_VERSION, "card": card.to_json()}
     metadata = {_METADATA_KEY: json.dumps(record, allow_nan=False)}
-    data = safetensors.torch.save(_pack(network.state_dict(), storage), metadata)
+    data = safetensors.torch.save(_pack(network.state_dict(), storage, int8_from), metadata)
     _write_atomically(path, data)
 
 
@@ -272,7 +275,7 @@ def _is_stored(name: str) -> bool:
     return not name.endswith("num_batches_tracked")
 
 
-def _pack(state: dict[str, Tensor], storage: Storage) -> dict[str, Tensor]:
+def _pack(state: dict[str, Tensor], storage: Storage, int8_from: int) -> dict[str, Tensor]:
     """Turn a state dict into what is stored; :func:`_unpack` is the inverse."""
     packed: dict[str, Tensor] = {}
     for name, tensor in state.items():
@@ -280,9 +283,9 @@ def _pack(state: dict[str, Tensor], storage: Storage) -> dict[str, Tensor]:
             continue
         tensor = tensor.detach().cpu().float().contiguous()
         if tensor.ndim == 4 and not name.startswith("heads."):
-            if storage == "int8":
+            if storage == "int8" and tensor.numel() >= int8_from:
                 tensor, packed[name + _SCALE] = _quantise(tensor)
-            elif storage == "fp16":
+            elif storage != "fp32":
                 tensor = tensor.half()
         if not all(t.isfinite().all() for t in (tensor, packed.get(name + _SCALE, tensor))):
             raise ValueError(f"{name} is not finite or too large for {storage}")

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from srbatch import weights
@@ -114,13 +115,40 @@ def test_int8_stands_under_its_name_and_says_what_it_is(
     assert parity.difference(got, expected) <= exported.parity[2]
 
 
-def test_int8_that_changes_pictures_falls_to_fp16(
-    network: SuperResolutionNet, exported: Exported, tmp_path: Path
-) -> None:
+def louder(network: SuperResolutionNet, factor: float) -> SuperResolutionNet:
     loud = copy.deepcopy(network)
     with torch.no_grad():
         for head in loud.heads.parameters():  # in fp32 in every file, so that differences grow with them
-            head *= 0.5 / max(exported.parity.values())
+            head *= factor
+    return loud
+
+
+def test_where_int8_changes_pictures_small_convolutions_are_fp16(
+    network: SuperResolutionNet, exported: Exported, tmp_path: Path
+) -> None:
+    loud = louder(network, 0.4 / max(exported.parity.values()))
+    done = export(loud, tmp_path / "w.safetensors", **RECORD)
+    assert done.storage == "int8"
+    assert max(done.parity.values()) <= parity.LIMIT
+    assert "int8 changes pictures by more than 0.25/255: x1 within" in done.note
+    match = re.search(r"convolutions of fewer than ([\d,]+) weights are fp16", done.note)
+    assert match
+    smallest = int(match[1].replace(",", ""))
+    stored = safetensors.torch.load_file(done.path)
+    state = loud.state_dict()
+    kinds = {
+        tensor.dtype
+        for name, tensor in stored.items()
+        if tensor.ndim == 4 and not name.startswith("heads.") and state[name].numel() < smallest
+    }
+    assert kinds == {torch.float16}
+    assert stored["body.encoder.layer4.0.conv1.weight"].dtype is torch.int8
+
+
+def test_int8_that_changes_pictures_all_the_same_falls_to_fp16(
+    network: SuperResolutionNet, exported: Exported, tmp_path: Path
+) -> None:
+    loud = louder(network, 2.5 / max(exported.parity.values()))
     done = export(loud, tmp_path / "w.safetensors", **RECORD)
     assert done.storage == "fp16"
     assert max(done.parity.values()) <= parity.LIMIT
