@@ -1,20 +1,25 @@
-"""One photo through all steps, and a run over many."""
+"""One photo through all steps, and a run over many, several of which are in hand at once."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from srbatch import exif, heic, metadata, xmp
 from srbatch.codec_pool import CodecPool
 from srbatch.commit import commit, destination_error, discard, make_folder, output_error, temp_path
+from srbatch.devices import Devices, Enlargement
 from srbatch.discover import Photo, show
 from srbatch.encode import Encoding
 from srbatch.errors import (
@@ -26,11 +31,12 @@ from srbatch.errors import (
     UnsupportedPhoto,
     WrongOutput,
 )
-from srbatch.estimate import space_of, too_little
+from srbatch.estimate import scratch_bytes, space_of, too_little
 from srbatch.formats import Format
 from srbatch.ledger import Ledger, Row
 from srbatch.model import Model
 from srbatch.options import Options
+from srbatch.overlap import Overlap
 from srbatch.permissions import permissions_of
 from srbatch.picture import Picture
 from srbatch.preflight import Job, Settings, output_size, prepare, remember, source_name
@@ -42,7 +48,11 @@ from srbatch.sidecars import Sidecar, sidecar_of
 log = logging.getLogger(__name__)
 
 Check = Callable[[], None]
-"""Called between steps; raises ``Interrupted`` when the run shall stop."""
+"""Called between steps, from several threads; raises ``Interrupted`` when the run shall stop."""
+
+
+_BESIDE_CODECS = 2
+"""Photos in hand beyond those that a codec works on: one in the device, and one ready for it."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +61,15 @@ class Run:
 
     settings: Settings
     codecs: CodecPool
+    devices: Devices
     ledger: Ledger
     scratch: Scratch
     reporter: Reporter
     check: Check
+
+    def checked_by(self, check: Check) -> Run:
+        """The same run, with another check."""
+        return replace(self, check=check, codecs=self.codecs.checked_by(check))
 
     @property
     def options(self) -> Options:
@@ -75,6 +90,7 @@ def upscale_photo(job: Job, run: Run) -> Outcome:
         SrbatchError: the run cannot go on.
     """
     start = time.monotonic()
+    run.reporter.started(job.photo, job.pixels)
     with run.scratch.for_photo() as scratch:
         picture = run.codecs.decode(job.photo.source, scratch.path(), run.options.max_pixels)
         size_in = (picture.header.height, picture.header.width)
@@ -83,9 +99,17 @@ def upscale_photo(job: Job, run: Run) -> Outcome:
         encoding = _encoding(job, picture, size, provenance, run.options)
         sidecar = _sidecar(job, picture, encoding, provenance, run.ledger)
         notes = _notes(job, picture, encoding) + sidecar.notes
-        raw = _infer(picture, encoding, scratch, run)
-        seconds = round(time.monotonic() - start, 3)
-        row = _row(job, picture, encoding, run, seconds=seconds, notes=notes, sidecar_sha256=sidecar.sha256)
+        raw, upscaler = _infer(job, picture, encoding, scratch, run)
+        row = _row(
+            job,
+            picture,
+            encoding,
+            run,
+            seconds=round(time.monotonic() - start, 3),
+            notes=notes,
+            sidecar_sha256=sidecar.sha256,
+            **upscaler,
+        )
         row = _write(raw, encoding, sidecar, job, row, run)
     return Outcome(
         job.photo,
@@ -155,37 +179,52 @@ def _sidecar(
     )
 
 
-def _infer(picture: Picture, encoding: Encoding, scratch: PhotoScratch, run: Run) -> Path:
-    """Enlarge the pixels into a raw file. Out of memory, the photo starts again with smaller tiles."""
+def _infer(
+    job: Job, picture: Picture, encoding: Encoding, scratch: PhotoScratch, run: Run
+) -> tuple[Path, dict[str, Any]]:
+    """Enlarge the pixels into a raw file; returns it, and how it was made.
+
+    Out of memory, the photo starts again with smaller tiles.
+    """
     pixels, raw = picture.pixels()[:, :, : encoding.channels], scratch.path()
     size, done_px = (encoding.height, encoding.width), 0.0
 
     def tick(px: float) -> None:
         nonlocal done_px
         done_px += px
-        run.reporter.progress(px)
+        run.reporter.progress(job.photo, px)
         run.check()
 
     while True:
         try:
-            bands = run.model.upscaler.enlarge(
-                pixels, size, spool=scratch.array, tick=tick, bits=8 * encoding.sample_bytes
-            )
-            with raw.open("wb") as file:
-                written = sum(file.write(band.data) for band in bands)
+            with (
+                raw.open("wb") as file,
+                run.devices.enlarge(
+                    pixels, size, spool=scratch.array, tick=tick, bits=8 * encoding.sample_bytes
+                ) as enlargement,
+            ):
+                written = sum(file.write(band.data) for band in enlargement.bands(run.check))
             break
         except OutOfMemory:
-            run.reporter.progress(-done_px)
+            run.reporter.progress(job.photo, -done_px)
             done_px = 0.0
-            if not run.model.upscaler.shrink():
-                raise DeviceOutOfMemory(
-                    "it does not fit into the device's memory even in the smallest tiles; use --device cpu"
-                ) from None
         except OSError as error:
             raise destination_error(error, raw) from error
     if written != encoding.height * encoding.width * encoding.channels * encoding.sample_bytes:
         raise WrongOutput("the network's result has not as many pixels as it should")
-    return raw
+    return raw, _made_by(enlargement)
+
+
+def _made_by(enlargement: Enlargement) -> dict[str, Any]:
+    upscaler = enlargement.upscaler
+    assert upscaler is not None, "its bands have come"
+    return {
+        "device": str(upscaler.device),
+        "engine": upscaler.engine,
+        "precision": upscaler.precision,
+        "tile": upscaler.tiles.tile,
+        "batch": upscaler.tiles.batch,
+    }
 
 
 def _write(raw: Path, encoding: Encoding, sidecar: Sidecar, job: Job, row: Row, run: Run) -> Row:
@@ -239,14 +278,9 @@ def _encoded(
 
 def _row(job: Job, picture: Picture, encoding: Encoding, run: Run, **further: Any) -> Row:
     """The row of a photo done; ``further`` details are kept with it."""
-    upscaler = run.model.upscaler
     details = {
         "size_in": [picture.header.height, picture.header.width],
         "size_out": [encoding.height, encoding.width],
-        "device": str(upscaler.device),
-        "precision": upscaler.precision,
-        "tile": upscaler.tiles.tile,
-        "batch": upscaler.tiles.batch,
         "software": SOFTWARE,
         "provenance": run.options.provenance,
         **further,
@@ -282,6 +316,8 @@ def _notes(job: Job, picture: Picture, encoding: Encoding) -> tuple[str, ...]:
 def run_all(run: Run, photos: list[Photo], summary: Summary) -> None:
     """Do every photo that needs doing; each ends as exactly one outcome, reported and remembered.
 
+    While one photo is in the device, others are read and written. The outputs do not depend on it.
+
     Raises:
         SrbatchError: the run cannot go on; what was done before is kept and known.
     """
@@ -298,21 +334,36 @@ def run_all(run: Run, photos: list[Photo], summary: Summary) -> None:
             settle(prepared)
     if not jobs:
         return
-    space = space_of(jobs, run.options.out)
+    at_once, budget = run.codecs.workers + _BESIDE_CODECS, _scratch_budget(run.scratch.folder)
+    space = space_of(jobs, run.options.out, at_once=at_once, budget=budget)
     if not space.fits:
         log.warning("%s", too_little(space))
     run.reporter.begin(len(jobs), sum(job.pixels for job in jobs))
+    overlap = Overlap(
+        lambda job, check: _outcome_of(job, run.checked_by(check)),
+        at_once=at_once,
+        cost=scratch_bytes,
+        budget=budget,
+        check=run.check,
+    )
     out_of_memory = 0
-    for job in jobs:
-        run.check()
-        run.reporter.started(job.photo, job.pixels)
-        outcome = _outcome_of(job, run)
-        out_of_memory += outcome.error == DeviceOutOfMemory.__name__
-        settle(outcome)
+    with closing(overlap.results(jobs)) as outcomes:
+        for outcome in outcomes:
+            out_of_memory += outcome.error == DeviceOutOfMemory.__name__
+            settle(outcome)
     if out_of_memory == len(jobs):
         raise DeviceError(
             "no photo fits into the device's memory, even in the smallest tiles; use --device cpu"
         )
+
+
+def _scratch_budget(scratch: Path) -> float:
+    """Bytes of raw pixels that may lie in scratch files at once.
+
+    In half of the free memory they stay in the page cache and hardly touch the disk.
+    """
+    memory: int = psutil.virtual_memory().available
+    return min(shutil.disk_usage(scratch).free, memory) / 2
 
 
 def _outcome_of(job: Job, run: Run) -> Outcome:

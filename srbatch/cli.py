@@ -19,7 +19,7 @@ import click
 from srbatch import __version__
 from srbatch.errors import ExitCode, Interrupted, SrbatchError
 from srbatch.formats import Format
-from srbatch.options import PRECISIONS, Options, TargetSize
+from srbatch.options import ENGINES, PRECISIONS, Options, TargetSize
 
 if TYPE_CHECKING:
     from srbatch.estimate import Estimate
@@ -98,12 +98,22 @@ _model = _options(
     ),
     click.option("--strength", default=1.0, show_default=True, help="0 (bicubic) to 1 (all of the network)."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."),
+    click.option(
+        "--engine",
+        type=click.Choice(ENGINES),
+        default="auto",
+        show_default=True,
+        help="What runs the network; auto is openvino on a CPU, if installed.",
+    ),
     click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True),
     click.option("--tile", type=int, metavar="PX", help="Largest side of a tile.  [default: by free memory]"),
     click.option("--batch", type=int, metavar="N", help="Tiles sent at once.  [default: by free memory]"),
 )
 _codecs = _options(
     click.option("--scratch", type=_PATH, metavar="DIR", help="Space for pixels.  [default: in --out]"),
+    click.option(
+        "--workers", type=int, metavar="N", help="Processes for codecs.  [default: by cores and memory]"
+    ),
     click.option(
         "--codec-timeout", default=300.0, show_default=True, metavar="S", help="Limit for one photo."
     ),

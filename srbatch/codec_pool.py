@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import os
 import signal
@@ -14,6 +15,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import pebble
+import psutil
 
 from srbatch import encode, picture
 from srbatch.encode import Encoding, Written
@@ -25,21 +27,28 @@ Check = Callable[[], None]
 """Called a few times a second while a worker is waited for; raises to give up."""
 
 _POLL_S = 0.1
+_MOST_WORKERS = 16
 _SECONDS_PER_MEGAPIXEL = 6.0  # AVIF and HEIC take one or more where JPEG takes a hundredth
 """Added to the time limit of encoding: an output may be 64 times its photo."""
 
 
 class CodecPool:
-    """Runs the functions of ``picture`` and ``encode`` in one worker process, replaced when it dies.
+    """Runs the functions of ``picture`` and ``encode`` in worker processes, replaced when they die.
 
-    Use it as a context manager.
+    Use it as a context manager. Several threads may use it.
     """
 
-    def __init__(self, *, timeout_s: float, memory_mb: int, check: Check = lambda: None) -> None:
+    def __init__(
+        self, *, timeout_s: float, memory_mb: int, workers: int | None = None, check: Check = lambda: None
+    ) -> None:
+        """``workers`` is the number of processes, by default what the machine's cores and memory allow."""
         self._timeout_s = timeout_s
         self._check = check
+        self.workers = workers or _default_workers(memory_mb)
+        # libvips' threads, in all workers together, are as many as there are cores.
+        os.environ.setdefault("VIPS_CONCURRENCY", str(max(1, _cores() // self.workers)))
         self._pool = pebble.ProcessPool(
-            max_workers=1,
+            max_workers=self.workers,
             # A fork would copy threads' locks and the GPU's state in whatever condition they are.
             context=multiprocessing.get_context("spawn"),
             initializer=_start_worker,
@@ -54,6 +63,12 @@ class CodecPool:
     ) -> None:
         self._pool.stop()
         self._pool.join()
+
+    def checked_by(self, check: Check) -> CodecPool:
+        """The same workers, with another check while they are waited for."""
+        view = copy.copy(self)
+        view._check = check
+        return view
 
     def probe(self, paths: Sequence[Path], max_pixels: float) -> list[Header | PhotoError]:
         """Read many headers; a failure stands in the place of its photo."""
@@ -108,6 +123,18 @@ class CodecPool:
         except BaseException:
             future.cancel()  # kills the worker if it is still at it
             raise
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _default_workers(memory_mb: int) -> int:
+    """One for each core, as far as half of the memory holds what each may take."""
+    memory: int = psutil.virtual_memory().total
+    return max(1, min(_cores(), _MOST_WORKERS, memory // 2 // (memory_mb << 20)))
 
 
 def _probe_all(paths: list[Path], max_pixels: float) -> list[Header | PhotoError]:

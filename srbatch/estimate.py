@@ -7,7 +7,7 @@ import shutil
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
-from math import ceil, sqrt
+from math import ceil, inf, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +53,7 @@ class Space:
     outputs: int
     """By ``BYTES_PER_SAMPLE``."""
     scratch: int
-    """Of the photo that takes most: its pixels before and after, and between two passes (in 16 bits)."""
+    """Of the photos that take most, as many as are done at once."""
     replaced: int
     """Outputs that are there now and will be made again."""
     free: int
@@ -79,22 +79,23 @@ class Estimate:
     """Of the network; reading and writing come on top."""
 
 
-def estimate(jobs: list[Job], out: Path, model: Model) -> Estimate:
-    """Add up what the jobs will cost; the network's rate is measured now."""
+def estimate(jobs: list[Job], out: Path, model: Model, *, at_once: int) -> Estimate:
+    """Add up what the jobs will cost, so many at once; the network's rate is measured now."""
     return Estimate(
         by_format=Counter(job.format.value for job in jobs),
         pixels=sum(job.pixels for job in jobs),
         pixels_out=sum(job.size[0] * job.size[1] for job in jobs),
-        space=space_of(jobs, out),
+        space=space_of(jobs, out, at_once=at_once),
         seconds=_seconds(jobs, model.upscaler) if jobs else 0.0,
     )
 
 
-def space_of(jobs: list[Job], out: Path) -> Space:
-    """Add up the space that the jobs will take."""
+def space_of(jobs: list[Job], out: Path, *, at_once: int, budget: float = inf) -> Space:
+    """Add up the space that the jobs will take, with so many at once within a budget of scratch space."""
+    largest = sorted((scratch_bytes(job) for job in jobs), reverse=True)[:at_once]
     return Space(
         outputs=round(sum(_output_bytes(job) for job in jobs)),
-        scratch=max((_scratch_bytes(job) for job in jobs), default=0),
+        scratch=max(min(sum(largest), int(min(budget, 1e18))), *largest[:1], 0),
         replaced=sum(_existing(job) for job in jobs),
         free=_free(out),
     )
@@ -107,7 +108,8 @@ def _output_bytes(job: Job) -> float:
     return samples * BYTES_PER_SAMPLE[job.format] / sqrt(job.factor)
 
 
-def _scratch_bytes(job: Job) -> int:
+def scratch_bytes(job: Job) -> int:
+    """Of its pixels before and after, and between two passes (in 16 bits)."""
     before = job.pixels * _bytes_of(job.header.bits)
     between = job.pixels * _LARGEST_HEAD**2 * 2 if job.factor > _LARGEST_HEAD else 0
     after = job.size[0] * job.size[1] * _bytes_of(job.bits)
@@ -174,7 +176,7 @@ def as_lines(found: Estimate) -> list[str]:
         f"would do {found.by_format.total()} photos{f' ({formats})' if formats else ''}:"
         f" {found.pixels / 1e6:.1f} megapixels become {found.pixels_out / 1e6:.1f}",
         f"space: about {_gb(space.outputs)} for outputs,"
-        f" {_gb(space.scratch)} while the largest photo is done; {_gb(space.free)} are free",
+        f" {_gb(space.scratch)} while the largest photos are done; {_gb(space.free)} are free",
         f"       (outputs: {_FORMULA})",
         f"time:  about {duration(found.seconds)} for the network, measured just now on this device;"
         " reading and writing come on top",

@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,7 +42,7 @@ CREATE TABLE photos (
     target_sha256 TEXT,
     error TEXT,                   -- class of the failure
     reason TEXT,                  -- of the failure, for people
-    details TEXT NOT NULL,        -- JSON: device, precision, tile, seconds, sizes in pixels, notes
+    details TEXT NOT NULL,        -- JSON: device, engine, precision, tile, seconds, sizes in pixels, notes
     finished REAL NOT NULL        -- seconds since 1970
 ) WITHOUT ROWID;
 CREATE TABLE pending (
@@ -91,10 +92,14 @@ _PATHS = ("target", "source")
 
 
 class Ledger:
-    """The open ledger of one output folder; the caller holds the lock of that folder."""
+    """The open ledger of one output folder; the caller holds the lock of that folder.
+
+    Several threads may use it.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
+        self._turn = threading.RLock()
 
     @classmethod
     def open(cls, state: Path) -> Ledger:
@@ -105,7 +110,7 @@ class Ledger:
         """
         path = state / _FILE
         with _explained(path):
-            connection = sqlite3.connect(path, isolation_level=None, timeout=10)
+            connection = _connect(path)
             connection.execute("PRAGMA synchronous=FULL")
             return cls._prepared(connection, path)
 
@@ -122,14 +127,14 @@ class Ledger:
                 f"{show(path.parent)} holds no ledger: no finished or unfinished run wrote there"
             )
         with _explained(path):
-            connection = sqlite3.connect(path, isolation_level=None, timeout=10)
+            connection = _connect(path)
             connection.execute("PRAGMA query_only=ON")
             return cls._prepared(connection, path)
 
     @classmethod
     def in_memory(cls) -> Ledger:
         """For a single file as target: nothing is remembered."""
-        return cls._prepared(sqlite3.connect(":memory:", isolation_level=None), Path(":memory:"))
+        return cls._prepared(_connect(Path(":memory:")), Path(":memory:"))
 
     @classmethod
     def copy_in_memory(cls, state: Path) -> Ledger:
@@ -160,7 +165,7 @@ class Ledger:
 
     def row(self, target: str) -> Row | None:
         """The last outcome of a target."""
-        with _explained():
+        with self._explained():
             found = self._db.execute(
                 f"SELECT {','.join(_COLUMNS)} FROM photos WHERE target=?", (os.fsencode(target),)
             ).fetchone()
@@ -171,47 +176,60 @@ class Ledger:
         last = b""
         query = f"SELECT {','.join(_COLUMNS)} FROM photos WHERE target>? ORDER BY target LIMIT 1000"
         while True:
-            with _explained():
+            with self._explained():
                 page = self._db.execute(query, (last,)).fetchall()
             if not page:
                 return
             yield from map(_row, page)
             last = page[-1][0]
 
+    def failures(self) -> list[Row]:
+        """The rows of photos that failed."""
+        query = f"SELECT {','.join(_COLUMNS)} FROM photos WHERE status='failed' ORDER BY target"
+        with self._explained():
+            return [_row(values) for values in self._db.execute(query).fetchall()]
+
+    def forget_failure(self, target: str) -> None:
+        """Forget that a photo failed; one that was done or skipped stays known."""
+        with self._explained():
+            self._db.execute(
+                "DELETE FROM photos WHERE target=? AND status='failed'", (os.fsencode(target),)
+            )
+
     def begin(self, target: str, temp: str) -> None:
         """Note that a temporary file is about to be written for a target."""
-        with _explained():
+        with self._explained():
             self._db.execute(
                 "INSERT OR REPLACE INTO pending VALUES (?,?,NULL)", (os.fsencode(target), os.fsencode(temp))
             )
 
     def about_to_commit(self, row: Row) -> None:
         """Note what the target will be, just before the rename."""
-        with _explained():
+        with self._explained():
             self._db.execute(
                 "UPDATE pending SET row=? WHERE target=?", (_to_json(row), os.fsencode(row.target))
             )
 
     def record(self, row: Row) -> None:
         """Note an outcome; what was pending for the target no longer is."""
-        with _explained(), self._transaction():
+        with self._explained(), self._transaction():
             self._insert(row)
             self._db.execute("DELETE FROM pending WHERE target=?", (os.fsencode(row.target),))
 
     def drop(self, target: str) -> None:
         """Forget that a target was being written."""
-        with _explained():
+        with self._explained():
             self._db.execute("DELETE FROM pending WHERE target=?", (os.fsencode(target),))
 
     def pending(self) -> list[tuple[str, str, Row | None]]:
         """(target, temporary file, the row that was to come) of each write that a crash cut off."""
-        with _explained():
+        with self._explained():
             found = self._db.execute("SELECT target, temp, row FROM pending").fetchall()
         return [(os.fsdecode(t), os.fsdecode(f), _from_json(row) if row else None) for t, f, row in found]
 
     def start_run(self, command: str) -> None:
         """Note who works on this folder, for the message of a second run that finds it locked."""
-        with _explained():
+        with self._explained():
             self._db.execute(
                 "INSERT INTO runs (host, pid, version, command, started) VALUES (?,?,?,?,?)",
                 (socket.gethostname(), os.getpid(), __version__, show(command), time.time()),
@@ -219,11 +237,16 @@ class Ledger:
 
     def last_run(self) -> tuple[str, int, float] | None:
         """(host, pid, seconds since 1970) of the latest run."""
-        with _explained():
+        with self._explained():
             found = self._db.execute(
                 "SELECT host, pid, started FROM runs ORDER BY id DESC LIMIT 1"
             ).fetchone()
         return (str(found[0]), int(found[1]), float(found[2])) if found else None
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        with self._turn, _explained():
+            yield
 
     def _insert(self, row: Row) -> None:
         values = [os.fsencode(v) if k in _PATHS else v for k, v in asdict(row).items()]
@@ -238,6 +261,11 @@ class Ledger:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # Not bound to one thread: `Ledger` lets them take turns.
+    return sqlite3.connect(path, isolation_level=None, timeout=10, check_same_thread=False)
 
 
 def _row(values: tuple[object, ...]) -> Row:

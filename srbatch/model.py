@@ -12,6 +12,8 @@ from srbatch.errors import WeightsError
 from srbatch.options import Options
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from srbatch.upscaler import Upscaler
 
 _SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
@@ -53,14 +55,27 @@ class Model:
         from srbatch.upscaler import Upscaler
 
         options = self._options
+        device = "cpu" if options.engine == "openvino" else options.device
         return Upscaler(
-            weights.load(self.path).network,
+            _in_engine(options.engine, weights.load(self.path).network, device),
             scales=self.card.scales,
             halo=self.card.halo_px,
             ramp=self.card.ramp_px,
-            device=options.device,
+            device=device,
             precision=options.precision,
             tile=options.tile,
             batch=options.batch,
             strength=options.strength,
         )
+
+
+def _in_engine(engine: str, network: nn.Module, device: str) -> nn.Module:
+    """The network as the engine runs it; ``auto`` is OpenVINO on a CPU for which it is installed."""
+    from srbatch import openvino_engine
+    from srbatch.upscaler import pick_device
+
+    if engine == "openvino":
+        return openvino_engine.OpenVinoNetwork(network, required=True)
+    if engine == "auto" and pick_device(device).type == "cpu" and openvino_engine.is_preferred():
+        return openvino_engine.OpenVinoNetwork(network, required=False)
+    return network

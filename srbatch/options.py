@@ -12,6 +12,8 @@ from srbatch.formats import Format
 MAX_FACTOR = 8
 """Beyond this the network would only invent."""
 
+ENGINES = ("auto", "torch", "openvino")
+
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 REPORT_SUFFIXES = (".csv", ".json")
@@ -86,6 +88,7 @@ class Options:
     model: str = "photo"
     strength: float = 1.0
     device: str = "auto"
+    engine: str = "auto"
     precision: str = "auto"
     tile: int | None = None
     batch: int | None = None
@@ -104,6 +107,8 @@ class Options:
     state: Path | None = None
     scratch: Path | None = None
     report: Path | None = None
+    workers: int | None = None
+    """Processes that read and write photos; None: by the machine's cores and memory."""
     codec_timeout_s: float = 300.0
     codec_memory_mb: int = 4096
     max_megapixels: float = 1000.0
@@ -123,8 +128,11 @@ class Options:
             raise UsageError(f"--tile {self.tile}: a multiple of 32 is needed, for example 256")
         if self.batch is not None and self.batch < 1:
             raise UsageError(f"--batch {self.batch}: at least 1")
+        self._check_engine()
         if self.precision not in PRECISIONS:
             raise UsageError(f"--precision {self.precision}: one of {', '.join(PRECISIONS)}")
+        if self.workers is not None and not 1 <= self.workers <= 256:
+            raise UsageError(f"--workers {self.workers}: from 1 to 256")
         if not 0 < self.codec_timeout_s < float("inf"):
             raise UsageError(f"--codec-timeout {self.codec_timeout_s:g}: more than 0 seconds")
         if self.codec_memory_mb < 256:
@@ -133,6 +141,18 @@ class Options:
             raise UsageError(f"--max-megapixels {self.max_megapixels:g}: more than 0")
         if self.report is not None and self.report.suffix not in REPORT_SUFFIXES:
             raise UsageError(f"--report {self.report}: the name ends in .csv or .json")
+
+    def _check_engine(self) -> None:
+        if self.engine not in ENGINES:
+            raise UsageError(f"--engine {self.engine}: one of {', '.join(ENGINES)}")
+        if self.engine != "openvino":
+            return
+        if self.device not in ("auto", "cpu"):
+            raise UsageError(f"--engine openvino: it runs on the CPU, not on --device {self.device}")
+        if find_spec("openvino") is None:
+            raise UsageError(
+                "--engine openvino: it needs a library that is not installed: pip install 'srbatch[openvino]'"
+            )
 
     @property
     def max_pixels(self) -> float:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from srbatch.codec_pool import CodecPool
@@ -71,22 +73,24 @@ def prepare(
     first photo is done and not after days.
     """
     waiting: list[tuple[Photo, Todo]] = []
-    for photo in photos:
-        check()
-        verdict = _verdict(photo, settings, ledger, codecs)
-        if isinstance(verdict, Todo):
-            waiting.append((photo, verdict))
-            if len(waiting) == _PROBE_AT_ONCE:
-                yield from _probed(waiting, settings, ledger, codecs)
-                waiting = []
-        else:
-            if verdict.refreshed:
-                ledger.record(verdict.refreshed)
-            outcome = Outcome(photo, verdict.status, verdict.reason, verdict.error)
-            if verdict.status == "failed":
-                remember(outcome, settings, ledger)
-            yield outcome
-    yield from _probed(waiting, settings, ledger, codecs)
+    with _Headers(settings, ledger, codecs) as headers:
+        for photo in photos:
+            check()
+            verdict = _verdict(photo, settings, ledger, codecs)
+            if isinstance(verdict, Todo):
+                waiting.append((photo, verdict))
+                if len(waiting) == _PROBE_AT_ONCE:
+                    yield from headers.read(waiting)
+                    waiting = []
+            else:
+                if verdict.refreshed:
+                    ledger.record(verdict.refreshed)
+                outcome = Outcome(photo, verdict.status, verdict.reason, verdict.error)
+                if verdict.status == "failed":
+                    remember(outcome, settings, ledger)
+                yield outcome
+        yield from headers.read(waiting)
+        yield from headers.rest()
 
 
 def _verdict(photo: Photo, settings: Settings, ledger: Ledger, codecs: CodecPool) -> Todo | Settled:
@@ -100,24 +104,52 @@ def _verdict(photo: Photo, settings: Settings, ledger: Ledger, codecs: CodecPool
         return Settled.failure(error)
 
 
-def _probed(
-    waiting: list[tuple[Photo, Todo]], settings: Settings, ledger: Ledger, codecs: CodecPool
-) -> Iterator[Outcome | Job]:
-    if not waiting:
-        return
-    headers = codecs.probe([photo.source for photo, _ in waiting], settings.options.max_pixels)
-    for (photo, todo), header in zip(waiting, headers, strict=True):
-        made = header if isinstance(header, PhotoError) else _job(photo, todo, header, settings.options)
-        if isinstance(made, Job):
-            yield made
-            continue
-        if isinstance(made, PhotoError):
-            outcome = Outcome(photo, "failed", str(made), type(made).__name__)
-        else:
-            size = (made.height, made.width)
-            outcome = Outcome(photo, "skipped", f"as large as {settings.options.size} already", size_in=size)
-        remember(outcome, settings, ledger)
-        yield outcome
+class _Headers:
+    """Reads the headers of many photos in all codec workers at once; what comes of them keeps its order."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, codecs: CodecPool) -> None:
+        self._settings, self._ledger, self._codecs = settings, ledger, codecs
+        self._pool = ThreadPoolExecutor(codecs.workers, "srbatch headers")  # they wait for the workers
+        self._due: deque[tuple[list[tuple[Photo, Todo]], Future[list[Header | PhotoError]]]] = deque()
+
+    def __enter__(self) -> _Headers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def read(self, waiting: list[tuple[Photo, Todo]]) -> Iterator[Outcome | Job]:
+        """Begin with these; yield what has come of earlier ones where enough are being read."""
+        if waiting:
+            paths = [photo.source for photo, _ in waiting]
+            future = self._pool.submit(self._codecs.probe, paths, self._settings.options.max_pixels)
+            self._due.append((waiting, future))
+        while len(self._due) > self._codecs.workers:
+            yield from self._first()
+
+    def rest(self) -> Iterator[Outcome | Job]:
+        """Yield what has come of all the others."""
+        while self._due:
+            yield from self._first()
+
+    def _first(self) -> Iterator[Outcome | Job]:
+        waiting, future = self._due.popleft()
+        for (photo, todo), header in zip(waiting, future.result(), strict=True):
+            made = (
+                header
+                if isinstance(header, PhotoError)
+                else _job(photo, todo, header, self._settings.options)
+            )
+            if isinstance(made, Job):
+                yield made
+                continue
+            if isinstance(made, PhotoError):
+                outcome = Outcome(photo, "failed", str(made), type(made).__name__)
+            else:
+                reason = f"as large as {self._settings.options.size} already"
+                outcome = Outcome(photo, "skipped", reason, size_in=(made.height, made.width))
+            remember(outcome, self._settings, self._ledger)
+            yield outcome
 
 
 def _job(photo: Photo, todo: Todo, header: Header, options: Options) -> Job | Header | PhotoError:

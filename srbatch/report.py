@@ -10,6 +10,7 @@ import csv
 import json
 import os
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -106,7 +107,7 @@ def _megapixels(size: tuple[int, int] | None) -> float:
 
 
 class Reporter(Protocol):
-    """Hears of a run; all calls come from one thread."""
+    """Hears of a run. Several photos may be in hand at once; the calls come one at a time."""
 
     def found(self, found: Found) -> None:
         """The photos of the run are known, and the output folder belongs to it. Not called for a dry run."""
@@ -117,7 +118,7 @@ class Reporter(Protocol):
     def started(self, photo: Photo, pixels: int) -> None:
         """A photo with that many pixels is being done."""
 
-    def progress(self, pixels: float) -> None:
+    def progress(self, photo: Photo, pixels: float) -> None:
         """So many more pixels of it are done; fewer, where it had to start again."""
 
     def finished(self, outcome: Outcome) -> None:
@@ -133,9 +134,41 @@ class Silent:
     def found(self, found: Found) -> None: ...
     def begin(self, photos: int, pixels: int) -> None: ...
     def started(self, photo: Photo, pixels: int) -> None: ...
-    def progress(self, pixels: float) -> None: ...
+    def progress(self, photo: Photo, pixels: float) -> None: ...
     def finished(self, outcome: Outcome) -> None: ...
     def end(self, summary: Summary) -> None: ...
+
+
+class TakingTurns(Silent):
+    """Passes everything on, from whatever thread it comes, one call at a time."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._turn = threading.Lock()
+
+    def found(self, found: Found) -> None:
+        with self._turn:
+            self._reporter.found(found)
+
+    def begin(self, photos: int, pixels: int) -> None:
+        with self._turn:
+            self._reporter.begin(photos, pixels)
+
+    def started(self, photo: Photo, pixels: int) -> None:
+        with self._turn:
+            self._reporter.started(photo, pixels)
+
+    def progress(self, photo: Photo, pixels: float) -> None:
+        with self._turn:
+            self._reporter.progress(photo, pixels)
+
+    def finished(self, outcome: Outcome) -> None:
+        with self._turn:
+            self._reporter.finished(outcome)
+
+    def end(self, summary: Summary) -> None:
+        with self._turn:
+            self._reporter.end(summary)
 
 
 class Several(Silent):
@@ -156,9 +189,9 @@ class Several(Silent):
         for reporter in self._reporters:
             reporter.started(photo, pixels)
 
-    def progress(self, pixels: float) -> None:
+    def progress(self, photo: Photo, pixels: float) -> None:
         for reporter in self._reporters:
-            reporter.progress(pixels)
+            reporter.progress(photo, pixels)
 
     def finished(self, outcome: Outcome) -> None:
         for reporter in self._reporters:
@@ -169,31 +202,42 @@ class Several(Silent):
             reporter.end(summary)
 
 
+@dataclass(slots=True)
+class InHand:
+    """A photo that was begun."""
+
+    pixels: int
+    done: float = 0.0
+
+
 class Pace:
     """How far a run is and how long it will take, by pixels: photos differ a hundredfold in size."""
 
     def __init__(self, pixels: int) -> None:
         self.pixels = pixels
-        self._before = self._photo = self._of_photo = 0.0
+        self.in_hand: dict[Photo, InHand] = {}
+        """In the order in which they were begun."""
+        self._ended = 0
         self._start = time.monotonic()
 
-    def started(self, pixels: int) -> None:
+    def started(self, photo: Photo, pixels: int) -> None:
         """A photo of that many pixels begins."""
-        self._photo, self._of_photo = float(pixels), 0.0
+        self.in_hand[photo] = InHand(pixels)
 
-    def progress(self, pixels: float) -> None:
+    def progress(self, photo: Photo, pixels: float) -> None:
         """So many more of its pixels are done."""
-        self._of_photo += pixels
+        self.in_hand[photo].done += pixels
 
-    def finished(self) -> None:
-        """The photo has ended, however; all of it counts."""
-        self._before += self._photo
-        self._photo = self._of_photo = 0.0
+    def finished(self, photo: Photo) -> None:
+        """A photo has ended, however; all of it counts. One that was not begun counts for nothing."""
+        ended = self.in_hand.pop(photo, None)
+        if ended is not None:
+            self._ended += ended.pixels
 
     @property
     def done(self) -> float:
         """Pixels done."""
-        return self._before + self._of_photo
+        return self._ended + sum(known.done for known in self.in_hand.values())
 
     @property
     def rate(self) -> float:
@@ -227,17 +271,17 @@ class Plain(Silent):
         self._say(f"{photos} photos to do, {pixels / 1e6:.1f} megapixels")
 
     def started(self, photo: Photo, pixels: int) -> None:
-        self._pace.started(pixels)
+        self._pace.started(photo, pixels)
 
-    def progress(self, pixels: float) -> None:
-        self._pace.progress(pixels)
+    def progress(self, photo: Photo, pixels: float) -> None:
+        self._pace.progress(photo, pixels)
         now = time.monotonic()
         if now - self._last >= _PLAIN_EVERY_S:
             self._last = now
             self._say(str(self._pace))
 
     def finished(self, outcome: Outcome) -> None:
-        self._pace.finished()
+        self._pace.finished(outcome.photo)
         if outcome.status != "skipped":
             self._say(outcome_line(outcome))
 

@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from srbatch.archive import looked_into, opened
 from srbatch.batch import Check, Run, run_all
 from srbatch.codec_pool import CodecPool
+from srbatch.devices import Devices
 from srbatch.discover import Found, Selection, check_outside, discover
 from srbatch.errors import ExitCode
 from srbatch.estimate import Estimate, estimate
 from srbatch.model import Model
 from srbatch.options import Options
 from srbatch.preflight import Job, Settings, prepare
-from srbatch.report import Reporter, Summary
+from srbatch.report import Reporter, Summary, TakingTurns
 
 
 def upscale(
@@ -53,8 +54,13 @@ def session(settings: Settings, *, reporter: Reporter, check: Check, command: st
         SrbatchError: as :func:`srbatch.archive.opened`.
     """
     options = settings.options
-    with opened(options, command) as archive, _codecs(options, check) as codecs:
-        yield Run(settings, codecs, archive.ledger, archive.scratch, reporter, check)
+    with (
+        opened(options, command) as archive,
+        _codecs(options, check) as codecs,
+        Devices(lambda: [settings.model.upscaler]) as devices,
+    ):
+        turns = TakingTurns(reporter)
+        yield Run(settings, codecs, devices, archive.ledger, archive.scratch, turns, check)
 
 
 def dry_run(
@@ -76,7 +82,7 @@ def dry_run(
             else:
                 summary.add(prepared)
                 reporter.finished(prepared)
-        result = estimate(jobs, options.out, settings.model)
+        result = estimate(jobs, options.out, settings.model, at_once=codecs.workers)
     summary.seconds = time.monotonic() - start
     reporter.end(summary)
     return summary.exit_code, result
@@ -95,4 +101,9 @@ def find(options: Options) -> Found:
 
 
 def _codecs(options: Options, check: Check) -> CodecPool:
-    return CodecPool(timeout_s=options.codec_timeout_s, memory_mb=options.codec_memory_mb, check=check)
+    return CodecPool(
+        timeout_s=options.codec_timeout_s,
+        memory_mb=options.codec_memory_mb,
+        workers=options.workers,
+        check=check,
+    )

@@ -18,7 +18,7 @@ _STYLES = {"done": "", "failed": "bold red", "skipped": "dim"}
 
 
 class Terminal(Silent):
-    """A line for the run, by megapixels, and one for the photo in hand; failures and notes scroll above."""
+    """A line for the run, by megapixels, and one for the photos in hand; failures and notes scroll above."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
@@ -33,7 +33,6 @@ class Terminal(Silent):
         )
         self._run_task: TaskID | None = None
         self._current = Text("", overflow="ellipsis", no_wrap=True)
-        self._photo_px = self._photo_done = 0.0
         self._live = Live(Group(self._current, self._run), console=self.console, refresh_per_second=5)
 
     def begin(self, photos: int, pixels: int) -> None:
@@ -42,19 +41,16 @@ class Terminal(Silent):
         self._live.start()
 
     def started(self, photo: Photo, pixels: int) -> None:
-        self._pace.started(pixels)
-        self._photo_px, self._photo_done = float(pixels), 0.0
-        self._name = show(photo.relative)
+        self._pace.started(photo, pixels)
         self._refresh()
 
-    def progress(self, pixels: float) -> None:
-        self._pace.progress(pixels)
-        self._photo_done += pixels
+    def progress(self, photo: Photo, pixels: float) -> None:
+        self._pace.progress(photo, pixels)
         self._refresh()
 
     def finished(self, outcome: Outcome) -> None:
         if self._run_task is not None:
-            self._pace.finished()
+            self._pace.finished(outcome.photo)
             self._ended += 1
             self._refresh()
         if outcome.status == "failed" or outcome.notes:
@@ -67,8 +63,7 @@ class Terminal(Silent):
             self.console.print(Text(line, style="red" if line.startswith("  failed") else ""))
 
     def _refresh(self) -> None:
-        share = min(self._photo_done / self._photo_px, 1.0) if self._photo_px else 0.0
-        self._current.plain = f"{share:4.0%} {self._name}"
+        self._current.plain = _in_hand(self._pace)
         if self._run_task is None:
             return
         pace = self._pace
@@ -79,6 +74,17 @@ class Terminal(Silent):
             completed=pace.done,
             text=f"{pace.done / 1e6:.1f}/{pace.pixels / 1e6:.1f} MP, {pace.rate / 1e6:.3f} MP/s{left}",
         )
+
+
+def _in_hand(pace: Pace) -> str:
+    """The photo that the device works on, and how many others are being read or written."""
+    in_device = [(photo, known) for photo, known in pace.in_hand.items() if 0 < known.done < known.pixels]
+    others = len(pace.in_hand) - len(in_device)
+    shown = ", ".join(
+        f"{known.done / known.pixels:4.0%} {show(photo.relative)}" for photo, known in in_device
+    )
+    beside = f"{others} being read or written" if others else ""
+    return "   ".join(text for text in (shown, beside) if text)
 
 
 def log_to(console: Console) -> None:

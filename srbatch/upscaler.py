@@ -8,7 +8,8 @@ a sky would show them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -91,6 +92,11 @@ class Upscaler:
         self._tiles = self._default_tiles(tile, batch)
 
     @property
+    def engine(self) -> str:
+        """What the network is run by: ``torch``, unless the network says that it is something else."""
+        return str(getattr(self._network, "engine", "torch"))
+
+    @property
     def tiles(self) -> Tiles:
         """What is in use now; it only ever shrinks during a run."""
         return self._tiles
@@ -134,9 +140,55 @@ class Upscaler:
             WrongOutput: the network returned another shape, or numbers that are none even in fp32.
             DeviceError: the device failed.
         """
+        with self._explained():
+            yield from self._passes(pixels, size, _levels(pixels, bits), spool, tick)
+
+    def batch_key(self, pixels: Pixels, size: tuple[int, int]) -> Hashable | None:
+        """What photos must have in common to share a batch, or None where this one fills its own."""
+        if self._tiles.batch == 1 or self._two_passes(pixels, size):
+            return None
+        plan = self._plan(pixels)
+        if plan.tiles > 1:
+            return None
+        head = self._head(pixels, size)
+        return head, plan.rows.tile, plan.columns.tile, _colours(pixels), pixels.dtype
+
+    def enlarge_together(
+        self, photos: Sequence[tuple[Pixels, tuple[int, int], Tick, int | None]]
+    ) -> list[Iterator[Pixels]]:
+        """Run photos of one :meth:`batch_key`, at most a batch of them, through the network at once.
+
+        Each is given as (pixels, size, tick, bits); for each there is an iterator as :meth:`enlarge` gives.
+
+        Raises:
+            OutOfMemory, WrongOutput, DeviceError: as :meth:`enlarge`; the iterators may raise them too.
+        """
+        head = self._head(*photos[0][:2])
+        tiles = []
+        for pixels, *_ in photos:
+            plan = self._plan(pixels)
+            colours = pixels[:, :, : _colours(pixels)]
+            tiles.append(colours[np.ix_(plan.rows.source(0), plan.columns.source(0))])
+        # Few batch shapes, as there are few tile shapes: algorithms are chosen for each.
+        padded = 1 << (len(tiles) - 1).bit_length()
+        with self._explained():
+            enlarged = self._run(np.stack(tiles + [tiles[-1]] * (padded - len(tiles))), head)
+        return [
+            self._finish(pixels, size, _levels(pixels, bits), tick, whole)
+            for (pixels, size, tick, bits), whole in zip(photos, enlarged, strict=False)
+        ]
+
+    def _finish(
+        self, pixels: Pixels, size: tuple[int, int], levels: int, tick: Tick, whole: torch.Tensor
+    ) -> Iterator[Pixels]:
+        with self._explained():
+            yield from self._pass(pixels, size, levels, tick, whole)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turn what torch raises into our errors."""
         try:
-            levels = 2**bits - 1 if bits else np.iinfo(pixels.dtype).max
-            yield from self._passes(pixels, size, levels, spool, tick)
+            yield
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise OutOfMemory from error
         except RuntimeError as error:
@@ -144,12 +196,23 @@ class Upscaler:
                 raise DeviceError(f"{self.device} failed: {str(error).splitlines()[0]}") from error
             raise
 
+    def _plan(self, pixels: Pixels) -> tiling.Plan:
+        return tiling.plan(*pixels.shape[:2], tile=self._tiles.tile, **self._shape)
+
+    def _two_passes(self, pixels: Pixels, size: tuple[int, int]) -> bool:
+        return _factor(pixels, size) > self._heads[-1]
+
+    def _head(self, pixels: Pixels, size: tuple[int, int]) -> int:
+        """The smallest of the heads that reaches the size, or the largest."""
+        factor = _factor(pixels, size)
+        return next((scale for scale in self._heads if scale >= factor), self._heads[-1])
+
     def _passes(
         self, pixels: Pixels, size: tuple[int, int], levels: int, spool: Spool, tick: Tick
     ) -> Iterator[Pixels]:
         height, width, channels = pixels.shape
         largest = self._heads[-1]
-        if max(size[0] / height, size[1] / width) > largest:
+        if self._two_passes(pixels, size):
             middle = (height * largest, width * largest)
             share = 1 / (1 + largest**2)  # the second pass sees largest² as many pixels
             first, row = spool(*middle, channels), 0
@@ -160,24 +223,32 @@ class Upscaler:
         else:
             yield from self._pass(pixels, size, levels, tick)
 
-    def _pass(self, pixels: Pixels, size: tuple[int, int], levels: int, tick: Tick) -> Iterator[Pixels]:
+    def _pass(
+        self,
+        pixels: Pixels,
+        size: tuple[int, int],
+        levels: int,
+        tick: Tick,
+        whole: torch.Tensor | None = None,
+    ) -> Iterator[Pixels]:
+        """One pass through the network; ``whole`` is its result where the photo's one tile has been run."""
         height, width, channels = pixels.shape
-        factor = max(size[0] / height, size[1] / width)
-        head = next((scale for scale in self._heads if scale >= factor), self._heads[-1])
+        head, colours = self._head(pixels, size), _colours(pixels)
         full = (height * head, width * head)
-        colours = channels - (channels + 1) % 2
         fit = BandResampler(full, size, LANCZOS, self.device) if full != size else None
         alpha = _AlphaRows(pixels[:, :, colours:], size, self.device) if channels > colours else None
-        for band in self._bands(pixels[:, :, :colours], head, tick):
+        for band in self._bands(pixels[:, :, :colours], head, tick, whole):
             rows = fit.push(band) if fit else band
             if alpha:
                 rows = torch.cat([rows, alpha.take(rows.shape[1])])
             yield _to_integers(rows, levels)
 
-    def _bands(self, pixels: Pixels, head: int, tick: Tick) -> Iterator[torch.Tensor]:
+    def _bands(
+        self, pixels: Pixels, head: int, tick: Tick, whole: torch.Tensor | None
+    ) -> Iterator[torch.Tensor]:
         """Blend rows of tiles into (C, rows, W * head) floats, the photo's rows without its padding."""
         height, width, colours = pixels.shape
-        plan = tiling.plan(height, width, tile=self._tiles.tile, **self._shape)
+        plan = self._plan(pixels)
         across = [torch.from_numpy(w).to(self.device) for w in plan.columns.weights(head)]
         down = [torch.from_numpy(w).to(self.device) for w in plan.rows.weights(head)]
         px_per_tile = height * width / plan.tiles
@@ -186,7 +257,8 @@ class Upscaler:
             strip = torch.zeros(
                 colours, plan.rows.tile * head, plan.columns.padded * head, device=self.device
             )
-            for column, tile in self._row_of_tiles(pixels, plan, index, head):
+            tiles = self._row_of_tiles(pixels, plan, index, head) if whole is None else [(0, whole)]
+            for column, tile in tiles:
                 left = plan.columns.origins[column] * head
                 weight = down[index][:, None] * across[column]
                 strip[:, :, left : left + plan.columns.tile * head] += tile * weight
@@ -329,6 +401,22 @@ def _device_is_lost(error: RuntimeError) -> bool:
     if accelerator_error is not None and isinstance(error, accelerator_error):
         return True
     return str(error).startswith("CUDA error")
+
+
+def _levels(pixels: Pixels, bits: int | None) -> int:
+    return 2**bits - 1 if bits else int(np.iinfo(pixels.dtype).max)
+
+
+def _colours(pixels: Pixels) -> int:
+    """Channels without alpha."""
+    channels: int = pixels.shape[2]
+    return channels - (channels + 1) % 2
+
+
+def _factor(pixels: Pixels, size: tuple[int, int]) -> float:
+    height: int = pixels.shape[0]
+    width: int = pixels.shape[1]
+    return max(size[0] / height, size[1] / width)
 
 
 def _to_floats(pixels: Pixels, device: torch.device) -> torch.Tensor:

@@ -234,10 +234,10 @@ def test_space_counts_two_bytes() -> None:
         return Job(photo, Todo(replace=False), header, fmt, (400, 800))
 
     samples = 400 * 800 * 3
-    deep, flat = (space_of([job(bits, Format.PNG)], Path("/")) for bits in (16, 8))
+    deep, flat = (space_of([job(bits, Format.PNG)], Path("/"), at_once=1) for bits in (16, 8))
     assert deep.outputs == round(samples * BYTES_PER_DEEP_SAMPLE)
     assert flat.outputs == round(samples * BYTES_PER_SAMPLE[Format.PNG] / 2)
     assert deep.scratch == 2 * flat.scratch == (100 * 200 + 400 * 800) * 3 * 2
-    lossy = space_of([job(16, Format.JPEG)], Path("/"))
+    lossy = space_of([job(16, Format.JPEG)], Path("/"), at_once=1)
     assert lossy.scratch == 100 * 200 * 6 + 400 * 800 * 3
     assert lossy.outputs == round(samples * BYTES_PER_SAMPLE[Format.JPEG] / 2)

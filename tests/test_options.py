@@ -30,6 +30,7 @@ OUT_OF_RANGE = {
     ("--quality", "quality"): [0, 101, -1],
     ("--tile", "tile"): [0, 31, 33, 250, -32],
     ("--batch", "batch"): [0, -1],
+    ("--engine", "engine"): ["tensorrt", "", "OpenVINO"],
     ("--precision", "precision"): ["fp8", "", "FP32"],
     ("--codec-timeout", "codec_timeout_s"): [0, -1, NAN],
     ("--codec-memory", "codec_memory_mb"): [0, 255, -1],
@@ -57,6 +58,7 @@ def test_a_value_out_of_range_is_refused_by_the_name_of_its_flag(flag: str, name
         {"tile": 32},
         {"tile": 4096},
         {"batch": 1},
+        {"engine": "torch"},
         {"precision": "fp16"},
         {"codec_timeout_s": 0.1},
         {"codec_memory_mb": 256},
@@ -213,3 +215,19 @@ def test_heic_is_offered_only_with_its_library(monkeypatch: pytest.MonkeyPatch) 
     known.clear()
     with pytest.raises(UsageError, match=r"--format heic: .*srbatch\[heif\]"):
         Options(inputs=(Path("a"),), out=Path("b"), format=Format.HEIC)
+
+
+def test_openvino_is_offered_only_with_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"openvino"}
+    monkeypatch.setattr("srbatch.options.find_spec", lambda name: object() if name in known else None)
+    assert options(engine="openvino").engine == "openvino"
+    assert options(engine="openvino", device="cpu").device == "cpu"
+    known.clear()
+    with pytest.raises(UsageError, match=r"--engine openvino: .*srbatch\[openvino\]"):
+        options(engine="openvino")
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps"])
+def test_openvino_is_refused_where_it_does_not_run(device: str) -> None:
+    with pytest.raises(UsageError, match=f"--engine openvino: .*--device {device}"):
+        options(engine="openvino", device=device)

@@ -312,7 +312,7 @@ def test_quiet_says_the_summary_only() -> None:
     reporter = Plain(stream, quiet=True)
     reporter.begin(1, 120_000)
     reporter.started(photo(), 120_000)
-    reporter.progress(120_000)
+    reporter.progress(photo(), 120_000)
     reporter.finished(failed())
     assert stream.getvalue() == ""
     summary = summary_of(failed())
@@ -327,7 +327,7 @@ def test_now_and_then_it_says_how_far_it_is(clock: Clock) -> None:
     reporter.started(photo(), 10_000_000)
     for _ in range(99):
         clock.now += 1
-        reporter.progress(100_000)
+        reporter.progress(photo(), 100_000)
     progress = stream.getvalue().splitlines()[1:]
     assert progress == [
         "3.0 of 10.0 megapixels, 0.100 megapixels/s, 1 min 10 s to go",
@@ -418,48 +418,61 @@ def test_every_outcome_is_counted_once(outcomes: list[Outcome]) -> None:
 def test_pace_is_by_pixels_and_time(clock: Clock) -> None:
     pace = Pace(1_000_000)
     assert pace.left_s is None
-    pace.started(400_000)
+    pace.started(photo(), 400_000)
     clock.now += 10
-    pace.progress(100_000)
+    pace.progress(photo(), 100_000)
     assert (pace.done, pace.rate, pace.left_s) == (100_000, 10_000, 90)
     clock.now += 10
-    pace.progress(100_000)
+    pace.progress(photo(), 100_000)
     assert (pace.done, pace.rate, pace.left_s) == (200_000, 10_000, 80)
 
 
 def test_all_of_a_photo_counts_when_it_ends_however(clock: Clock) -> None:
     pace = Pace(1_000_000)
-    pace.started(400_000)
-    pace.progress(1_000)
-    pace.finished()
+    pace.started(photo(), 400_000)
+    pace.progress(photo(), 1_000)
+    pace.finished(photo())
     assert pace.done == 400_000
-    pace.started(600_000)
+    pace.started(photo(), 600_000)
     assert pace.done == 400_000
-    pace.finished()
+    pace.finished(photo())
     assert pace.done == 1_000_000
     assert pace.left_s == 0
 
 
 def test_a_photo_that_starts_again_is_not_counted_twice(clock: Clock) -> None:
     pace = Pace(1_000_000)
-    pace.started(400_000)
-    pace.progress(300_000)
-    pace.progress(-300_000)
+    pace.started(photo(), 400_000)
+    pace.progress(photo(), 300_000)
+    pace.progress(photo(), -300_000)
     assert (pace.done, pace.left_s) == (0, None)
-    pace.progress(100_000)
+    pace.progress(photo(), 100_000)
     assert pace.done == 100_000
+
+
+def test_several_photos_in_hand_each_count_for_themselves(clock: Clock) -> None:
+    pace = Pace(1_000_000)
+    first, second = photo("a.jpg"), photo("b.jpg")
+    pace.started(first, 400_000)
+    pace.started(second, 600_000)
+    pace.progress(second, 300_000)
+    pace.progress(first, 100_000)
+    assert pace.done == 400_000
+    pace.finished(first)
+    assert pace.done == 700_000
+    assert [known.done for known in pace.in_hand.values()] == [300_000]
 
 
 def test_a_photo_that_was_never_started_counts_for_nothing(clock: Clock) -> None:
     pace = Pace(1_000_000)
-    pace.finished()
+    pace.finished(photo())
     assert pace.done == 0
 
 
 def test_no_time_at_all_is_no_division_by_zero(clock: Clock) -> None:
     pace = Pace(1_000_000)
-    pace.started(1_000_000)
-    pace.progress(500_000)
+    pace.started(photo(), 1_000_000)
+    pace.progress(photo(), 500_000)
     assert pace.rate > 0
     assert "0.5 of 1.0 megapixels" in str(pace)
 
@@ -471,12 +484,12 @@ def test_what_is_done_grows_to_all_pixels(photos: list[tuple[int, float, float]]
         patch.setattr(report, "time", SimpleNamespace(monotonic=clock.monotonic))
         pace, before = Pace(sum(pixels for pixels, _, _ in photos)), 0.0
         for pixels, share, seconds in photos:
-            pace.started(pixels)
+            pace.started(photo(), pixels)
             clock.now += seconds
-            pace.progress(pixels * share)
+            pace.progress(photo(), pixels * share)
             assert before <= pace.done <= pace.pixels
             assert str(pace)
-            pace.finished()
+            pace.finished(photo())
             assert pace.done >= before
             before = pace.done
         assert pace.done == pace.pixels
@@ -514,7 +527,7 @@ def test_several_reporters_all_hear_everything() -> None:
         def started(self, photo: Photo, pixels: int) -> None:
             self.heard.append(f"started {pixels}")
 
-        def progress(self, pixels: float) -> None:
+        def progress(self, photo: Photo, pixels: float) -> None:
             self.heard.append(f"progress {pixels}")
 
         def finished(self, outcome: Outcome) -> None:
@@ -528,7 +541,7 @@ def test_several_reporters_all_hear_everything() -> None:
     reporter.found(Found())
     reporter.begin(1, 2)
     reporter.started(photo(), 2)
-    reporter.progress(1)
+    reporter.progress(photo(), 1)
     reporter.finished(done())
     reporter.end(Summary())
     assert first.heard == ["found", "begin 1 2", "started 2", "progress 1", "done", "end"]

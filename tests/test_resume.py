@@ -521,6 +521,8 @@ def test_sizes_that_give_other_pixels_give_other_recipes(one: TargetSize, other:
         {"inputs": (Path("a"), Path("b"))},
         {"device": "cuda"},
         {"precision": "fp32"},
+        {"engine": "torch"},
+        {"workers": 3},
         {"tile": 256},
         {"batch": 3},
         {"provenance": False},

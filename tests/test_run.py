@@ -8,18 +8,20 @@ import os
 import shutil
 import signal
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch import nn
 
-from srbatch import batch, commit, encode, run
+from srbatch import batch, codec_pool, commit, encode, run
 from srbatch.commit import destination_error
-from srbatch.discover import Found
+from srbatch.discover import Found, Photo
 from srbatch.errors import (
     DestinationError,
     DeviceError,
@@ -48,7 +50,7 @@ class Listener(Silent):
     def found(self, found: Found) -> None:
         self.owns = True
 
-    def progress(self, pixels: float) -> None:
+    def progress(self, photo: Photo, pixels: float) -> None:
         self.pixels += pixels
 
     def finished(self, outcome: Outcome) -> None:
@@ -90,6 +92,13 @@ def outputs(out: Path) -> dict[str, bytes]:
     return {
         p.name: p.read_bytes() for p in sorted(out.rglob("*")) if p.is_file() and ".srbatch" not in p.parts
     }
+
+
+@pytest.fixture
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The serial path, for faults that strike at a counted call."""
+    monkeypatch.setattr(batch, "_BESIDE_CODECS", 0)
+    monkeypatch.setattr(codec_pool, "_MOST_WORKERS", 1)
 
 
 @pytest.fixture
@@ -150,6 +159,53 @@ def test_a_device_too_small_for_anything_ends_the_run(five: Path, tmp_path: Path
     assert outputs(tmp_path / "hi") == {}
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_outputs_do_not_depend_on_what_is_done_at_once(
+    five: Path, originals: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    for index in range(12):
+        crop(30 + 5 * index, 60, top=3 * index, left=9 * index).save(five / f"small{index}.png")
+    originals.remember()
+    code, listener = upscale(five, tmp_path / "overlapped", workers=workers)
+    assert code is ExitCode.DONE
+    assert listener.summary is not None
+    assert listener.pixels == pytest.approx(listener.summary.megapixels * 1e6)
+    monkeypatch.setattr(batch, "_BESIDE_CODECS", 0)
+    code, listener = upscale(five, tmp_path / "serial", workers=1)
+    assert [o.photo.source.name for o in listener.outcomes] == sorted(listener.by_name())
+    assert outputs(tmp_path / "overlapped") == outputs(tmp_path / "serial")
+
+
+def test_reading_the_device_and_writing_overlap(
+    five: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans: dict[str, list[tuple[float, float]]] = {"decode": [], "encode": [], "device": []}
+
+    def timed(kind: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*arguments: Any, **named: Any) -> Any:
+            start = time.monotonic()
+            try:
+                return call(*arguments, **named)
+            finally:
+                spans[kind].append((start, time.monotonic()))
+
+        return step
+
+    class Slow(Local):
+        def forward(self, x: torch.Tensor, scale: int) -> torch.Tensor:
+            time.sleep(0.1)
+            return super().forward(x, scale)
+
+    network = Slow()
+    monkeypatch.setattr(network, "forward", timed("device", network.forward))
+    for kind in ("decode", "encode"):
+        monkeypatch.setattr(batch.CodecPool, kind, timed(kind, getattr(batch.CodecPool, kind)))
+    code, _ = upscale(five, tmp_path / "hi", network, workers=1)
+    assert code is ExitCode.DONE
+    for kind in ("decode", "encode"):
+        assert any(a < d and c < b for a, b in spans[kind] for c, d in spans["device"]), kind
+
+
 def test_every_photo_has_one_outcome_and_one_row(five: Path, tmp_path: Path) -> None:
     (five / "bad.jpg").write_bytes(b"")
     _, listener = upscale(five, tmp_path / "hi", Faulty(Local(), 2, "raise"))
@@ -187,6 +243,7 @@ def test_interrupted_anywhere_it_goes_on_from_there(
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
 @pytest.mark.parametrize("where", ["encode", "commit"])
+@pytest.mark.usefixtures("one_at_a_time")
 def test_a_disk_that_refuses_ends_the_run_and_loses_nothing(
     five: Path,
     tmp_path: Path,
@@ -224,6 +281,7 @@ def test_the_message_of_a_full_disk_says_what_to_do() -> None:
     assert "make room and run the same command again" in str(error)
 
 
+@pytest.mark.usefixtures("one_at_a_time")
 def test_killed_between_the_rename_and_the_note(
     five: Path, tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +305,7 @@ def test_killed_between_the_rename_and_the_note(
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["first time", "made again"])
+@pytest.mark.usefixtures("one_at_a_time")
 def test_a_folder_that_cannot_be_synced_after_the_rename(
     five: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool
 ) -> None:
@@ -324,6 +383,7 @@ def test_a_folder_whose_outputs_would_lie_too_deep_costs_its_photos_only(
     assert list(outputs(out)) == ["a.png"]
 
 
+@pytest.mark.usefixtures("one_at_a_time")
 def test_what_a_killed_run_left_goes_even_if_its_photo_is_gone(
     five: Path, originals: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -350,6 +410,7 @@ def test_what_a_killed_run_left_goes_even_if_its_photo_is_gone(
     assert list(outputs(out)) == ["2.png", "3.png", "4.png"]
 
 
+@pytest.mark.usefixtures("one_at_a_time")
 def test_a_file_that_appears_under_the_targets_name_is_not_replaced(
     five: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,6 +427,7 @@ def test_a_file_that_appears_under_the_targets_name_is_not_replaced(
     assert (out / "1.png").read_bytes() == b"somebody's"
 
 
+@pytest.mark.usefixtures("one_at_a_time")
 def test_an_output_that_is_edited_while_it_is_made_again(
     five: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -397,6 +459,7 @@ def test_an_edit_of_an_output_that_kept_its_size_is_not_replaced(five: Path, tmp
     assert listener.by_name()["1.png"].status == "done"
 
 
+@pytest.mark.usefixtures("one_at_a_time")
 def test_an_encoder_that_writes_something_else_is_found_out(
     five: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,205 @@
+"""The threads that drive the devices: the network runs in them alone, while others read and write."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from srbatch.errors import DeviceOutOfMemory, OutOfMemory
+
+if TYPE_CHECKING:
+    from srbatch.upscaler import Pixels, Spool, Tick, Upscaler
+
+_BANDS_AHEAD = 2
+"""Bands that wait to be written while the device goes on: each is a row of tiles of the output."""
+_POLL_S = 0.1
+
+
+class _Cancelled(Exception):
+    """Nobody wants the photo any more."""
+
+
+@dataclass(eq=False)
+class Enlargement:
+    """One photo on its way through a device. A context manager: leaving it early stops the device."""
+
+    pixels: Pixels
+    size: tuple[int, int]
+    spool: Spool
+    tick: Tick
+    bits: int | None
+    upscaler: Upscaler | None = None
+    """Of the device that took it; None as long as it waits for one."""
+    _bands: queue.Queue[Pixels | BaseException | None] = field(
+        default_factory=lambda: queue.Queue(_BANDS_AHEAD)
+    )
+    _unwanted: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Enlargement:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._unwanted.set()
+
+    def bands(self, check: Callable[[], None]) -> Iterator[Pixels]:
+        """Yield rows of the result, (rows, width, C), from top to bottom; ``check`` may raise while waiting.
+
+        Raises:
+            OutOfMemory: what was yielded is void, and the device goes on with smaller tiles: ask again.
+            DeviceOutOfMemory: not even the smallest tiles fit.
+            SrbatchError: as :meth:`srbatch.upscaler.Upscaler.enlarge`.
+        """
+        while True:
+            try:
+                band = self._bands.get(timeout=_POLL_S)
+            except queue.Empty:
+                check()
+                continue
+            if band is None:
+                return
+            if isinstance(band, BaseException):
+                raise band
+            yield band
+
+    @property
+    def unwanted(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self._unwanted.is_set()
+
+    def deliver(self, band: Pixels | BaseException | None) -> None:
+        """Hand over a band, the error that ended it, or None for the end; waits while enough lie ready."""
+        while not self.unwanted:
+            try:
+                self._bands.put(band, timeout=_POLL_S)
+                return
+            except queue.Full:
+                continue
+        raise _Cancelled
+
+
+class Devices:
+    """One thread for each device, begun with the first photo. Use it as a context manager.
+
+    A photo goes to whichever device is free. Photos that fit into one tile, and wait at the same time, share
+    a batch.
+    """
+
+    def __init__(self, upscalers: Callable[[], Sequence[Upscaler]]) -> None:
+        """``upscalers`` gives one for each device; it is called when the first photo comes."""
+        self._make = upscalers
+        self._threads: list[threading.Thread] = []
+        self._waiting: deque[Enlargement] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def __enter__(self) -> Devices:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def enlarge(
+        self, pixels: Pixels, size: tuple[int, int], *, spool: Spool, tick: Tick, bits: int | None
+    ) -> Enlargement:
+        """Ask for a photo; its result comes out of :meth:`Enlargement.bands`.
+
+        The arguments are those of :meth:`srbatch.upscaler.Upscaler.enlarge`. ``tick`` is called from the
+        device's thread; what it raises comes out of the bands.
+        """
+        wanted = Enlargement(pixels, size, spool, tick, bits)
+        with self._changed:
+            if not self._threads:
+                self._start()
+            self._waiting.append(wanted)
+            self._changed.notify()
+        return wanted
+
+    def _start(self) -> None:
+        for upscaler in self._make():
+            thread = threading.Thread(target=self._serve, args=(upscaler,), name=f"srbatch {upscaler.device}")
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, upscaler: Upscaler) -> None:
+        while taken := self._take(upscaler):
+            for wanted in taken:
+                wanted.upscaler = upscaler
+            if len(taken) == 1:
+                _alone(taken[0], upscaler)
+            else:
+                _together(taken, upscaler)
+
+    def _take(self, upscaler: Upscaler) -> list[Enlargement]:
+        """The next photo, with those that share its batch; nothing when the run is over."""
+        with self._changed:
+            self._changed.wait_for(self._ready)
+            if self._closed:
+                return []
+            taken = [self._waiting.popleft()]
+            key = _key(taken[0], upscaler)
+            if key is not None:
+                same = [other for other in self._waiting if _key(other, upscaler) == key]
+                taken += same[: upscaler.tiles.batch - 1]
+                self._waiting = deque(other for other in self._waiting if other not in taken)
+            return taken
+
+    def _ready(self) -> bool:
+        while self._waiting and self._waiting[0].unwanted:
+            self._waiting.popleft()
+        return bool(self._waiting) or self._closed
+
+
+def _key(wanted: Enlargement, upscaler: Upscaler) -> Hashable | None:
+    return upscaler.batch_key(wanted.pixels, wanted.size)
+
+
+def _deliver(wanted: Enlargement, bands: Iterator[Pixels], upscaler: Upscaler) -> None:
+    """Run one photo; out of memory, the device goes on with smaller tiles if there are any."""
+    try:
+        for band in bands:
+            wanted.deliver(band)
+        wanted.deliver(None)
+    except _Cancelled:
+        pass
+    except BaseException as error:
+        if isinstance(error, OutOfMemory) and not upscaler.shrink():
+            error = DeviceOutOfMemory(
+                "it does not fit into the device's memory even in the smallest tiles; use --device cpu"
+            )
+        with contextlib.suppress(_Cancelled):
+            wanted.deliver(error)
+
+
+def _alone(wanted: Enlargement, upscaler: Upscaler) -> None:
+    bands = upscaler.enlarge(
+        wanted.pixels, wanted.size, spool=wanted.spool, tick=wanted.tick, bits=wanted.bits
+    )
+    _deliver(wanted, bands, upscaler)
+
+
+def _together(taken: list[Enlargement], upscaler: Upscaler) -> None:
+    """Run photos that share a batch; if it fails, each goes alone, so that none suffers for another."""
+    try:
+        results = upscaler.enlarge_together([(w.pixels, w.size, w.tick, w.bits) for w in taken])
+    except Exception as error:
+        if isinstance(error, OutOfMemory):
+            upscaler.shrink()
+        for wanted in taken:
+            _alone(wanted, upscaler)
+        return
+    for wanted, bands in zip(taken, results, strict=True):
+        _deliver(wanted, bands, upscaler)

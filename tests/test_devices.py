@@ -1,0 +1,189 @@
+"""The devices' threads: results as without them, shared batches, errors, and photos nobody waits for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from srbatch.devices import Devices, Enlargement
+from srbatch.errors import DeviceError, DeviceOutOfMemory, Interrupted, OutOfMemory, WrongOutput
+from srbatch.upscaler import Upscaler
+from tests.networks import Faulty, Local
+
+SIZES = [(40, 50), (64, 64), (33, 60), (10, 10), (200, 90), (61, 57)]
+
+
+def upscaler(network: nn.Module | None = None, **changes: Any) -> Upscaler:
+    settings = {"tile": 96, "batch": 4, "precision": "fp32", "device": "cpu", **changes}
+    return Upscaler(network or Local(), scales=(1, 2, 4), halo=8, ramp=16, **settings)
+
+
+@contextmanager
+def devices(*upscalers: Upscaler) -> Iterator[Devices]:
+    with Devices(lambda: upscalers) as made:
+        yield made
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("srbatch cpu")]
+
+
+def photo(size: tuple[int, int], channels: int = 3, seed: int = 0, dtype: Any = np.uint8) -> Any:
+    return np.random.default_rng(seed).integers(0, 256, (*size, channels)).astype(dtype)
+
+
+def ask(made: Devices, pixels: Any, tick: Any = lambda _: None, factor: int = 2) -> Enlargement:
+    size = (pixels.shape[0] * factor, pixels.shape[1] * factor)
+    return made.enlarge(pixels, size, spool=_spool, tick=tick, bits=None)
+
+
+def _spool(height: int, width: int, channels: int) -> Any:
+    return np.empty((height, width, channels), np.uint16)
+
+
+def result(enlargement: Enlargement) -> Any:
+    with enlargement:
+        return np.concatenate(list(enlargement.bands(lambda: None)))
+
+
+def expected(pixels: Any, factor: int = 2) -> Any:
+    size = (pixels.shape[0] * factor, pixels.shape[1] * factor)
+    return np.concatenate(list(upscaler().enlarge(pixels, size, spool=_spool)))
+
+
+class Counting(nn.Module):
+    """Notes the shape of each batch, and waits for the first one to be let through."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.shapes: list[tuple[int, ...]] = []
+        self.go = threading.Event()
+
+    def forward(self, x: torch.Tensor, scale: int) -> torch.Tensor:
+        assert self.go.wait(30)
+        self.shapes.append(tuple(x.shape))
+        result: torch.Tensor = self.inner(x, scale)
+        return result
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_photos_that_share_a_batch_come_out_as_each_alone(channels: int) -> None:
+    network = Counting(Local())
+    pictures = [photo(size, channels, seed) for seed, size in enumerate(SIZES)]
+    ticks: list[float] = []
+    with devices(upscaler(network)) as made:
+        blocked = ask(made, photo((96, 96)))
+        asked = [ask(made, pixels, ticks.append) for pixels in pictures]
+        network.go.set()
+        result(blocked)
+        for enlargement, pixels in zip(asked, pictures, strict=True):
+            difference = np.abs(result(enlargement).astype(int) - expected(pixels).astype(int))
+            assert difference.max() <= 1
+            assert (difference == 0).mean() > 0.999
+    sizes = [shape[0] for shape in network.shapes]
+    assert max(sizes) == 4, "four photos of one tile shape went together"
+    assert sum(ticks) == pytest.approx(sum(h * w for h, w in SIZES))
+
+
+def test_photos_of_other_depth_or_colours_do_not_share() -> None:
+    network = Counting(Local())
+    with devices(upscaler(network)) as made:
+        blocked = ask(made, photo((96, 96)))
+        grey, deep, colour = photo((60, 60), 1), photo((60, 60), 3, dtype=np.uint16), photo((60, 60), 3)
+        asked = [ask(made, pixels) for pixels in (grey, deep, colour)]
+        network.go.set()
+        result(blocked)
+        for enlargement in asked:
+            result(enlargement)
+    assert [shape[0] for shape in network.shapes] == [1, 1, 1, 1]
+
+
+def test_two_devices_share_the_work() -> None:
+    networks = [Counting(Local()), Counting(Local())]
+    with devices(*(upscaler(network, batch=1) for network in networks)) as made:
+        asked = [ask(made, photo((60, 60), seed=seed)) for seed in range(6)]
+        for network in networks:
+            network.go.set()
+        for seed, enlargement in enumerate(asked):
+            assert (result(enlargement) == expected(photo((60, 60), seed=seed))).all()
+    assert sum(len(network.shapes) for network in networks) == 6
+    assert all(network.shapes for network in networks)
+
+
+def test_out_of_memory_asks_again_and_the_smallest_tiles_are_the_end() -> None:
+    with devices(upscaler(Faulty(Local(), 0, "out of memory", times=99), batch=2)) as made:
+        outcomes = []
+        for _ in range(9):
+            try:
+                result(ask(made, photo((200, 200))))
+            except (OutOfMemory, DeviceOutOfMemory) as error:
+                outcomes.append(type(error))
+        assert outcomes[0] is OutOfMemory
+        assert outcomes[-1] is DeviceOutOfMemory
+
+
+@pytest.mark.parametrize("fault", ["raise", "shape", "out of memory"])
+def test_a_fault_in_a_shared_batch_costs_none_of_them(fault: str) -> None:
+    network = Counting(Faulty(Local(), 1, fault))
+    pictures = [photo((60, 60), seed=seed) for seed in range(3)]
+    with devices(upscaler(network)) as made:
+        blocked = ask(made, photo((96, 96)))
+        asked = [ask(made, pixels) for pixels in pictures]
+        network.go.set()
+        result(blocked)
+        for enlargement, pixels in zip(asked, pictures, strict=True):
+            assert np.abs(result(enlargement).astype(int) - expected(pixels).astype(int)).max() <= 1
+    assert [shape[0] for shape in network.shapes] == [1, 4, 1, 1, 1]
+
+
+def test_a_fault_reaches_the_one_who_waits_and_the_next_photo_is_done() -> None:
+    with devices(upscaler(Faulty(Local(), 0, "shape"))) as made:
+        with pytest.raises(WrongOutput):
+            result(ask(made, photo((60, 60))))
+        assert (result(ask(made, photo((60, 60)))) == expected(photo((60, 60)))).all()
+
+
+def test_what_tick_raises_comes_out() -> None:
+    def tick(_: float) -> None:
+        raise Interrupted(2)
+
+    with devices(upscaler()) as made, pytest.raises(Interrupted):
+        result(ask(made, photo((60, 60)), tick))
+
+
+def test_devices_that_cannot_be_made_say_so_to_each_photo() -> None:
+    def fail() -> list[Upscaler]:
+        raise DeviceError("there is none")
+
+    with Devices(fail) as made:
+        for _ in range(2):
+            with pytest.raises(DeviceError, match="there is none"):
+                ask(made, photo((60, 60)))
+
+
+def test_a_photo_that_nobody_waits_for_any_more_stops() -> None:
+    """Its bands are more than may lie ready, so that its thread would wait for ever."""
+    with devices(upscaler(batch=1)) as made:
+        with ask(made, photo((2000, 40))) as enlargement:
+            next(enlargement.bands(lambda: None))
+        start = time.monotonic()
+        assert (result(ask(made, photo((60, 60)))) == expected(photo((60, 60)))).all()
+        assert time.monotonic() - start < 30
+
+
+def test_a_check_that_raises_while_waiting_comes_out() -> None:
+    network = Counting(Local())
+
+    def check() -> None:
+        raise Interrupted(15)
+
+    with devices(upscaler(network)) as made:
+        with pytest.raises(Interrupted), ask(made, photo((60, 60))) as enlargement:
+            list(enlargement.bands(check))
+        network.go.set()
