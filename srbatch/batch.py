@@ -16,9 +16,10 @@ from typing import Any
 
 import psutil
 
-from srbatch import exif, heic, metadata, xmp
+from srbatch import metadata
 from srbatch.codec_pool import CodecPool
 from srbatch.commit import commit, destination_error, discard, make_folder, output_error, temp_path
+from srbatch.decisions import encoding_of, notes_on
 from srbatch.devices import Devices, Enlargement
 from srbatch.discover import Photo, show
 from srbatch.encode import Encoding
@@ -28,11 +29,9 @@ from srbatch.errors import (
     OutOfMemory,
     PhotoError,
     SrbatchError,
-    UnsupportedPhoto,
     WrongOutput,
 )
 from srbatch.estimate import scratch_bytes, space_of, too_little
-from srbatch.formats import Format
 from srbatch.ledger import Ledger, Row
 from srbatch.model import Model
 from srbatch.options import Options
@@ -96,9 +95,9 @@ def upscale_photo(job: Job, run: Run) -> Outcome:
         size_in = (picture.header.height, picture.header.width)
         size = output_size(picture.header, job.format, run.options) or size_in
         provenance = provenance_of(picture.sha256, size_in, size, job.format, run.options, run.model)
-        encoding = _encoding(job, picture, size, provenance, run.options)
+        encoding = encoding_of(picture, job.format, size, quality=run.options.quality, provenance=provenance)
         sidecar = _sidecar(job, picture, encoding, provenance, run.ledger)
-        notes = _notes(job, picture, encoding) + sidecar.notes
+        notes = notes_on(job.photo.source, picture, encoding) + sidecar.notes
         raw, upscaler = _infer(job, picture, encoding, scratch, run)
         row = _row(
             job,
@@ -122,44 +121,6 @@ def upscale_photo(job: Job, run: Run) -> Outcome:
     )
 
 
-def _encoding(
-    job: Job, picture: Picture, size: tuple[int, int], provenance: Provenance | None, options: Options
-) -> Encoding:
-    """How the output of ``size`` (height, width) will be written.
-
-    What its format cannot hold is found here, before the network runs.
-    """
-    header, fmt = picture.header, job.format
-    if fmt is Format.HEIC:
-        heic.library()
-    height, width = size
-    channels = header.channels
-    if channels in (2, 4) and not fmt.alpha:
-        if not picture.opaque:
-            raise UnsupportedPhoto(f"it has transparency, which {fmt.value} cannot hold; use --format png")
-        channels -= 1
-    if channels <= 2 and not fmt.grey and picture.metadata.icc is not None:
-        raise UnsupportedPhoto(f"it has a grey profile, which {fmt.value} cannot hold; use --format png")
-    resolution = picture.resolution
-    if resolution is None and picture.metadata.exif is not None:
-        resolution = exif.resolution(picture.metadata.exif)  # WebP, AVIF and HEIC have no other place for it
-    if resolution and picture.metadata.orientation >= 5:
-        resolution = (resolution[1], resolution[0])
-    return Encoding(
-        format=fmt,
-        height=height,
-        width=width,
-        channels=channels,
-        bits=min(header.bits, fmt.bits),
-        quality=options.quality,
-        lossless=picture.lossless or not fmt.lossy,
-        metadata=metadata.for_output(
-            picture.metadata, fmt, width=width, height=height, provenance=provenance
-        ),
-        resolution=resolution,
-    )
-
-
 def _sidecar(
     job: Job, picture: Picture, encoding: Encoding, provenance: Provenance | None, ledger: Ledger
 ) -> Sidecar:
@@ -170,10 +131,10 @@ def _sidecar(
         job.photo.target,
         written_before=json.loads(known.details).get("sidecar_sha256") if known else None,
         corrected=partial(
-            xmp.corrected,
+            metadata.packet_for_output,
+            picture.metadata,
             width=encoding.width,
             height=encoding.height,
-            turned=picture.metadata.upright_in_output,
             provenance=provenance,
         ),
     )
@@ -295,19 +256,6 @@ def _row(job: Job, picture: Picture, encoding: Encoding, run: Run, **further: An
         recipe=run.settings.recipe_of(job.photo),
         details=json.dumps(details),
     )
-
-
-def _notes(job: Job, picture: Picture, encoding: Encoding) -> tuple[str, ...]:
-    notes = list(dict.fromkeys(picture.notes + encoding.metadata.notes))
-    header = picture.header
-    if encoding.bits < header.bits:
-        kept, fmt = encoding.bits, encoding.format.value
-        notes.append(f"of its {header.bits} bits for each colour {kept} were kept: {fmt} holds no more")
-    if not header.format.written:
-        notes.append(f"its output is {encoding.format.value}: {header.format.value} is only read")
-    if job.photo.source.suffix.lower() not in header.format.suffixes:
-        notes.append(f"its content is {header.format.value}, whatever its name says")
-    return tuple(notes)
 
 
 # ---- a run over many -----------------------------------------------------------------------------

@@ -97,7 +97,12 @@ _model = _options(
         "--model", default="photo", show_default=True, help="A name of `srbatch models`, or a path."
     ),
     click.option("--strength", default=1.0, show_default=True, help="0 (bicubic) to 1 (all of the network)."),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps."),
+    click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        help="auto, cpu, mps, cuda, some of several (cuda:0,cuda:2), or all.",
+    ),
     click.option(
         "--engine",
         type=click.Choice(ENGINES),
@@ -303,6 +308,51 @@ def verify(out: Path, state: Path | None, as_json: bool) -> None:
         found = inspection.verify(out, state, check=stop.check)
     click.echo(json.dumps(found.as_record()) if as_json else "\n".join(found.lines()))
     sys.exit(ExitCode.SOME_FAILED if found.problems else ExitCode.DONE)
+
+
+@cli.command(epilog=EXIT_CODES)
+@_what
+@click.option("--scale", default=4.0, show_default=True, metavar="F", help="Factor from 1 to 8.")
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice([fmt.value for fmt in Format if fmt.written]),
+    help="Only what becomes of them in this one.  [default: all]",
+)
+@click.option("--no-provenance", is_flag=True, help="As if the file did not declare that it was enhanced.")
+@_codecs
+@_as_json
+def inspect(
+    scale: float,
+    format_name: str | None,
+    no_provenance: bool,
+    codec_timeout: float,
+    codec_memory: int,
+    as_json: bool,
+    **others: Any,
+) -> None:
+    """Show what srbatch sees of PHOTOS, and what each format would keep, convert or refuse.
+
+    Every photo is decoded in full; with --json there is a line for each.
+    """
+    from srbatch import describe
+    from srbatch.description import Unreadable
+
+    options = Options(
+        out=Path(),
+        size=TargetSize(scale=scale),
+        format=Format(format_name) if format_name else None,
+        provenance=not no_provenance,
+        codec_timeout_s=codec_timeout,
+        codec_memory_mb=codec_memory,
+        **others,
+    )
+    failed = False
+    with Stop() as stop:
+        for found in describe.inspect(options, check=stop.check):
+            failed |= isinstance(found, Unreadable)
+            click.echo(json.dumps(found.as_record()) if as_json else "\n".join(found.lines()))
+    sys.exit(ExitCode.SOME_FAILED if failed else ExitCode.DONE)
 
 
 @cli.command(epilog=EXIT_CODES)

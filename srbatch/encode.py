@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyvips
 
-from srbatch import heic, metadata
+from srbatch import heic, light, metadata
 from srbatch.errors import WrongOutput
 from srbatch.formats import Format
 from srbatch.loading import from_memory, loaded, reason_of
@@ -36,11 +36,16 @@ class Encoding:
     """For each channel of the output: 8, 10, 12 or 16. The raw pixels have 8 for 8, and else 16."""
     quality: int
     lossless: bool
-    """For a format that could lose something; the others never do."""
+    """For WebP, which alone can be told to lose nothing. PNG and TIFF never do, and the others always."""
     metadata: Metadata
     """As it shall be in the output."""
     resolution: tuple[float, float] | None
     """Pixels per mm, across and down."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether every pixel comes back as it was."""
+        return not self.format.lossy or (self.lossless and self.format is Format.WEBP)
 
     @property
     def sample_bytes(self) -> int:
@@ -67,7 +72,10 @@ def encode(raw: Path, temp: Path, encoding: Encoding) -> Written:
     shape = (encoding.height, encoding.width, encoding.channels)
     pixels = np.memmap(raw, dtype_of(encoding.bits), "r", shape=shape)
     across, down = encoding.resolution or (_DEFAULT_RESOLUTION, _DEFAULT_RESOLUTION)
-    image = from_memory(pixels).copy(xres=across, yres=down)
+    image = from_memory(pixels)
+    if encoding.metadata.linear:
+        image = light.linear(image)
+    image = image.copy(xres=across, yres=down)
     if encoding.metadata.icc:
         image.set_type(pyvips.GValue.blob_type, "icc-profile-data", encoding.metadata.icc)
     with temp.open("x+b") as file:
@@ -162,7 +170,6 @@ def _for_avif(image: Any, bits: int) -> Any:
 
 def _read_back(temp: Path, meant: Any, encoding: Encoding) -> Written:
     """Open the finished file as anyone would, and compare it with what was meant."""
-    lossy = encoding.format.lossy and not encoding.lossless
     with temp.open("rb") as file, loaded(file, encoding.format, fail_on="warning") as image:
         if (image.height, image.width) != (meant.height, meant.width):
             raise WrongOutput(f"the file written has {image.width} x {image.height} pixels")
@@ -171,10 +178,10 @@ def _read_back(temp: Path, meant: Any, encoding: Encoding) -> Written:
                 f"the file written has not the {encoding.bits} bits for each colour that it should"
             )
         try:
-            worst = _worst_difference(image, meant, _CHECK_BLOCK_PX if lossy else 1)
+            worst = _worst_difference(image, meant, 1 if encoding.exact else _CHECK_BLOCK_PX)
         except pyvips.Error as error:
             raise WrongOutput(f"the file written cannot be read back: {reason_of(error)}") from error
-    if worst > (_tolerance(encoding) if lossy else 0):
+    if worst > (0 if encoding.exact else _tolerance(encoding)):
         levels = np.iinfo(dtype_of(encoding.bits)).max
         raise WrongOutput(f"the file written differs from the picture by {worst:.0f} of {levels} levels")
     metadata.verify(temp, encoding.format, encoding.metadata)

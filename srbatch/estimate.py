@@ -86,7 +86,7 @@ def estimate(jobs: list[Job], out: Path, model: Model, *, at_once: int) -> Estim
         pixels=sum(job.pixels for job in jobs),
         pixels_out=sum(job.size[0] * job.size[1] for job in jobs),
         space=space_of(jobs, out, at_once=at_once),
-        seconds=_seconds(jobs, model.upscaler) if jobs else 0.0,
+        seconds=_seconds(jobs, model.upscaler) / len(model.upscalers) if jobs else 0.0,
     )
 
 

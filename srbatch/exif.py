@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from srbatch.errors import PhotoTooLarge
+from srbatch.placement import Placement
 
 ORIENTATION, SOFTWARE, XMP, IPTC, PHOTOSHOP, ICC = 0x0112, 0x0131, 700, 33723, 34377, 34675
 EXIF_IFD, GPS_IFD, INTEROP_IFD, SUB_IFDS = 0x8769, 0x8825, 0xA005, 0x014A
@@ -45,6 +46,7 @@ _RESOLUTION = frozenset([_ACROSS, _DOWN, _UNIT])
 _MM_OF_UNIT = {2: 25.4, 3: 10.0}
 _SIZE_IN_IFD0 = {0x0100: "width", 0x0101: "height"}
 _SIZE_IN_EXIF = {0xA002: "width", 0xA003: "height"}
+_SUBJECTS = frozenset([0x9214, 0xA214])  # SubjectArea, SubjectLocation
 # A JPEG thumbnail or previews that hang on IFD0 itself, and the thumbnail tags of Windows' GDI+.
 _THUMBNAILS_IN_IFD0 = frozenset([0x0201, 0x0202, SUB_IFDS, *range(0x5012, 0x501C), *range(0x5020, 0x503C)])
 _DATA_OF_THUMBNAIL = ((0x0201, 0x0202), (0x0111, 0x0117))
@@ -367,10 +369,13 @@ def block_of(tags: Tags) -> bytes:
     return b"II*\0" + layout.offset(8) + _assembled(layout, tags, {}, 8)
 
 
-def corrected(block: bytes, *, width: int, height: int, software: str | None) -> bytes:
+def corrected(
+    block: bytes, *, width: int, height: int, software: str | None, placement: Placement | None = None
+) -> bytes:
     """The EXIF block for an upright enlargement: its size, no rotation, no thumbnail, ``software``.
 
-    Tags that are not there are not added, except Software; None leaves that one as it is.
+    Tags that are not there are not added, except Software; None leaves that one as it is. ``placement`` says
+    where the subject lies in the output; None leaves it where it is.
     """
     reader = TiffReader(io.BytesIO(block))
     layout, size, patched = reader.layout, {"width": width, "height": height}, bytearray(block)
@@ -396,10 +401,28 @@ def corrected(block: bytes, *, width: int, height: int, software: str | None) ->
     kept = {tag for tag, value in ifd0.items() if isinstance(value, bytes)}
     _erase(patched, *_dead_and_live(reader, kept))
     patched += b"\0" * (len(patched) % 2)
+    if exif and placement:
+        _move_subject(patched, reader, exif, placement)
     at = len(patched)
     patched += layout.directory(ifd0, at)
     patched[4:8] = layout.offset(at)
     return bytes(patched)
+
+
+def _move_subject(patched: bytearray, reader: TiffReader, exif: Directory, placement: Placement) -> None:
+    """Write where the subject lies in the output, at the end of the block what does not fit into an entry."""
+    for entry in exif.entries:
+        if entry.tag not in _SUBJECTS or entry.type != _SHORT or not 2 <= entry.count <= 4:
+            continue
+        try:
+            numbers = placement.subject(reader.numbers(entry))
+        except BrokenExif:
+            continue
+        kind, code = (_SHORT, "H") if max(numbers) < 1 << 16 else (LONG, "I")  # no reader minds
+        value = Value(kind, struct.pack(f"<{len(numbers)}{code}", *numbers))
+        written, elsewhere = reader.layout.entry(entry.tag, value, len(patched))
+        patched[entry.at : entry.at + reader.layout.entry_size] = written
+        patched += elsewhere
 
 
 def append_to_tiff(

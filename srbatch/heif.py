@@ -188,6 +188,7 @@ def read_heif(file: BinaryIO) -> Blocks:
     except _Broken as error:
         raise UnreadablePhoto(f"the HEIF file is damaged or cut off: {error}") from error
     _note_losses(meta, blocks)
+    blocks.turned = any(box.kind in (b"irot", b"imir") for box in meta.properties_of(meta.primary))
     return blocks
 
 

@@ -22,27 +22,29 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from srbatch import bitmaps, containers, exif, heif, xmp
-from srbatch.containers import Blocks, HeadSplicer, WebpRewriter
+from srbatch import bitmaps, exif, heif, jpeg, png, profiles, tiff, webp, xmp
+from srbatch.containers import Blocks, HeadSplicer
 from srbatch.errors import UnsupportedPhoto, WrongOutput
 from srbatch.exif import BrokenExif
 from srbatch.formats import Format
 from srbatch.heif import HeifRewriter
+from srbatch.packets import UnusableXmp
+from srbatch.placement import Placement
 from srbatch.provenance import Provenance
-from srbatch.xmp import UnusableXmp
+from srbatch.webp import WebpRewriter
 
 _READERS: dict[Format, Callable[[BinaryIO], Blocks]] = {
-    Format.JPEG: containers.read_jpeg,
-    Format.PNG: containers.read_png,
-    Format.WEBP: containers.read_webp,
-    Format.TIFF: containers.read_tiff,
+    Format.JPEG: jpeg.read_jpeg,
+    Format.PNG: png.read_png,
+    Format.WEBP: webp.read_webp,
+    Format.TIFF: tiff.read_tiff,
     Format.AVIF: heif.read_heif,
     Format.HEIC: heif.read_heif,
     Format.GIF: bitmaps.read_gif,
     Format.BMP: bitmaps.read_bmp,
 }
 
-_SRGB_GAMMA, _GAMMA_TOLERANCE = 45_455, 100
+_SRGB_GAMMA, _GAMMA_TOLERANCE, _LINEAR_GAMMA = 45_455, 100, 100_000
 _SRGB_CHROMATICITIES = (31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000)
 _CHROMATICITY_TOLERANCE = 100
 _SRGB_CODE_POINTS = bytes([1, 13, 0, 1])  # cICP: sRGB's primaries and curve, RGB, full range
@@ -70,6 +72,12 @@ class Metadata:
     """How the stored pixels must be turned, as in EXIF (1 to 8)."""
     turned_by_codec: bool = False
     """Of AVIF and HEIC: their own means say how to turn the picture, and what else says so is void."""
+    turn_of_regions: int = 1
+    """How what EXIF and XMP say of places in the picture must be turned with it, as in EXIF (1 to 8)."""
+    size: tuple[int, int] | None = None
+    """(height, width) of the stored picture, known once it is decoded."""
+    linear: bool = False
+    """Whether the file's numbers are in proportion to light. Decoded pixels are encoded with a gamma then."""
     notes: tuple[str, ...] = ()
     """For people: what is in the source and will not be in the output."""
 
@@ -77,6 +85,15 @@ class Metadata:
     def upright_in_output(self) -> bool:
         """Whether the output needs no turn whatever XMP says; else XMP may be all that says it needs one."""
         return self.turned_by_codec or self.orientation != 1
+
+    def placement(self, *, width: int, height: int) -> Placement | None:
+        """Where places in the photo lie in an upright output of that size; None until it is decoded."""
+        if self.size is None:
+            return None
+        # Of AVIF and HEIC the size is that after the turn.
+        across = self.turned_by_codec and self.turn_of_regions >= 5
+        stored = self.size[::-1] if across else self.size
+        return Placement(self.turn_of_regions, stored, (height, width))
 
 
 class Sink(Protocol):
@@ -102,11 +119,10 @@ def read(path: Path, fmt: Format) -> Metadata:
     """
     with path.open("rb") as file:
         found = _READERS[fmt](file)
-    orientation, turned_by_codec = 1, fmt in (Format.AVIF, Format.HEIC)
+    said, turned_by_codec = 1, fmt in (Format.AVIF, Format.HEIC)
     if found.exif is not None:
         try:
             said = exif.orientation(found.exif)
-            orientation = 1 if turned_by_codec else said
         except BrokenExif as error:
             found.exif = None
             found.note(f"the EXIF block is damaged and was not carried: {error}")
@@ -125,8 +141,9 @@ def read(path: Path, fmt: Format) -> Metadata:
         comments=tuple(found.comments),
         png_text=tuple(found.png_text),
         png_colour=tuple(found.png_colour),
-        orientation=orientation,
+        orientation=1 if turned_by_codec else said,
         turned_by_codec=turned_by_codec,
+        turn_of_regions=said if found.turned or not turned_by_codec else 1,
         notes=tuple(found.notes),
     )
 
@@ -142,6 +159,15 @@ def check_colour(meta: Metadata) -> None:
             "its colours are told by a cICP chunk and are not sRGB, which is not supported; "
             "convert it to sRGB or embed an ICC profile instead"
         )
+
+
+def tells_of_linear(meta: Metadata) -> bool:
+    """Whether the profile, or PNG's gAMA chunk where there is none, says that numbers are linear."""
+    if meta.icc is not None:
+        return profiles.is_linear(meta.icc)
+    chunks = _by_type(meta.png_colour)
+    gamma = chunks.get(b"gAMA", b"")
+    return not chunks.keys() & {b"sRGB", b"cICP"} and int.from_bytes(gamma, "big") == _LINEAR_GAMMA
 
 
 def _by_type(chunks: tuple[bytes, ...]) -> dict[bytes, bytes]:
@@ -169,23 +195,23 @@ def for_output(
     check_colour(meta)
     _check_homes(meta, fmt)
     written_by = provenance.software if provenance is not None else None
+    placement = meta.placement(width=width, height=height)
     block = None
     if meta.exif is not None:
-        block = exif.corrected(meta.exif, width=width, height=height, software=written_by)
+        block = exif.corrected(
+            meta.exif, width=width, height=height, software=written_by, placement=placement
+        )
     elif written_by is not None:
         block = exif.fresh(written_by)
-    packet = xmp.corrected(
-        meta.xmp,
-        width=width,
-        height=height,
-        turned=meta.upright_in_output,
-        provenance=provenance,
-    )
-    if packet is not None and fmt is Format.JPEG and len(packet) > containers.LARGEST_JPEG_XMP:
+    packet = packet_for_output(meta, meta.xmp, width=width, height=height, provenance=provenance)
+    if packet is not None and fmt is Format.JPEG and len(packet) > jpeg.LARGEST_JPEG_XMP:
         packet = xmp.without_padding(packet)
     comments, png_text, text_notes = _texts(meta, fmt)
+    icc, linear, colour_notes = _encoded_colours(meta, fmt)
     output = replace(
         meta,
+        icc=icc,
+        linear=linear,
         exif=block,
         xmp=packet,
         comments=comments,
@@ -193,10 +219,38 @@ def for_output(
         png_colour=_colour_chunks(meta, fmt),
         orientation=1,
         turned_by_codec=False,
-        notes=meta.notes + text_notes + _exif_notes(block, fmt),
+        turn_of_regions=1,
+        size=None,
+        notes=meta.notes + colour_notes + text_notes + _exif_notes(block, fmt),
     )
     _head(output, fmt)  # refuses what is too large now, not after hours of work
     return output
+
+
+def packet_for_output(
+    meta: Metadata, packet: bytes | None, *, width: int, height: int, provenance: Provenance | None
+) -> bytes | None:
+    """The XMP packet of an output: made of the photo's own or of one that lies beside it.
+
+    Raises:
+        UnusableXmp: the packet cannot be corrected.
+    """
+    return xmp.corrected(
+        packet,
+        width=width,
+        height=height,
+        turned=meta.upright_in_output,
+        provenance=provenance,
+        placement=meta.placement(width=width, height=height),
+    )
+
+
+def _encoded_colours(meta: Metadata, fmt: Format) -> tuple[bytes | None, bool, tuple[str, ...]]:
+    """Profile, whether numbers are linear, and notes: in fewer than 16 bits their shadows show bands."""
+    if not meta.linear or meta.icc is None or fmt.bits == 16:
+        return meta.icc, meta.linear, ()
+    note = f"its linear numbers, for which {_name(fmt)} has too few bits, were encoded with gamma 2.2"
+    return profiles.with_gamma(meta.icc), False, (note,)
 
 
 def _check_homes(meta: Metadata, fmt: Format) -> None:
@@ -237,16 +291,16 @@ def _texts(meta: Metadata, fmt: Format) -> tuple[tuple[bytes, ...], tuple[bytes,
     """Comments for JPEG and text chunks for PNG, and notes on texts that the format has no place for."""
     count = len(meta.comments) + len(meta.png_text)
     if fmt is Format.PNG:
-        made = tuple(containers.png_text_chunk("Comment", comment) for comment in meta.comments)
+        made = tuple(png.png_text_chunk("Comment", comment) for comment in meta.comments)
         return (), meta.png_text + made, ()
     if fmt is not Format.JPEG:
         note = f"{count} text comment{'s' * (count > 1)}, for which {_name(fmt)} has no place, "
         return (), (), (f"{note}{'were' if count > 1 else 'was'} not carried",) if count else ()
     comments, notes = list(meta.comments), []
     for chunk in meta.png_text:
-        text = containers.png_text(chunk)
+        text = png.png_text(chunk)
         line = ": ".join(text).removeprefix("Comment: ").encode() if text else b""
-        if line and len(line) <= containers.JPEG_SEGMENT_BYTES:
+        if line and len(line) <= jpeg.JPEG_SEGMENT_BYTES:
             comments.append(line)
         else:
             keyword = ascii(chunk[4:].partition(b"\0")[0].decode("latin-1"))
@@ -288,10 +342,10 @@ def open_sink(
     """
     match fmt:
         case Format.JPEG:
-            app0 = containers.jfif(resolution) if resolution else b""
-            return HeadSplicer(file, partial(containers.jpeg_insertion, segments=_head(meta, fmt), app0=app0))
+            app0 = jpeg.jfif(resolution) if resolution else b""
+            return HeadSplicer(file, partial(jpeg.jpeg_insertion, segments=_head(meta, fmt), app0=app0))
         case Format.PNG:
-            return HeadSplicer(file, partial(containers.png_insertion, chunks=_head(meta, fmt)))
+            return HeadSplicer(file, partial(png.png_insertion, chunks=_head(meta, fmt)))
         case Format.WEBP:
             return WebpRewriter(file, exif_block=meta.exif, xmp=meta.xmp)
         case Format.TIFF:
@@ -336,7 +390,7 @@ def _tiff_tags(block: bytes | None) -> exif.Tags:
 def _head(meta: Metadata, fmt: Format) -> bytes:
     """What goes near the start of the file; nothing for formats that keep metadata elsewhere."""
     if fmt is Format.JPEG:
-        return containers.jpeg_head(
+        return jpeg.jpeg_head(
             exif_block=meta.exif,
             xmp=meta.xmp,
             iptc=meta.iptc,
@@ -344,7 +398,7 @@ def _head(meta: Metadata, fmt: Format) -> bytes:
             comments=meta.comments,
         )
     if fmt is Format.PNG:
-        return containers.png_head(
+        return png.png_head(
             exif_block=meta.exif,
             xmp=meta.xmp,
             iptc=meta.iptc,

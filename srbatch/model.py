@@ -43,19 +43,30 @@ class Model:
         name = "compositeWithTrainedAlgorithmicMedia" if self.card.generative else "algorithmicallyEnhanced"
         return _SOURCE_TYPES + name
 
-    @cached_property
+    @property
     def upscaler(self) -> Upscaler:
-        """The network on the run's device.
+        """The network on the run's first device; raises as :attr:`upscalers`."""
+        return self.upscalers[0]
+
+    @cached_property
+    def upscalers(self) -> list[Upscaler]:
+        """The network on each of the run's devices.
 
         Raises:
             WeightsError: the weights are damaged.
             DeviceError: there is no such device.
             UsageError: the device cannot do what was asked.
         """
+        from srbatch.upscaler import pick_devices
+
+        options = self._options
+        devices = pick_devices("cpu" if options.engine == "openvino" else options.device)
+        return [self._on(str(device)) for device in devices]
+
+    def _on(self, device: str) -> Upscaler:
         from srbatch.upscaler import Upscaler
 
         options = self._options
-        device = "cpu" if options.engine == "openvino" else options.device
         return Upscaler(
             _in_engine(options.engine, weights.load(self.path).network, device),
             scales=self.card.scales,

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pyvips
 
-from srbatch import metadata, profiles
+from srbatch import light, metadata, profiles
 from srbatch.errors import PhotoChanged, PhotoTooLarge, UnreadablePhoto, UnsupportedPhoto
 from srbatch.formats import Format
 from srbatch.loading import BITS, LAB, Pixels, format_of, from_memory, loaded, reason_of
@@ -52,6 +52,8 @@ class Header:
     """1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha."""
     bits: int
     """For each channel, in the file: 8, 10, 12 or 16. Fewer are decoded to 8, and more than 8 to 16."""
+    cmyk: bool = False
+    """Whether the file has inks, of which RGB is made."""
 
     @property
     def dtype(self) -> type[np.unsignedinteger[Any]]:
@@ -138,7 +140,8 @@ def decode(path: Path, raw: Path, max_pixels: float) -> Picture:
         with loaded(file, fmt, pixels=False) as image:
             header = _header(image, fmt, found, max_pixels)
             resolution = _resolution(image)
-            found, convert = _colours(image, found, raw.with_suffix(".icc"))
+            found = replace(found, size=(image.height, image.width))
+            found, convert = _colours(image, found, header.bits, raw.with_suffix(".icc"))
         notes = found.notes + _write_pixels(file, fmt, raw, convert)
         after = path.stat()
         if (before.st_size, before.st_mtime_ns, before.st_ino) != (
@@ -198,11 +201,11 @@ def _header(image: Any, fmt: Format, found: Metadata, max_pixels: float) -> Head
     height, width = image.height, image.width
     if found.orientation >= 5:
         height, width = width, height
-    channels = 3 if image.interpretation == "cmyk" else image.bands
+    cmyk = image.interpretation == "cmyk"
     bits = BITS[image.format]
     if bits == 16 and image.get_typeof("bits-per-sample"):
         bits = image.get("bits-per-sample")
-    return Header(fmt, height, width, channels, bits)
+    return Header(fmt, height, width, 3 if cmyk else image.bands, bits, cmyk)
 
 
 def _check_supported(image: Any, fmt: Format) -> None:
@@ -234,17 +237,22 @@ def _check_supported(image: Any, fmt: Format) -> None:
         raise UnsupportedPhoto("a TIFF with further pictures inside (SubIFDs), which would be lost")
 
 
-def _colours(image: Any, found: Metadata, scratch: Path) -> tuple[Metadata, Convert]:
+def _colours(image: Any, found: Metadata, bits: int, scratch: Path) -> tuple[Metadata, Convert]:
     """The metadata with the profile that the pixels will have, and what makes them so.
 
-    CMYK becomes RGB, by its profile and with its black point kept, as viewers show it. There is no way back:
-    how much of a colour is black ink is the press's choice, and no two profiles make the same one.
+    Linear numbers are encoded, and linear again in the output; in fewer than 16 bits they stay what they are,
+    since the way there and back would cost levels. CMYK becomes RGB, by its profile and with its black point
+    kept, as viewers show it. There is no way back: how much of a colour is black ink is the press's choice,
+    and no two profiles make the same one.
     """
     kind = {1: "L", 3: "RGB", 4: "CMYK"}[_CHANNELS[image.interpretation]]
     icc, note = profiles.usable(found.icc, kind)
     notes = (*found.notes, note) if note else found.notes
     if kind != "CMYK":
-        return replace(found, icc=icc, notes=notes), lambda image: image
+        found = replace(found, icc=icc, notes=notes)
+        if bits == 16 and metadata.tells_of_linear(found):
+            return replace(found, linear=True), light.encoded
+        return found, lambda image: image
     notes += ("its CMYK colours were converted to RGB, and an Adobe RGB profile was embedded",)
     if icc is None:
         notes += ("no profile says what its inks look like; those of a common press were assumed",)

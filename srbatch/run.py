@@ -57,7 +57,7 @@ def session(settings: Settings, *, reporter: Reporter, check: Check, command: st
     with (
         opened(options, command) as archive,
         _codecs(options, check) as codecs,
-        Devices(lambda: [settings.model.upscaler]) as devices,
+        Devices(lambda: settings.model.upscalers) as devices,
     ):
         turns = TakingTurns(reporter)
         yield Run(settings, codecs, devices, archive.ledger, archive.scratch, turns, check)

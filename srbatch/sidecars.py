@@ -13,7 +13,7 @@ from pathlib import Path
 
 from srbatch.commit import commit, output_error, sha256_of
 from srbatch.discover import MAX_NAME_BYTES, show
-from srbatch.xmp import UnusableXmp
+from srbatch.packets import UnusableXmp
 
 _LARGEST = 1 << 26  # no packet comes near it
 _SUFFIXES = (".xmp", ".XMP")

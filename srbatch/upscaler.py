@@ -342,6 +342,23 @@ class _AlphaRows:
         return result
 
 
+def pick_devices(names: str) -> list[torch.device]:
+    """Each of the devices whose names stand between commas, or for ``all`` every CUDA device there is.
+
+    Raises:
+        DeviceError: one does not exist, or is named twice.
+    """
+    if names == "all":
+        return [torch.device("cuda", index) for index in range(torch.cuda.device_count())] or [
+            pick_device("auto")
+        ]
+    devices = [pick_device(name.strip()) for name in names.split(",")]
+    places = {(device.type, device.index or 0) for device in devices}
+    if len(places) < len(devices):
+        raise DeviceError(f"--device {names}: a device is named twice")
+    return devices
+
+
 def pick_device(name: str) -> torch.device:
     """The device of that name, or the fastest there is for ``auto``.
 

@@ -73,7 +73,11 @@ class FakeModel:
 
     def __init__(self, network: nn.Module, **changes: Any) -> None:
         settings = {"tile": 96, "batch": 1, "precision": "fp32", **changes}
-        self.upscaler = Upscaler(network, scales=(1, 2, 4), halo=8, ramp=16, device="cpu", **settings)
+        self.upscalers = [Upscaler(network, scales=(1, 2, 4), halo=8, ramp=16, device="cpu", **settings)]
+
+    @property
+    def upscaler(self) -> Upscaler:
+        return self.upscalers[0]
 
 
 class _Told(Silent):

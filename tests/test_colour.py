@@ -232,3 +232,176 @@ def test_cmyk_of_16_bits(originals: Originals, tmp_path: Path) -> None:
     assert outcome.status == "done", outcome
     result = tifffile.imread(tmp_path / "hi" / "a.tif")
     assert (result.dtype, result.shape) == (np.uint16, (40, 50, 3))
+
+
+def jpeg_of_inks(cmyk: np.ndarray, transform: int | None) -> bytes:
+    """A JPEG file of four inks (H, W, 4), 255 being full ink; in the file 0 is, as Photoshop writes it.
+
+    ``transform`` is that of the Adobe marker: 0 for CMYK, 2 for YCCK; None leaves the marker out.
+    """
+    stored = 255 - cmyk
+    if transform == 2:  # 255 less the first three, as if it were RGB, becomes YCbCr; K stays
+        ycc = Image.fromarray(np.ascontiguousarray(255 - stored[:, :, :3])).convert("YCbCr")
+        stored = np.concatenate([np.asarray(ycc), stored[:, :, 3:]], axis=2)
+    data = BytesIO()
+    # Pillow writes four channels as they are, but for an inversion that is taken back here.
+    Image.fromarray(255 - np.ascontiguousarray(stored), "CMYK").save(data, "JPEG", quality=100, subsampling=0)
+    segments = data.getvalue()
+    at = segments.index(b"\xff\xee\0\x0eAdobe")
+    marker = segments[at : at + 15] + bytes([transform]) if transform is not None else b""
+    return segments[:at] + marker + segments[at + 16 :]
+
+
+@pytest.mark.parametrize("transform", [0, 2, None], ids=["CMYK", "YCCK", "without a marker"])
+def test_inks_of_jpeg_are_inverted_and_those_of_tiff_are_not(
+    originals: Originals, tmp_path: Path, transform: int | None
+) -> None:
+    """Without Adobe's marker nothing says so; libvips, Pillow and OpenCV take it so all the same."""
+    cmyk = inks(96, 128)
+    (originals.folder / "a.jpg").write_bytes(jpeg_of_inks(cmyk, transform))
+    Image.fromarray(cmyk, "CMYK").save(originals.folder / "b.tif")
+    originals.remember()
+    outcomes = upscaled(originals.folder, tmp_path / "hi", 1, format=Format.PNG)
+    assert {outcome.status for outcome in outcomes.values()} == {"done"}
+    first, second = (np.asarray(Image.open(tmp_path / "hi" / name)) for name in ("a.jpg.png", "b.tif.png"))
+    assert np.abs(first.astype(int) - second).mean() < 1.5
+
+
+# ---- linear light ----------------------------------------------------------------------------------
+
+
+def linear_photo(height: int, width: int) -> np.ndarray:
+    """A photograph in numbers of 16 bits that are in proportion to light, in sRGB's primaries."""
+    photo = sample("flower.jpg")[150 : 150 + height, 200 : 200 + width] / 255
+    return (np.where(photo <= 0.04045, photo / 12.92, ((photo + 0.055) / 1.055) ** 2.4) * 65_535).round()
+
+
+SRGB_PRIMARIES = ((0.4361, 0.2225, 0.0139), (0.3851, 0.7169, 0.0971), (0.1431, 0.0606, 0.7141))
+
+
+def save_linear(pixels: np.ndarray, path: Path, icc: bytes) -> None:
+    image = pyvips.Image.new_from_array(np.ascontiguousarray(pixels.astype(np.uint16)))
+    image = image.copy(interpretation="rgb16" if pixels.shape[2] == 3 else "grey16")
+    image.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)
+    image.write_to_file(str(path))
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("kind", ["RGB", "grey"])
+def test_linear_light_comes_back_linear(originals: Originals, tmp_path: Path, suffix: str, kind: str) -> None:
+    pixels = linear_photo(96, 128)
+    icc = profiles.matrix_profile("linear", SRGB_PRIMARIES, 1.0)
+    if kind == "grey":
+        pixels, icc = pixels[:, :, 1:2], profiles.grey_profile("linear", 1.0)
+    save_linear(pixels, originals.folder / f"a.{suffix}", icc)
+    originals.remember()
+    for scale in (1, 2):
+        (outcome,) = upscaled(originals.folder, tmp_path / str(scale), scale).values()
+        assert (outcome.status, outcome.notes) == ("done", ())
+        assert icc_of(tmp_path / str(scale) / f"a.{suffix}") == icc
+    same, large = (
+        pyvips.Image.new_from_file(str(tmp_path / f"{scale}" / f"a.{suffix}"))
+        .numpy()
+        .reshape(96 * scale, -1, pixels.shape[2])
+        for scale in (1, 2)
+    )
+    assert np.abs(same - pixels).max() <= 1
+    before, after = (
+        np.broadcast_to(reduced(p, n) / 65_535, (24, 32, 3)) for p, n in ((pixels, 4), (large, 8))
+    )
+    error = color.deltaE_ciede2000(
+        *(color.xyz2lab(p @ np.array(SRGB_PRIMARIES), "D50") for p in (before, after))
+    )
+    assert error.mean() < 0.3
+
+
+def test_an_edge_in_linear_light_gets_no_dark_halo(originals: Originals, tmp_path: Path) -> None:
+    """Seen in lightness, the dark side of an edge dips no lower than that of the same edge encoded."""
+    edge = np.full((48, 64, 3), 0.02)
+    edge[:, 32:] = 0.8
+    encoded = (edge ** (1 / profiles.GAMMA) * 65_535).round()
+    save_linear(
+        (edge * 65_535).round(),
+        originals.folder / "linear.png",
+        profiles.matrix_profile("l", SRGB_PRIMARIES, 1.0),
+    )
+    save_linear(
+        encoded,
+        originals.folder / "encoded.png",
+        profiles.matrix_profile("e", SRGB_PRIMARIES, profiles.GAMMA),
+    )
+    originals.remember()
+    upscaled(originals.folder, tmp_path / "hi", 4)
+    dips = {}
+    for name, power in (("linear", 1.0), ("encoded", profiles.GAMMA)):
+        made = pyvips.Image.new_from_file(str(tmp_path / "hi" / f"{name}.png")).numpy() / 65_535
+        dips[name] = color.xyz2lab(made**power @ np.array(SRGB_PRIMARIES), "D50")[..., 0].min()
+    assert dips["linear"] == pytest.approx(dips["encoded"], abs=0.1)
+
+
+@pytest.mark.parametrize("fmt", [Format.JPEG, Format.AVIF])
+def test_linear_light_is_encoded_where_bits_are_few(
+    originals: Originals, tmp_path: Path, fmt: Format
+) -> None:
+    pixels = linear_photo(96, 128)
+    save_linear(pixels, originals.folder / "a.tif", profiles.matrix_profile("flat", SRGB_PRIMARIES, 1.0))
+    originals.remember()
+    (outcome,) = upscaled(originals.folder, tmp_path / "hi", 1, format=fmt, quality=98).values()
+    assert any("linear numbers" in note and "gamma 2.2" in note for note in outcome.notes)
+    made = tmp_path / "hi" / f"a.tif{fmt.suffixes[0]}"
+    icc = icc_of(made)
+    assert icc is not None
+    assert profiles.description(icc) == "flat, encoded with gamma 2.2"
+    assert not profiles.is_linear(icc)
+    with Image.open(made) as image:
+        found = np.asarray(image.convert("RGB")) / 255
+    before, after = (
+        color.xyz2lab(reduced(p, 4) @ np.array(SRGB_PRIMARIES), "D50")
+        for p in (pixels / 65_535, found**profiles.GAMMA)
+    )
+    assert color.deltaE_ciede2000(before, after).mean() < 0.6  # the loss of the format itself is in it
+
+
+def test_linear_png_without_a_profile(originals: Originals, tmp_path: Path) -> None:
+    pixels = linear_photo(40, 50).astype(np.uint16)
+    pyvips.Image.new_from_array(pixels).copy(interpretation="rgb16").pngsave(str(originals.folder / "a.png"))
+    data = (originals.folder / "a.png").read_bytes()
+    chunk = b"gAMA" + (100_000).to_bytes(4, "big")
+    framed = (4).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    (originals.folder / "a.png").write_bytes(data[:33] + framed + data[33:])
+    originals.remember()
+    (outcome,) = upscaled(originals.folder, tmp_path / "hi", 1).values()
+    assert (outcome.status, outcome.notes) == ("done", ())
+    assert framed in (tmp_path / "hi" / "a.png").read_bytes()
+    found = pyvips.Image.new_from_file(str(tmp_path / "hi" / "a.png")).numpy()
+    assert 0 < np.abs(found.astype(int) - pixels).max() <= 1  # it was encoded and made linear again
+
+
+@pytest.mark.parametrize(
+    ("curve", "linear", "kind"),
+    [
+        (b"curv" + bytes(8), True, "RGB, matrix, gamma 1"),
+        (b"curv" + bytes(4) + b"\0\0\0\1\1\0", True, "RGB, matrix, gamma 1"),
+        (b"curv" + bytes(4) + b"\0\0\0\2\0\0\xff\xff", True, "RGB, matrix, curve"),
+        (b"curv" + bytes(4) + b"\0\0\0\3\0\0\x30\0\xff\xff", False, "RGB, matrix, curve"),
+        (b"curv" + bytes(4) + b"\0\0\0\1\2\x33", False, "RGB, matrix, gamma 2.2"),
+        (b"para" + bytes(4) + b"\0\0\0\0\0\1\0\0", True, "RGB, matrix, gamma 1"),
+        (b"para" + bytes(4) + b"\0\0\0\0\xff\xff\0\0", False, "RGB"),
+        (b"para" + bytes(4) + b"\0\x09\0\0\0\1\0\0", False, "RGB"),
+        (b"curv" + bytes(4) + b"\xff\xff\xff\xff\0\0", False, "RGB"),
+        (b"", False, "RGB"),
+    ],
+    ids=str,
+)
+def test_which_curves_are_linear(curve: bytes, linear: bool, kind: str) -> None:
+    icc = profiles._profile(
+        b"RGB ", "x", dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve or b"\x00\x00\x00\x00")
+    )
+    assert profiles.is_linear(icc) is linear
+    assert profiles.kind(icc) == kind
+
+
+def test_srgb_is_not_linear() -> None:
+    assert not profiles.is_linear(profile("sRGB") or b"")
+    assert not profiles.is_linear(press())
+    assert profiles.kind(press()) == "CMYK, table"

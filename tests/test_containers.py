@@ -18,9 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, IptcImagePlugin, PngImagePlugin
 
-from srbatch import containers, exif
-from srbatch.containers import Blocks, HeadSplicer, WebpRewriter
+from srbatch import exif, jpeg, png, tiff, webp
+from srbatch.containers import Blocks, HeadSplicer
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
+from srbatch.webp import WebpRewriter
 from tests.test_exif import block
 
 EXIF = block()
@@ -47,12 +48,12 @@ def encoded(suffix: str, image: Any = None, **options: Any) -> bytes:
 
 def jpeg_segments(**blocks: Any) -> bytes:
     given = {"exif_block": None, "xmp": None, "iptc": None, "extended_xmp": (), "comments": ()} | blocks
-    return containers.jpeg_head(**given)
+    return jpeg.jpeg_head(**given)
 
 
 def png_chunks(**blocks: Any) -> bytes:
     given = {"exif_block": None, "xmp": None, "iptc": None, "text": (), "colour": ()} | blocks
-    return containers.png_head(**given)
+    return png.png_head(**given)
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -80,12 +81,12 @@ def through(data: bytes, sink_for: Callable[[io.BytesIO], Any], cuts: list[int])
 
 def jpeg_sink(file: io.BytesIO, *, app0: bytes = b"") -> HeadSplicer:
     segments = jpeg_segments(exif_block=EXIF, xmp=XMP, iptc=IPTC, comments=(b"a comment",))
-    return HeadSplicer(file, partial(containers.jpeg_insertion, segments=segments, app0=app0))
+    return HeadSplicer(file, partial(jpeg.jpeg_insertion, segments=segments, app0=app0))
 
 
 def png_sink(file: io.BytesIO) -> HeadSplicer:
     chunks = png_chunks(exif_block=EXIF, xmp=XMP, iptc=IPTC, text=(b"tEXtAuthor\0Anna",))
-    return HeadSplicer(file, partial(containers.png_insertion, chunks=chunks))
+    return HeadSplicer(file, partial(png.png_insertion, chunks=chunks))
 
 
 def webp_sink(file: io.BytesIO) -> WebpRewriter:
@@ -98,7 +99,7 @@ def webp_sink(file: io.BytesIO) -> WebpRewriter:
 @pytest.mark.parametrize("icc", [None, ICC, LARGE_ICC], ids=["no ICC", "ICC", "ICC in segments"])
 def test_jpeg_blocks_come_back(icc: bytes | None) -> None:
     result = through(encoded(".jpg", picture(icc=icc)), jpeg_sink, [])
-    found = containers.read_jpeg(io.BytesIO(result))
+    found = jpeg.read_jpeg(io.BytesIO(result))
     assert found == Blocks(icc=icc, exif=EXIF, xmp=XMP, iptc=IPTC, comments=[b"a comment"])
 
 
@@ -118,14 +119,14 @@ def test_what_pillow_writes_into_a_jpeg_is_read() -> None:
     Image.new("RGB", (9, 7)).save(
         file, "JPEG", exif=b"Exif\0\0" + EXIF, icc_profile=LARGE_ICC, xmp=XMP, comment=b"hello"
     )
-    found = containers.read_jpeg(file := io.BytesIO(file.getvalue()))
+    found = jpeg.read_jpeg(file := io.BytesIO(file.getvalue()))
     assert found == Blocks(icc=LARGE_ICC, exif=EXIF, xmp=XMP, comments=[b"hello"])
 
 
 def test_segments_come_behind_a_jfif_segment_of_the_encoder() -> None:
     file = io.BytesIO()
     Image.new("RGB", (9, 7)).save(file, "JPEG", dpi=(300, 300))
-    result = through(file.getvalue(), partial(jpeg_sink, app0=containers.jfif((1, 1))), [])
+    result = through(file.getvalue(), partial(jpeg_sink, app0=jpeg.jfif((1, 1))), [])
     assert result[2:4] == b"\xff\xe0"
     assert result[20:22] == b"\xff\xe1"
     with Image.open(io.BytesIO(result)) as image:
@@ -133,7 +134,7 @@ def test_segments_come_behind_a_jfif_segment_of_the_encoder() -> None:
 
 
 def test_the_resolution_is_written_where_the_encoder_wrote_none() -> None:
-    result = through(encoded(".jpg"), partial(jpeg_sink, app0=containers.jfif((11.811, 23.622))), [])
+    result = through(encoded(".jpg"), partial(jpeg_sink, app0=jpeg.jfif((11.811, 23.622))), [])
     with Image.open(io.BytesIO(result)) as image:
         assert image.info["dpi"] == (300, 600)
 
@@ -141,7 +142,7 @@ def test_the_resolution_is_written_where_the_encoder_wrote_none() -> None:
 def test_iptc_may_be_spread_over_segments() -> None:
     iptc = b"\x1c\2\x78\xff\xfe" + random.Random(1).randbytes(150_001)
     source = splice(encoded(".jpg"), 2, jpeg_segments(iptc=iptc))
-    assert containers.read_jpeg(io.BytesIO(source)).iptc == iptc
+    assert jpeg.read_jpeg(io.BytesIO(source)).iptc == iptc
 
 
 def test_other_photoshop_resources_are_named_and_thumbnails_are_not() -> None:
@@ -151,13 +152,11 @@ def test_other_photoshop_resources_are_named_and_thumbnails_are_not() -> None:
 
     resources = resource(0x040C, b"", b"thumb!") + resource(0x0404, b"odd", IPTC + b"\0" * (len(IPTC) % 2))
     source = splice(encoded(".jpg"), 2, segment(0xED, b"Photoshop 3.0\0" + resources))
-    found = containers.read_jpeg(io.BytesIO(source))
+    found = jpeg.read_jpeg(io.BytesIO(source))
     assert (found.iptc, found.notes) == (IPTC + b"\0" * (len(IPTC) % 2), [])
     resources += resource(0x03E9, b"name", b"printer?")
     source = splice(encoded(".jpg"), 2, segment(0xED, b"Photoshop 3.0\0" + resources))
-    assert containers.read_jpeg(io.BytesIO(source)).notes == [
-        "Photoshop's own data beside IPTC was not carried"
-    ]
+    assert jpeg.read_jpeg(io.BytesIO(source)).notes == ["Photoshop's own data beside IPTC was not carried"]
 
 
 def test_what_is_not_carried_is_told() -> None:
@@ -165,7 +164,7 @@ def test_what_is_not_carried_is_told() -> None:
     extra = segment(0xE2, b"MPF\0" + mpf) + segment(0xEB, b"JP\0\1\0\0\0\1\0\0\0\x1cjumbc2pa")
     extra += segment(0xEB, b"JP\0\1\0\0\0\2\0\0\0\x1cjumb and so on")
     extra += segment(0xE3, b"Meta\0") + segment(0xE2, b"ICC_PROFILE\0\1\2half")
-    found = containers.read_jpeg(io.BytesIO(splice(encoded(".jpg"), 2, extra)))
+    found = jpeg.read_jpeg(io.BytesIO(splice(encoded(".jpg"), 2, extra)))
     assert found.icc is None
     assert found.notes == [
         "2 further pictures of the multi-picture file (MPF) were not carried",
@@ -177,7 +176,7 @@ def test_what_is_not_carried_is_told() -> None:
 
 def test_xmp_with_the_damaged_name_that_one_writer_gives_it_is_read() -> None:
     extra = segment(0xE1, b"XMP\0://ns.adobe.com/xap/1.0/\0" + XMP)
-    found = containers.read_jpeg(io.BytesIO(splice(encoded(".jpg"), 2, extra)))
+    found = jpeg.read_jpeg(io.BytesIO(splice(encoded(".jpg"), 2, extra)))
     assert (found.xmp, found.notes) == (XMP, [])
 
 
@@ -198,7 +197,7 @@ def test_a_block_that_no_segment_can_hold_is_refused(what: str, blocks: dict[str
 @pytest.mark.parametrize("icc", [None, LARGE_ICC], ids=["no ICC", "ICC"])
 def test_png_blocks_come_back(icc: bytes | None) -> None:
     result = through(encoded(".png", picture(icc=icc)), png_sink, [])
-    found = containers.read_png(io.BytesIO(result))
+    found = png.read_png(io.BytesIO(result))
     assert found == Blocks(icc=icc, exif=EXIF, xmp=XMP, iptc=IPTC, png_text=[b"tEXtAuthor\0Anna"])
 
 
@@ -219,9 +218,9 @@ def test_what_pillow_writes_into_a_png_is_read() -> None:
     info.add_text("Packed", "long " * 99, zip=True)
     info.add_itxt("Comment", "Größe", zip=True)
     Image.new("RGB", (9, 7)).save(file, "PNG", exif=EXIF, icc_profile=ICC, xmp=XMP, pnginfo=info)
-    found = containers.read_png(io.BytesIO(file.getvalue()))
+    found = png.read_png(io.BytesIO(file.getvalue()))
     assert (found.icc, found.exif) == (ICC, EXIF)
-    texts = dict(text for raw in found.png_text if (text := containers.png_text(raw)))
+    texts = dict(text for raw in found.png_text if (text := png.png_text(raw)))
     assert texts == {"Title": "A title", "Packed": "long " * 99, "Comment": "Größe"}
 
 
@@ -235,9 +234,9 @@ def test_what_pillow_writes_into_a_png_is_read() -> None:
     ids=["ASCII", "UTF-8", "Latin-1"],
 )
 def test_text_chunks_say_what_the_bytes_said(comment: bytes, kind: bytes, text: str) -> None:
-    made = containers.png_text_chunk("Comment", comment)
+    made = png.png_text_chunk("Comment", comment)
     assert made[:4] == kind
-    assert containers.png_text(made) == ("Comment", text)
+    assert png.png_text(made) == ("Comment", text)
 
 
 def test_raw_profiles_become_blocks() -> None:
@@ -246,21 +245,21 @@ def test_raw_profiles_become_blocks() -> None:
         return chunk(b"zTXt", b"Raw profile type " + name.encode() + b"\0\0" + zlib.compress(text))
 
     extra = profile("exif", b"Exif\0\0" + EXIF) + profile("iptc", IPTC) + profile("xmp", XMP)
-    found = containers.read_png(io.BytesIO(splice(encoded(".png"), 33, extra)))
+    found = png.read_png(io.BytesIO(splice(encoded(".png"), 33, extra)))
     assert found == Blocks(exif=EXIF, iptc=IPTC, xmp=XMP)
 
 
 def test_a_raw_profile_may_have_a_name_of_two_words_and_padding() -> None:
     text = f"\nIPTC profile\n{len(IPTC):8d}\n{IPTC.hex()}\n00\n".encode()  # as exiftool writes it
     extra = chunk(b"zTXt", b"Raw profile type iptc\0\0" + zlib.compress(text))
-    assert containers.read_png(io.BytesIO(splice(encoded(".png"), 33, extra))) == Blocks(iptc=IPTC)
+    assert png.read_png(io.BytesIO(splice(encoded(".png"), 33, extra))) == Blocks(iptc=IPTC)
 
 
 def test_a_damaged_png_chunk_costs_itself_only() -> None:
     damaged = bytearray(chunk(b"eXIf", EXIF))
     damaged[40] ^= 1
     bomb = chunk(b"iCCP", b"icc\0\0" + zlib.compress(bytes(1 << 27), 9))
-    found = containers.read_png(io.BytesIO(splice(encoded(".png"), 33, bytes(damaged) + bomb)))
+    found = png.read_png(io.BytesIO(splice(encoded(".png"), 33, bytes(damaged) + bomb)))
     assert (found.exif, found.icc) == (None, None)
     assert found.notes == [
         "the PNG chunk 'eXIf' is damaged and was not carried",
@@ -277,7 +276,7 @@ def test_a_damaged_png_chunk_costs_itself_only() -> None:
 def test_webp_blocks_come_back_and_pixels_stay(lossless: bool, bands: int, icc: bytes | None) -> None:
     source = encoded(".webp", picture(bands, icc), lossless=lossless)
     result = through(source, webp_sink, [])
-    assert containers.read_webp(io.BytesIO(result)) == Blocks(icc=icc, exif=EXIF, xmp=XMP)
+    assert webp.read_webp(io.BytesIO(result)) == Blocks(icc=icc, exif=EXIF, xmp=XMP)
     with Image.open(io.BytesIO(source)) as before, Image.open(io.BytesIO(result)) as after:
         assert (after.mode, after.size) == (before.mode, before.size)
         assert after.tobytes() == before.tobytes()
@@ -290,7 +289,7 @@ def test_webp_blocks_come_back_and_pixels_stay(lossless: bool, bands: int, icc: 
 def test_what_pillow_writes_into_a_webp_is_read() -> None:
     file = io.BytesIO()
     Image.new("RGB", (9, 7)).save(file, "WEBP", exif=b"Exif\0\0" + EXIF, icc_profile=ICC, xmp=XMP)
-    assert containers.read_webp(io.BytesIO(file.getvalue())) == Blocks(icc=ICC, exif=EXIF, xmp=XMP)
+    assert webp.read_webp(io.BytesIO(file.getvalue())) == Blocks(icc=ICC, exif=EXIF, xmp=XMP)
 
 
 # ---- TIFF ----------------------------------------------------------------------------------------
@@ -304,7 +303,7 @@ def test_what_pillow_writes_into_a_tiff_is_read() -> None:
     Image.new("RGB", (9, 7)).save(
         file, "TIFF", exif=tags, icc_profile=ICC, save_all=True, append_images=extra
     )
-    found = containers.read_tiff(io.BytesIO(file.getvalue()))
+    found = tiff.read_tiff(io.BytesIO(file.getvalue()))
     assert (found.icc, found.xmp, found.iptc) == (ICC, XMP, IPTC)
     assert found.notes == [
         "1 further page of the TIFF file was not carried",
@@ -320,10 +319,10 @@ def test_what_pillow_writes_into_a_tiff_is_read() -> None:
 
 SINKS = {".jpg": jpeg_sink, ".png": png_sink, ".webp": webp_sink}
 READERS = {
-    ".jpg": containers.read_jpeg,
-    ".png": containers.read_png,
-    ".webp": containers.read_webp,
-    ".tif": containers.read_tiff,
+    ".jpg": jpeg.read_jpeg,
+    ".png": png.read_png,
+    ".webp": webp.read_webp,
+    ".tif": tiff.read_tiff,
 }
 SOURCES = {
     suffix: through(encoded(suffix, picture(icc=ICC)), SINKS[suffix], [])

@@ -132,3 +132,10 @@ def test_an_existing_file_is_never_opened_for_writing(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         encode.encode(raw, path, Encoding(Format.PNG, 10, 10, 3, 8, 95, True, Metadata(), None))
     assert path.read_bytes() == b"somebody's"
+
+
+@pytest.mark.parametrize("fmt", [Format.JPEG, Format.AVIF])
+def test_what_always_loses_something_is_not_asked_for_every_level(tmp_path: Path, fmt: Format) -> None:
+    """The output of a lossless WebP, say."""
+    pixels = noise(64, 64, 3)
+    assert encoded(pixels, tmp_path / f"a{fmt.suffixes[0]}", fmt, lossless=True).size > 0

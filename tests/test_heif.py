@@ -249,3 +249,22 @@ def test_from_end_to_end(originals: Originals, tmp_path: Path, fmt: Format) -> N
     back = upscaled(tmp_path / "hi", tmp_path / "back", 1, format=Format.PNG)
     assert {outcome.status for outcome in back.values()} == {"done"}, back
     assert pyvips.Image.new_from_file(str(tmp_path / "back" / f"{deep.name}.png")).format == "ushort"
+
+
+def test_places_are_turned_where_the_codec_turns_the_picture(originals: Originals, tmp_path: Path) -> None:
+    """As phones write it: the format's own turn, and an EXIF block for the picture before that."""
+    plain, tags = BytesIO(), Image.Exif()
+    tags[0x0112] = 6
+    crop().save(plain, "AVIF", exif=tags, quality=100)
+    tags[0x0112] = 6  # saving has taken it away
+    tags.get_ifd(0x8769)[0xA214] = (16, 6)
+    block = tags.tobytes().removeprefix(b"Exif\0\0")
+    # Pillow turned what it was told of orientation into the format's own, and left no EXIF block.
+    (originals.folder / "a.avif").write_bytes(heif_with(plain.getvalue(), exif_block=block, xmp=None))
+    (originals.folder / "b.avif").write_bytes(heif_with(avif(), exif_block=block, xmp=None))
+    originals.remember()
+    upscaled(originals.folder, tmp_path / "hi")
+    for name, size, place in (("a", (96, 128), (84, 32)), ("b", (240, 160), (32, 12))):
+        with Image.open(tmp_path / "hi" / f"{name}.avif") as image:
+            assert image.size == size
+            assert image.getexif().get_ifd(0x8769)[0xA214] == place

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from srbatch import exif, metadata, xmp
+from srbatch import exif, metadata, packets, xmp
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
 from srbatch.formats import Format
 from srbatch.metadata import Metadata
@@ -410,7 +410,7 @@ def test_a_damaged_packet_is_refused_or_comes_out_well_formed(changes: list[tupl
         damaged[at % len(damaged)] = byte
     try:
         xmp.check(bytes(damaged))
-    except xmp.UnusableXmp:
+    except packets.UnusableXmp:
         return
     result = wanted(replace(FULL, xmp=bytes(damaged)), Format.PNG).xmp
     assert result is not None

@@ -12,7 +12,7 @@ from torch import nn
 
 from srbatch import weights
 from srbatch.errors import DeviceError, OutOfMemory, UsageError, WrongOutput
-from srbatch.upscaler import Pixels, Upscaler, pick_device, pick_precision
+from srbatch.upscaler import Pixels, Upscaler, pick_device, pick_devices, pick_precision
 from tests.networks import Faulty, Local, Nothing
 
 
@@ -202,6 +202,10 @@ def test_devices_and_precisions_that_are_not_there() -> None:
     for name in ("cuda:99", "nonsense", "meta"):
         with pytest.raises(DeviceError, match=f"--device {name}"):
             pick_device(name)
+    with pytest.raises(DeviceError, match="named twice"):
+        pick_devices("cpu, cpu")
+    assert [device.type for device in pick_devices("cpu")] == ["cpu"]
+    assert pick_devices("all")
     with pytest.raises(UsageError, match="fp16"):
         pick_precision("fp16", torch.device("cpu"))
     with pytest.raises(UsageError, match="at least"):

@@ -29,14 +29,16 @@ class Tiny(Model):
     """The released model as the ledger knows it, around a network of one convolution."""
 
     @cached_property
-    def upscaler(self) -> Upscaler:
+    def upscalers(self) -> list[Upscaler]:
         from srbatch.upscaler import Upscaler
         from tests.networks import Local
 
         # A tile that does not follow from free memory, so that every run gives the same bytes.
-        return Upscaler(
-            Local(), scales=(1, 2, 4), halo=8, ramp=16, device="cpu", precision="fp32", tile=96, batch=1
-        )
+        return [
+            Upscaler(
+                Local(), scales=(1, 2, 4), halo=8, ramp=16, device="cpu", precision="fp32", tile=96, batch=1
+            )
+        ]
 
 
 class Log(Silent):

@@ -86,16 +86,18 @@ class TimedModel(Model):
         return Timed(weights.load(self.path).network)
 
     @cached_property
-    def upscaler(self) -> Upscaler:
+    def upscalers(self) -> list[Upscaler]:
         card, precision = self.card, self._options.precision
-        return Upscaler(
-            self.timed,
-            scales=card.scales,
-            halo=card.halo_px,
-            ramp=card.ramp_px,
-            device="cpu",
-            precision=precision,
-        )
+        return [
+            Upscaler(
+                self.timed,
+                scales=card.scales,
+                halo=card.halo_px,
+                ramp=card.ramp_px,
+                device="cpu",
+                precision=precision,
+            )
+        ]
 
 
 @dataclass

@@ -1,0 +1,196 @@
+"""Where the properties of an XMP packet stand, as a parser finds them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from xml.parsers import expat
+from xml.sax.saxutils import escape, quoteattr
+
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+
+Name = tuple[str, str]
+"""Namespace and local name."""
+
+LISTS = frozenset([(RDF, "Seq"), (RDF, "Bag"), (RDF, "Alt")])
+
+_RDF_END = re.compile(rb"</(?:[^\s:>]+:)?RDF\s*>")
+_LIST_END = re.compile(rb"</(?:[^\s:>]+:)?(?:Seq|Bag|Alt)\s*>")
+_TAG_NAME = re.compile(rb"<[^\s/>]+")
+_ATTRIBUTE = re.compile(rb"\s+([^\s=]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
+
+
+class UnusableXmp(ValueError):
+    """A packet that cannot be corrected, and so must not be carried: it would contradict the output."""
+
+
+def parser_of(packet: bytes) -> expat.XMLParserType:
+    """A parser that tells names with their namespaces, and refuses what no packet may hold.
+
+    Raises:
+        UnusableXmp: the packet is not in UTF-8.
+    """
+    if packet.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UnusableXmp("is not in UTF-8")
+    parser = expat.ParserCreate(namespace_separator=" ")
+    parser.namespace_prefixes = True
+    parser.ordered_attributes = True
+    parser.StartDoctypeDeclHandler = _refuse_doctype
+    return parser
+
+
+def parse(parser: expat.XMLParserType, packet: bytes) -> None:
+    """Run a parser over a whole packet.
+
+    Raises:
+        UnusableXmp: it is not well-formed.
+    """
+    try:
+        parser.Parse(packet.rstrip(b"\0"), True)  # zeros: some writers of TIFF pad with them
+    except expat.ExpatError as error:
+        raise UnusableXmp(f"is not well-formed ({error})") from None
+
+
+def _refuse_doctype(*_: object) -> None:
+    # XMP has none. It could define entities that grow without bound in whoever reads the output.
+    raise UnusableXmp("has a document type declaration, which XMP forbids,")
+
+
+def split(name: str) -> Name:
+    """A name as expat gives it: ``namespace local prefix``, the last one or two perhaps missing."""
+    parts = name.split(" ")
+    return (parts[0], parts[1]) if len(parts) > 1 else ("", parts[0])
+
+
+def written_attributes(packet: bytes, tag_at: int) -> Iterator[re.Match[bytes]]:
+    """The attributes of the tag at an offset as they stand there: name, and value in one of two groups."""
+    tag = _TAG_NAME.match(packet, tag_at)
+    at = tag.end() if tag else len(packet)
+    while attribute := _ATTRIBUTE.match(packet, at):
+        yield attribute
+        at = attribute.end()
+
+
+def named_attributes(
+    packet: bytes, tag_at: int, attributes: list[str]
+) -> Iterator[tuple[Name, str, re.Match[bytes]]]:
+    """The same with the names and values that a parser gave for them; declarations are left out."""
+    names: dict[bytes, tuple[Name, str]] = {}
+    for expanded, value in zip(attributes[::2], attributes[1::2], strict=True):
+        prefix = expanded.split(" ")[2] + ":" if expanded.count(" ") == 2 else ""
+        name = split(expanded)
+        names[f"{prefix}{name[1]}".encode()] = (name, value)
+    for attribute in written_attributes(packet, tag_at):
+        if attribute[1] in names:
+            yield *names[attribute[1]], attribute
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """A property as it stands in a packet."""
+
+    name: Name
+    written_as: bytes
+    start: int
+    end: int
+    is_attribute: bool
+    value: str
+    """Of a simple property; of all others the text outside the elements in it."""
+    list_end: int = -1
+    """Where the end tag of the list in it stands; -1 if there is none."""
+
+    def with_value(self, value: str) -> bytes:
+        """The same property with another value. It declares its prefix anew: the old tag may have done so."""
+        if self.is_attribute:
+            return b" " + self.written_as + b"=" + quoteattr(value).encode()
+        prefix, _, _ = self.written_as.rpartition(b":")
+        declared = b"xmlns:" + prefix if prefix else b"xmlns"
+        space = quoteattr(self.name[0]).encode()
+        return b"<%b %b=%b>%b</%b>" % (
+            self.written_as,
+            declared,
+            space,
+            escape(value).encode(),
+            self.written_as,
+        )
+
+
+class Properties:
+    """Where in an XMP packet its top-level properties stand."""
+
+    def __init__(self, packet: bytes) -> None:
+        self.packet = packet
+        self.found: list[Property] = []
+        self.about = ""
+        self.rdf_end = -1
+        self._open: list[Name] = []
+        self._started = 0
+        self._value = ""
+        self._list_end = -1
+        self._parser = parser = parser_of(packet)
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._text
+        parse(parser, packet)
+        if self.rdf_end < 0:
+            raise UnusableXmp("holds no properties")
+
+    def value(self, name: Name) -> str | None:
+        """What a property says; None if the packet does not have it."""
+        return next((found.value for found in self.found if found.name == name), None)
+
+    def _start(self, name: str, attributes: list[str]) -> None:
+        self._open.append(split(name))
+        if self._is_property(1):
+            self._note_attributes(attributes)
+        elif self._is_property(2):
+            self._started, self._list_end = self._parser.CurrentByteIndex, -1
+            resources = zip(attributes[::2], attributes[1::2], strict=True)
+            self._value = next((uri for key, uri in resources if split(key) == (RDF, "resource")), "")
+
+    def _text(self, text: str) -> None:
+        if self._is_property(2):
+            self._value += text
+
+    def _is_property(self, depth: int) -> bool:
+        """Whether the innermost element is a Description (1) or a property (2) right below rdf:RDF."""
+        if (RDF, "RDF") not in self._open[: len(self._open) - depth]:
+            return False
+        return self._open.index((RDF, "RDF")) == len(self._open) - 1 - depth
+
+    def _note_attributes(self, attributes: list[str]) -> None:
+        """A simple property may be an attribute of its Description."""
+        for key, value in zip(attributes[::2], attributes[1::2], strict=True):
+            if split(key) in ((RDF, "about"), ("", "about")):
+                self.about = value
+        here = self._parser.CurrentByteIndex
+        for name, value, written in named_attributes(self.packet, here, attributes):
+            self.found.append(Property(name, written[1], written.start(), written.end(), True, value))
+
+    def _end(self, _: str) -> None:
+        at = self._parser.CurrentByteIndex
+        if self._is_property(2):
+            tag = _TAG_NAME.match(self.packet, self._started)
+            written_as = tag[0][1:] if tag else b""
+            end = self._after_element(at)
+            name, value = self._open[-1], self._value.strip()
+            self.found.append(Property(name, written_as, self._started, end, False, value, self._list_end))
+        elif self._is_property(3) and self._open[-1] in LISTS and _LIST_END.match(self.packet, at):
+            self._list_end = at
+        elif self._is_property(0) and _RDF_END.match(self.packet, at):
+            self.rdf_end = at
+        self._open.pop()
+
+    def _after_element(self, end_tag_at: int) -> int:
+        """The end of the property that started last; an empty one has no tag at its end."""
+        start_tag_end = self.packet.index(b">", self._after_attributes())
+        if self.packet[start_tag_end - 1 : start_tag_end] == b"/":
+            return start_tag_end + 1
+        return self.packet.index(b">", end_tag_at) + 1
+
+    def _after_attributes(self) -> int:
+        at = self._started
+        for attribute in written_attributes(self.packet, self._started):
+            at = attribute.end()
+        return at

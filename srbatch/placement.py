@@ -1,0 +1,48 @@
+"""Where a point of a stored picture comes to lie in its upright enlargement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A turn and an enlargement."""
+
+    turn: int
+    """How the stored picture is turned, as EXIF's Orientation says it (1 to 8)."""
+    stored: tuple[int, int]
+    """(height, width) before the turn, in pixels."""
+    output: tuple[int, int]
+    """(height, width) of the upright enlargement, in pixels."""
+
+    @property
+    def on_its_side(self) -> bool:
+        """Whether the stored picture's width is the output's height."""
+        return self.turn >= 5
+
+    def point(self, x: float, y: float) -> tuple[float, float]:
+        """A point in parts of width and height, from the upper left."""
+        if self.on_its_side:
+            x, y = y, x
+        if self.turn in (3, 4, 7, 8):
+            y = 1 - y
+        if self.turn in (2, 3, 6, 7):
+            x = 1 - x
+        return x, y
+
+    def subject(self, numbers: list[int]) -> list[int]:
+        """EXIF's SubjectArea or SubjectLocation, in pixels of the output.
+
+        Args:
+            numbers: of a point; of a point and a diameter; or of a point, a width and a height. They hold for
+                the stored picture (Exif 3.0, 4.6.5: "prior to rotation processing").
+        """
+        (height, width), (high, wide) = self.stored, self.output
+        x, y = self.point(numbers[0] / width, numbers[1] / height)
+        across, down = (high, wide) if self.on_its_side else (wide, high)
+        sides = [
+            round(side * new / old)
+            for side, new, old in zip(numbers[2:], (across, down), (width, height), strict=False)
+        ]
+        return [round(x * wide), round(y * high), *(reversed(sides) if self.on_its_side else sides)]

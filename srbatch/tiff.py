@@ -1,0 +1,64 @@
+"""The tags of TIFF files that are metadata. They are written by ``exif.append_to_tiff``."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+from srbatch import exif
+from srbatch.containers import C2PA_LOST, Blocks
+from srbatch.errors import UnreadablePhoto
+from srbatch.exif import BrokenExif, TiffReader
+from srbatch.photoshop import take_photoshop
+
+_TIFF_GEOGRAPHY = frozenset([33550, 33922, 34264, 34735, 34736, 34737])
+_TIFF_C2PA = 52545
+_TIFF_NOT_MISSED = exif.DESCRIPTIVE | {
+    *(exif.ICC, exif.IPTC, exif.PHOTOSHOP, exif.EXIF_IFD, exif.GPS_IFD, exif.PADDING)
+}
+
+
+def read_tiff(file: BinaryIO) -> Blocks:
+    """The tags of the first picture in a TIFF or BigTIFF file."""
+    try:
+        reader = TiffReader(file)
+        tags = reader.tags()
+    except BrokenExif as error:
+        raise UnreadablePhoto(f"the TIFF file is damaged or cut off: {error}") from error
+    blocks = Blocks()
+    blocks.icc = _tiff_block(reader, exif.ICC, blocks)
+    blocks.xmp = _tiff_block(reader, exif.XMP, blocks)
+    blocks.iptc = _tiff_block(reader, exif.IPTC, blocks)
+    take_photoshop(_tiff_block(reader, exif.PHOTOSHOP, blocks) or b"", blocks)
+    if tags.main or tags.exif or tags.gps:
+        blocks.exif = exif.block_of(tags)
+    if tags.unreadable:
+        blocks.note(f"{tags.unreadable} damaged or unknown TIFF tags were not carried")
+    _note_tiff_losses(reader, blocks)
+    return blocks
+
+
+def _tiff_block(reader: TiffReader, tag: int, blocks: Blocks) -> bytes | None:
+    entry = reader.ifd0.find(tag)
+    try:
+        data = reader.raw(entry) if entry else None
+    except BrokenExif:
+        blocks.note(f"the TIFF tag {tag} is damaged and was not carried")
+        return None
+    if data and entry and entry.type == exif.LONG:
+        data = data.rstrip(b"\0")  # IPTC was long declared as 32-bit numbers, and padded to them
+    return data
+
+
+def _note_tiff_losses(reader: TiffReader, blocks: Blocks) -> None:
+    if further := sum(1 for _ in reader.following(reader.ifd0)):
+        pages = "page of the TIFF file was" if further == 1 else "pages of the TIFF file were"
+        blocks.note(f"{further} further {pages} not carried")
+    for entry in reader.ifd0.entries:
+        if entry.tag == exif.SUB_IFDS:
+            blocks.note("the further pictures inside the TIFF file (SubIFDs) were not carried")
+        elif entry.tag in _TIFF_GEOGRAPHY:
+            blocks.note("the map reference (GeoTIFF) was not carried: it holds for the old size only")
+        elif entry.tag == _TIFF_C2PA:
+            blocks.note(C2PA_LOST)
+        elif entry.tag > exif.LAST_STRUCTURAL and entry.tag not in _TIFF_NOT_MISSED:
+            blocks.note(f"the TIFF tag {entry.tag} was not carried")

@@ -1,0 +1,205 @@
+"""Places in a photo, in XMP and EXIF: they are right in an output that was turned and enlarged."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import subprocess
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from srbatch import exif, metadata, regions
+from srbatch.exif import TiffReader
+from srbatch.formats import Format
+from srbatch.metadata import Metadata
+from srbatch.packets import UnusableXmp
+from srbatch.picture import upright
+from srbatch.placement import Placement
+from tests.conftest import Originals, crop
+from tests.networks import upscaled
+from tests.test_exif import SHORT, block
+
+HEIGHT, WIDTH = 48, 64
+FACE = (0.25, 0.125, 0.125, 0.25)
+"""x and y of the middle, width, height, in parts of the stored picture."""
+SUBJECT = (16, 6, 8, 12)
+"""The same in pixels."""
+SPACES = (
+    'xmlns:mwg-rs="http://www.metadataworkinggroup.com/schemas/regions/"'
+    ' xmlns:stDim="http://ns.adobe.com/xap/1.0/sType/Dimensions#"'
+    ' xmlns:stArea="http://ns.adobe.com/xmp/sType/Area#" xmlns:exif="http://ns.adobe.com/exif/1.0/"'
+    ' xmlns:MP="http://ns.microsoft.com/photo/1.2/" xmlns:MPRI="http://ns.microsoft.com/photo/1.2/t/RegionInfo#"'
+    ' xmlns:MPReg="http://ns.microsoft.com/photo/1.2/t/Region#"'
+)
+AS_ATTRIBUTES = (
+    "<mwg-rs:Regions rdf:parseType='Resource'><mwg-rs:AppliedToDimensions stDim:w='64' stDim:unit='pixel'"
+    " stDim:h='48'/><mwg-rs:RegionList><rdf:Bag><rdf:li><rdf:Description mwg-rs:Name='Oma'>"
+    "<mwg-rs:Area stArea:x='0.25' stArea:y='0.125' stArea:w='0.125' stArea:h='0.25'"
+    " stArea:unit='normalized'/></rdf:Description></rdf:li></rdf:Bag></mwg-rs:RegionList></mwg-rs:Regions>"
+    "<exif:SubjectArea><rdf:Seq><rdf:li>16</rdf:li><rdf:li>6</rdf:li><rdf:li>8</rdf:li><rdf:li>12</rdf:li>"
+    "</rdf:Seq></exif:SubjectArea>"
+    "<MP:RegionInfo rdf:parseType='Resource'><MPRI:Regions><rdf:Bag>"
+    "<rdf:li MPReg:Rectangle='0.1875, 0, 0.125, 0.25' MPReg:PersonDisplayName='Oma'/>"
+    "</rdf:Bag></MPRI:Regions></MP:RegionInfo>"
+)
+AS_ELEMENTS = (
+    "<mwg-rs:Regions rdf:parseType='Resource'><mwg-rs:AppliedToDimensions rdf:parseType='Resource'>"
+    "<stDim:h>48</stDim:h><stDim:unit>pixel</stDim:unit><stDim:w>64</stDim:w></mwg-rs:AppliedToDimensions>"
+    "<mwg-rs:RegionList><rdf:Bag><rdf:li rdf:parseType='Resource'><mwg-rs:Area><rdf:Description>"
+    "<stArea:x>0.25</stArea:x><stArea:y>0.125</stArea:y><stArea:w>0.125</stArea:w><stArea:h>0.25</stArea:h>"
+    "<stArea:unit>normalized</stArea:unit></rdf:Description></mwg-rs:Area></rdf:li></rdf:Bag>"
+    "</mwg-rs:RegionList></mwg-rs:Regions>"
+)
+
+
+def packet(properties: str) -> bytes:
+    return (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        f'<rdf:Description rdf:about="" {SPACES}>{properties}</rdf:Description></rdf:RDF></x:xmpmeta>'
+    ).encode()
+
+
+def marked(orientation: int, factor: int) -> tuple[float, float, float, float]:
+    """Where a rectangle that is painted into the stored picture lies once it is upright, in parts of it."""
+    stored = np.zeros((HEIGHT, WIDTH, 1))
+    x, y, wide, high = SUBJECT
+    stored[y - high // 2 : y + high // 2, x - wide // 2 : x + wide // 2] = 1
+    turned = upright(stored, orientation)[:, :, 0].repeat(factor, 0).repeat(factor, 1)
+    rows, columns = np.flatnonzero(turned.any(1)), np.flatnonzero(turned.any(0))
+    (top, bottom), (left, right) = ((found[0], found[-1] + 1) for found in (rows, columns))
+    full_high, full_wide = turned.shape
+    return (
+        (left + right) / 2 / full_wide,
+        (top + bottom) / 2 / full_high,
+        (right - left) / full_wide,
+        (bottom - top) / full_high,
+    )
+
+
+def by_exiftool(folder: Path) -> dict[str, dict[str, Any]]:
+    if not shutil.which("exiftool"):
+        pytest.skip("exiftool is not installed")
+    done = subprocess.run(["exiftool", "-j", "-n", "-G1", folder], capture_output=True, check=True)
+    return {record["SourceFile"].rpartition("/")[2]: record for record in json.loads(done.stdout)}
+
+
+def test_a_face_stays_where_it_is_seen(originals: Originals, tmp_path: Path) -> None:
+    """However the photo is turned, and however the packet is written."""
+    for orientation in range(1, 9):
+        tags = Image.Exif()
+        tags[0x0112] = orientation
+        tags.get_ifd(0x8769)[0x9214], tags.get_ifd(0x8769)[0xA214] = SUBJECT, SUBJECT[:2]
+        for name, how in (("attributes", AS_ATTRIBUTES), ("elements", AS_ELEMENTS)):
+            path = originals.folder / f"{name}{orientation}.jpg"
+            crop(HEIGHT, WIDTH).save(path, exif=tags, xmp=packet(how))
+    originals.remember()
+    outcomes = upscaled(originals.folder, tmp_path / "hi", 3)
+    assert {(outcome.status, outcome.notes) for outcome in outcomes.values()} == {("done", ())}
+    for name, found in by_exiftool(tmp_path / "hi").items():
+        check_places(found, int(name[-5]))
+
+
+def check_places(found: dict[str, Any], orientation: int) -> None:
+    wide, high = (144, 192) if orientation >= 5 else (192, 144)
+    x, y, across, down = marked(orientation, 3)
+    assert found["XMP-mwg-rs:RegionAppliedToDimensionsW"] == wide
+    assert found["XMP-mwg-rs:RegionAppliedToDimensionsH"] == high
+    area = [found[f"XMP-mwg-rs:RegionArea{side}"] for side in "XYWH"]
+    assert area == pytest.approx([x, y, across, down])
+    pixels = [x * wide, y * high, across * wide, down * high]
+    subject = list(map(int, found["ExifIFD:SubjectArea"].split()))
+    assert subject == pytest.approx(pixels, abs=1)
+    assert list(map(int, found["ExifIFD:SubjectLocation"].split())) == pytest.approx(pixels[:2], abs=1)
+    if "XMP-MP:RegionRectangle" in found:
+        assert found["XMP-exif:SubjectArea"] == subject
+        rectangle = [float(number) for number in found["XMP-MP:RegionRectangle"].split(",")]
+        assert rectangle == pytest.approx([x - across / 2, y - down / 2, across, down])
+
+
+@pytest.mark.parametrize(("turned_by_codec", "turn"), [(True, 6), (True, 1), (False, 6)])
+def test_places_of_a_photo_that_its_codec_turns(turned_by_codec: bool, turn: int) -> None:
+    """AVIF and HEIC are decoded upright, and what EXIF says of places holds for the picture before that."""
+    size = (WIDTH, HEIGHT) if turned_by_codec and turn == 6 else (HEIGHT, WIDTH)
+    meta = Metadata(
+        orientation=1 if turned_by_codec else turn,
+        turned_by_codec=turned_by_codec,
+        turn_of_regions=turn,
+        size=size,
+    )
+    high, wide = (128, 96) if turn == 6 else (96, 128)
+    expected = Placement(turn, (HEIGHT, WIDTH), (high, wide))
+    assert meta.placement(width=wide, height=high) == expected
+    assert Metadata().placement(width=1, height=1) is None
+
+
+def test_a_packet_beside_the_photo_is_corrected_like_one_within() -> None:
+    meta = Metadata(orientation=6, turn_of_regions=6, size=(HEIGHT, WIDTH))
+    size = {"width": 96, "height": 128}
+    beside = metadata.packet_for_output(meta, packet(AS_ATTRIBUTES), **size, provenance=None)
+    within = metadata.for_output(
+        replace(meta, xmp=packet(AS_ATTRIBUTES)), Format.PNG, **size, provenance=None
+    ).xmp
+    assert beside == within
+    assert b"stArea:x='0.875' stArea:y='0.25'" in (beside or b"")
+
+
+def test_regions_that_were_written_upright_stay() -> None:
+    source = (
+        packet(AS_ELEMENTS).replace(b"stDim:h>48<", b"stDim:h>64<").replace(b"stDim:w>64<", b"stDim:w>48<")
+    )
+    made = regions.moved(source, Placement(6, (HEIGHT, WIDTH), (128, 96)))
+    assert made == source.replace(b"stDim:h>64<", b"stDim:h>128<").replace(b"stDim:w>48<", b"stDim:w>96<")
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        AS_ATTRIBUTES.replace("'0.25'", "'wide'").replace("0.1875, 0", "0.1875; 0").replace(">16<", ">-16<"),
+        AS_ATTRIBUTES.replace("normalized", "pixel")
+        .replace("MPReg:Rect", "MPReg:Wrecked")
+        .replace(">8<", ">8.5<"),
+        "<mwg-rs:Area/><exif:SubjectArea/><mwg-rs:AppliedToDimensions/>",
+        "<mwg-rs:Area stArea:x='1'/><MPReg:Rectangle>1</MPReg:Rectangle>",
+    ],
+)
+def test_what_is_no_region_stays_as_it_is(odd: str) -> None:
+    source = packet(odd)
+    made = regions.moved(source, Placement(2, (HEIGHT, WIDTH), (HEIGHT, WIDTH)))
+    assert made == source
+
+
+def test_a_packet_that_is_not_well_formed_is_refused() -> None:
+    with pytest.raises(UnusableXmp, match="well-formed"):
+        regions.moved(b"<a>", Placement(1, (1, 1), (2, 2)))
+    with pytest.raises(UnusableXmp, match="document type"):
+        regions.moved(b"<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>", Placement(1, (1, 1), (2, 2)))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_subject_beyond_16_bits_is_written_with_more(order: str) -> None:
+    source = bytearray(block(order))
+    reader = TiffReader(BytesIO(bytes(source)))
+    below = reader.child(reader.ifd0, exif.EXIF_IFD)
+    entry = below.find(0x829A) if below else None
+    assert entry is not None
+    # The exposure time, two numbers of 32 bits, becomes four of 16; tags need not be in order to be read.
+    source[entry.at : entry.at + 8] = struct.pack(order + "HHI", 0x9214, SHORT, 4)
+    source[entry.value_at : entry.value_at + 8] = struct.pack(order + "4H", 40_000, 10, 2_000, 20)
+    made = exif.corrected(
+        bytes(source),
+        width=80_000,
+        height=60_000,
+        software=None,
+        placement=Placement(1, (30_000, 40_000), (60_000, 80_000)),
+    )
+    value = exif.tags_of(made).exif[0x9214]
+    assert value.type == exif.LONG
+    assert struct.unpack("<4I", value.data) == (80_000, 20, 4_000, 40)
+    assert exif.tags_of(made).exif[0x927C] == exif.tags_of(bytes(source)).exif[0x927C]
