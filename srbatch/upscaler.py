@@ -39,6 +39,8 @@ _BYTES_PER_PX = 14_500
 _MAX_TILE = {"cpu": 512, "mps": 512, "cuda": 512}
 _MAX_BATCH = {"cpu": 1, "mps": 2, "cuda": 8}
 _SHARE_OF_FREE_MEMORY = 0.4
+_ROWS_AT_ONCE = 128
+"""Of the result, given out together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,17 +248,21 @@ class Upscaler:
     def _bands(
         self, pixels: Pixels, head: int, tick: Tick, whole: torch.Tensor | None
     ) -> Iterator[torch.Tensor]:
-        """Blend rows of tiles into (C, rows, W * head) floats, the photo's rows without its padding."""
+        """Blend rows of tiles into (C, rows, W * head) floats, the photo's rows without its padding.
+
+        What is yielded is overwritten afterwards: it is to be copied before the next is asked for.
+        """
         height, width, colours = pixels.shape
         plan = self._plan(pixels)
         across = [torch.from_numpy(w).to(self.device) for w in plan.columns.weights(head)]
         down = [torch.from_numpy(w).to(self.device) for w in plan.rows.weights(head)]
         px_per_tile = height * width / plan.tiles
         carried = None
+        # One buffer for all strips, given out a few rows at a time: as wide as the result and as high as a
+        # tile, it is by far the largest thing in memory, and copies of parts of it are small.
+        strip = torch.empty(colours, plan.rows.tile * head, plan.columns.padded * head, device=self.device)
         for index, origin in enumerate(plan.rows.origins):
-            strip = torch.zeros(
-                colours, plan.rows.tile * head, plan.columns.padded * head, device=self.device
-            )
+            strip.zero_()
             tiles = self._row_of_tiles(pixels, plan, index, head) if whole is None else [(0, whole)]
             for column, tile in tiles:
                 left = plan.columns.origins[column] * head
@@ -266,9 +272,10 @@ class Upscaler:
             if carried is not None:
                 strip[:, : carried.shape[1]] += carried
             last = index == len(plan.rows) - 1
-            end = height - origin if last else plan.rows.origins[index + 1] - origin
-            carried = strip[:, end * head :].clone()
-            yield strip[:, : end * head, : width * head]
+            end = (height - origin if last else plan.rows.origins[index + 1] - origin) * head
+            carried = strip[:, end:].clone()
+            for top in range(0, end, _ROWS_AT_ONCE):
+                yield strip[:, top : min(top + _ROWS_AT_ONCE, end), : width * head]
 
     def _row_of_tiles(
         self, pixels: Pixels, plan: tiling.Plan, row: int, head: int

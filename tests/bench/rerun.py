@@ -1,6 +1,6 @@
 """Measure how long `srbatch upscale` takes to find that an archive is finished.
 
-    python -m tests.bench.rerun
+    python -m tests.bench.rerun [--photos 1000 10000 100000]
 
 A tree of tiny photos is made and upscaled by a real run, whose network alone is replaced by one that adds
 nothing; the recipes in the ledger are those of the real weights. The installed command must then skip every
@@ -10,9 +10,8 @@ archive of one photo, which tells its start-up. All of it is in the system's fil
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from srbatch.options import Options, TargetSize
 from srbatch.report import Silent
 from srbatch.resume import CURRENT
 from srbatch.upscaler import Upscaler
+from tests.bench import report
 from tests.networks import Nothing
 
 COMMAND = Path(sys.executable).with_name("srbatch")
@@ -43,30 +43,34 @@ class DoesNothing(Model):
     """The released model as the ledger knows it, around a network that costs no time."""
 
     @cached_property
-    def upscaler(self) -> Upscaler:
+    def upscalers(self) -> list[Upscaler]:
         card = self.card
-        return Upscaler(Nothing(), scales=card.scales, halo=card.halo_px, ramp=card.ramp_px, device="cpu")
+        return [Upscaler(Nothing(), scales=card.scales, halo=card.halo_px, ramp=card.ramp_px, device="cpu")]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--photos", type=int, default=10_000, metavar="N", help="[default: 10000]")
-    parser.add_argument("--runs", type=int, default=5, help="of each row of the table  [default: 5]")
-    parser.add_argument("--folder", type=Path, metavar="DIR", help="make them there  [default: system's]")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there")
-    arguments = parser.parse_args()
+    flags = report.parser(__doc__)
+    flags.add_argument(
+        "--photos", type=int, nargs="+", default=[10_000], metavar="N", help="[default: 10000]"
+    )
+    flags.add_argument("--runs", type=int, default=5, help="of each row of the table  [default: 5]")
+    report.add_folder(flags)
+    arguments = flags.parse_args()
+    sizes = []
     with tempfile.TemporaryDirectory(prefix="srbatch-rerun-", dir=arguments.folder) as made:
-        one, many = Path(made) / "one", Path(made) / "many"
-        start = time.perf_counter()
+        one = Path(made) / "one"
         finished_archive(one, 1)
-        finished_archive(many, arguments.photos)
-        first_run_s = time.perf_counter() - start
-        times = measure(one, many, arguments.photos, arguments.runs)
-    print(f"{arguments.photos} photos of {SIDE_PX} px, made and upscaled in {first_run_s:.0f} s")
-    print_table(times, arguments.photos)
-    if arguments.json:
-        record = {"photos": arguments.photos, "first_run_s": first_run_s, "seconds": times}
-        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
+        for count in arguments.photos:
+            many = Path(made) / str(count)
+            start = time.perf_counter()
+            finished_archive(many, count)
+            first_run_s = time.perf_counter() - start
+            print(f"\n{count} photos of {SIDE_PX} px, made and upscaled in {first_run_s:.0f} s")
+            times = measure(one, many, count, arguments.runs)
+            print_table(times, count)
+            sizes.append({"photos": count, "first_run_s": first_run_s, "seconds": times})
+            shutil.rmtree(many)
+    report.write(arguments.json, {"archives": sizes})
 
 
 def finished_archive(folder: Path, count: int) -> None:
@@ -133,9 +137,15 @@ def rerun(archive: Path, count: int) -> None:
 
 def print_table(times: dict[str, list[float]], count: int) -> None:
     base = next(iter(times.values()))
-    print(f"{'':42}  min s  median s  x walk of the photos (median)")
-    for name, found in times.items():
-        print(f"{name:42} {min(found):6.3f}  {median(found):8.3f}  {median(found) / median(base):29.1f}")
+    print(
+        report.table(
+            ["", "min s", "median s", "x walk of the photos (median)"],
+            [
+                [name, f"{min(found):.3f}", f"{median(found):.3f}", f"{median(found) / median(base):.1f}"]
+                for name, found in times.items()
+            ],
+        )
+    )
     *_, start_up, all_photos = times.values()
     per_photo_s = (median(all_photos) - median(start_up)) / max(count - 1, 1)
     print(f"beyond start-up {per_photo_s * 1e6:.0f} us a photo; the summary said each time: {CURRENT}")
