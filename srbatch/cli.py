@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from srbatch import __version__
-from srbatch.errors import ExitCode, Interrupted, SrbatchError
+from srbatch.errors import ExitCode, Interrupted, SrbatchError, UsageError
 from srbatch.formats import Format
 from srbatch.options import ENGINES, PRECISIONS, Options, TargetSize
 
@@ -86,11 +87,13 @@ def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
-_what = _options(
-    click.argument("inputs", nargs=-1, required=True, type=_PATH, metavar="PHOTOS..."),
+_selection = _options(
     click.option("--recursive/--no-recursive", default=True, help="Go into sub-folders.  [default: yes]"),
     click.option("--include", multiple=True, metavar="GLOB", help="Only files like this; may be repeated."),
     click.option("--exclude", multiple=True, metavar="GLOB", help="No files like this; may be repeated."),
+)
+_what = _options(
+    click.argument("inputs", nargs=-1, required=True, type=_PATH, metavar="PHOTOS..."), _selection
 )
 _model = _options(
     click.option(
@@ -131,37 +134,34 @@ _say = _options(
 )
 
 
-@cli.command(epilog=EXIT_CODES)
-@_what
-@click.option(
-    "--out", type=_PATH, required=True, metavar="DIR", help="Where outputs go; a file for one photo."
+_outputs = _options(
+    click.option("--scale", type=float, metavar="F", help="Factor from 1 (restore only) to 8."),
+    click.option("--long-edge", type=int, metavar="PX", help="Instead: pixels of the longer side."),
+    click.option("--megapixels", type=float, metavar="MP", help="Instead: megapixels of the output."),
+    _model,
+    click.option(
+        "--format",
+        "format_name",
+        type=click.Choice(["keep", *(fmt.value for fmt in Format if fmt.written)]),
+        default="keep",
+        show_default=True,
+        help="A new one is appended to the name: a.jpg.png.",
+    ),
+    click.option("--quality", default=95, show_default=True, help="Of JPEG and WebP, 1 to 100."),
+    click.option("--no-provenance", is_flag=True, help="Do not declare in the file that it was enhanced."),
+    click.option("--keep-permissions", is_flag=True, help="Give each output the permissions of its photo."),
+    click.option("--overwrite", is_flag=True, help="Replace files that are not known to be outputs."),
+    click.option("--redo-changed", is_flag=True, help="Make outputs of other settings again."),
+    click.option("--retry-failed", is_flag=True, help="Try photos again that failed before."),
+    click.option(
+        "--state", type=_PATH, metavar="DIR", help="Where the ledger lies.  [default: OUT/.srbatch]"
+    ),
+    _codecs,
 )
-@click.option("--scale", type=float, metavar="F", help="Factor from 1 (restore only) to 8.")
-@click.option("--long-edge", type=int, metavar="PX", help="Instead: pixels of the longer side.")
-@click.option("--megapixels", type=float, metavar="MP", help="Instead: megapixels of the output.")
-@_model
-@click.option(
-    "--format",
-    "format_name",
-    type=click.Choice(["keep", *(fmt.value for fmt in Format if fmt.written)]),
-    default="keep",
-    show_default=True,
-    help="A new one is appended to the name: a.jpg.png.",
-)
-@click.option("--quality", default=95, show_default=True, help="Of JPEG and WebP, 1 to 100.")
-@click.option("--no-provenance", is_flag=True, help="Do not declare in the file that it was enhanced.")
-@click.option("--keep-permissions", is_flag=True, help="Give each output the permissions of its photo.")
-@click.option("--overwrite", is_flag=True, help="Replace files that are not known to be outputs.")
-@click.option("--redo-changed", is_flag=True, help="Make outputs of other settings again.")
-@click.option("--retry-failed", is_flag=True, help="Try photos again that failed before.")
-@click.option("--rehash", is_flag=True, help="Compare contents, not only sizes and dates.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, how long it takes and how much space.")
-@click.option("--state", type=_PATH, metavar="DIR", help="Where the ledger lies.  [default: OUT/.srbatch]")
-@_codecs
-@click.option("--report", type=_PATH, metavar="FILE", help="A line for each photo, .csv or .json.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON object for each photo on standard output.")
-@_say
-def upscale(
+
+
+def _chosen(
+    *,
     scale: float | None,
     long_edge: int | None,
     megapixels: float | None,
@@ -169,19 +169,10 @@ def upscale(
     no_provenance: bool,
     codec_timeout: float,
     codec_memory: int,
-    dry_run: bool,
-    as_json: bool,
-    quiet: bool,
-    verbose: bool,
     **others: Any,
-) -> None:
-    """Upscale photos and folders of photos into OUT, whose tree mirrors theirs.
-
-    \b
-    srbatch upscale ./photos --scale 4 --out ./hi
-    srbatch upscale old.jpg --scale 1 --out better.jpg
-    """
-    options = Options(
+) -> Options:
+    """What the flags of ``_outputs`` and those named like a field say."""
+    return Options(
         size=TargetSize(scale, long_edge, megapixels),
         format=None if format_name == "keep" else Format(format_name),
         provenance=not no_provenance,
@@ -189,6 +180,27 @@ def upscale(
         codec_memory_mb=codec_memory,
         **others,
     )
+
+
+@cli.command(epilog=EXIT_CODES)
+@_what
+@click.option(
+    "--out", type=_PATH, required=True, metavar="DIR", help="Where outputs go; a file for one photo."
+)
+@_outputs
+@click.option("--rehash", is_flag=True, help="Compare contents, not only sizes and dates.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, how long it takes and how much space.")
+@click.option("--report", type=_PATH, metavar="FILE", help="A line for each photo, .csv or .json.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object for each photo on standard output.")
+@_say
+def upscale(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, **flags: Any) -> None:
+    """Upscale photos and folders of photos into OUT, whose tree mirrors theirs.
+
+    \b
+    srbatch upscale ./photos --scale 4 --out ./hi
+    srbatch upscale old.jpg --scale 1 --out better.jpg
+    """
+    options = _chosen(**flags)
     from srbatch import run
 
     report = None if dry_run else options.report  # a look must not cost the report of the run looked at
@@ -198,6 +210,70 @@ def upscale(
             code = _say_estimate(*run.dry_run(options, reporter=reporter, check=stop.check), as_json=as_json)
         else:
             code = run.upscale(options, reporter=reporter, check=stop.check, command=shlex.join(sys.argv))
+    sys.exit(code)
+
+
+@cli.command(epilog=EXIT_CODES)
+@click.argument("folder", type=_PATH)
+@_selection
+@click.option("--out", type=_PATH, required=True, metavar="DIR", help="Where outputs go.")
+@_outputs
+@click.option(
+    "--settle", default=2.0, show_default=True, metavar="S", help="So long a file must stand still first."
+)
+@click.option(
+    "--poll", type=float, metavar="S", help="Look through FOLDER that often instead of awaiting file events."
+)
+@click.option("--done", type=_PATH, metavar="DIR", help="Move finished originals there.  [default: never]")
+@click.option(
+    "--failed", type=_PATH, metavar="DIR", help="Move originals there that are given up, and say why."
+)
+@click.option("--once", is_flag=True, help="End when nothing is left to do (for cron).")
+@click.option(
+    "--stop-within", default=20.0, show_default=True, metavar="S", help="Time to finish when asked to stop."
+)
+@click.option("--json", "as_json", is_flag=True, help="The log as JSON lines.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+)
+def watch(
+    folder: Path,
+    settle: float,
+    poll: float | None,
+    done: Path | None,
+    failed: Path | None,
+    once: bool,
+    stop_within: float,
+    as_json: bool,
+    log_level: str,
+    **flags: Any,
+) -> None:
+    """Watch FOLDER and upscale every photo that comes into it into OUT, until told to stop.
+
+    SIGTERM and Ctrl-C finish the photos in hand and end with 0; SIGHUP looks through FOLDER at once.
+
+    \b
+    srbatch watch ./drop --scale 2 --out ./hi
+    """
+    options = _chosen(inputs=(folder,), **flags)
+    from srbatch.watch import daemon, log
+    from srbatch.watch.control import Control
+
+    how = daemon.WatchOptions(
+        settle_s=settle, poll_s=poll, once=once, done=done, failed=failed, stop_within_s=stop_within
+    )
+    log.configure(log_level, as_json=as_json)
+    with Control(stop_within_s=stop_within) as control, control.signals():
+        try:
+            code = daemon.watch(options, how, control=control, command=shlex.join(sys.argv))
+        except SrbatchError as error:
+            if not as_json:
+                raise
+            logging.getLogger("srbatch").error("%s", error)
+            code = error.code if isinstance(error, Interrupted) else error.exit_code
     sys.exit(code)
 
 
@@ -287,10 +363,19 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="As JSON on stan
 @_out
 @_state
 @_as_json
-def status(out: Path, state: Path | None, as_json: bool) -> None:
+@click.option("--watch", "live", is_flag=True, help="Go on showing it, until Ctrl-C.")
+def status(out: Path, state: Path | None, as_json: bool, live: bool) -> None:
     """Say what the ledger of the output folder OUT knows: what is done, what failed and why."""
     from srbatch import inspection
 
+    if live:
+        from srbatch.watch import live_view
+
+        if as_json:
+            raise UsageError("--watch is for people; for machines, ask again with --json")
+        with Stop() as stop, contextlib.suppress(Interrupted):
+            live_view.show(out, state, check=stop.check)
+        sys.exit(ExitCode.DONE)
     found = inspection.status(out, state)
     click.echo(json.dumps(found.as_record()) if as_json else "\n".join(found.lines()))
     sys.exit(ExitCode.SOME_FAILED if found.failures else ExitCode.DONE)

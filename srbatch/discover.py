@@ -135,7 +135,7 @@ def target_name(name: str, to: Format | None) -> str:
         before = before[: -len(suffix)]
     if to is None and _is_written(before):
         return name
-    if Format.of_name(before) is new or (before != name and not _is_picture(before)):
+    if Format.of_name(before) is new or (before != name and not is_picture(before)):
         return name
     return name + suffix
 
@@ -145,7 +145,8 @@ def _is_written(name: str) -> bool:
     return fmt is None or fmt.written
 
 
-def _is_picture(name: str) -> bool:
+def is_picture(name: str) -> bool:
+    """Whether a file of that name is a picture, also of a kind that is not read."""
     return Format.of_name(name) is not None or Path(name).suffix.lower() in UNSUPPORTED_PICTURES
 
 
@@ -259,7 +260,7 @@ def _why_ignored(name: str) -> str | None:
         return "hidden files"  # AppleDouble's ._name among them
     if name.lower() in ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r") or suffix in SIDECARS:
         return "sidecars and system files"
-    if not _is_picture(name):
+    if not is_picture(name):
         return "files that are not pictures"
     return None
 

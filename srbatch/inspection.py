@@ -15,6 +15,7 @@ from srbatch.archive import state_folder
 from srbatch.card import Card
 from srbatch.discover import show
 from srbatch.ledger import Ledger
+from srbatch.watch.status import Snapshot, read
 
 
 @dataclass(slots=True)
@@ -31,6 +32,8 @@ class Status:
     writing: list[str] = field(default_factory=list)
     """Targets that a run is writing, or was when it was killed."""
     last_run: tuple[str, int, float] | None = None
+    watcher: Snapshot | None = None
+    """What `srbatch watch` says of itself, if one ever wrote there."""
 
     def as_record(self) -> dict[str, Any]:
         """For JSON."""
@@ -42,6 +45,7 @@ class Status:
             "failures": [{"source": source, "reason": reason} for source, reason in self.failures],
             "settings": [{**json.loads(recipe), "photos": n} for recipe, n in self.recipes.most_common()],
             "writing": self.writing,
+            "watcher": self.watcher.as_record() if self.watcher else None,
         }
 
     def lines(self) -> list[str]:
@@ -54,6 +58,8 @@ class Status:
             host, pid, started = self.last_run
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started))
             lines.append(f"last run: {when} by process {pid} on {host}")
+        if self.watcher:
+            lines += [self.watcher.headline, *([] if self.watcher.alive is False else [self.watcher.numbers])]
         lines += [f"  {count:6} made with {_recipe_text(text)}" for text, count in self.recipes.most_common()]
         lines += [f"  {count:6} skipped: {reason}" for reason, count in self.skipped.most_common()]
         lines += [f"  being written: {target}" for target in self.writing]
@@ -98,6 +104,7 @@ def status(out: Path, state: Path | None) -> Status:
             found.skipped[row.reason or ""] += 1
     found.writing = [show(target) for target, _, _ in ledger.pending()]
     found.last_run = ledger.last_run()
+    found.watcher = read(state_folder(out, state))
     ledger.close()
     return found
 

@@ -1,0 +1,1 @@
+"""``srbatch watch``: the batch in a loop over a drop folder, for months. `daemon` is where it begins."""

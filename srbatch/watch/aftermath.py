@@ -1,0 +1,134 @@
+"""What the watcher does about a photo once the batch is through with it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Set
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from srbatch.batch import Run
+from srbatch.discover import Photo, show
+from srbatch.errors import DestinationError, PhotoTooLarge, UnsupportedPhoto
+from srbatch.preflight import source_name
+from srbatch.report import Outcome, duration
+from srbatch.resume import CURRENT, OTHER_SETTINGS
+from srbatch.watch.agenda import Agenda
+from srbatch.watch.moving import NotMoved, Shelf, is_as_found
+
+log = logging.getLogger(__name__)
+
+_FOREVER = (UnsupportedPhoto.__name__, PhotoTooLarge.__name__)
+"""Failures that time does not mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shelves:
+    """Where originals are moved; None: they stay where they are."""
+
+    done: Shelf | None = None
+    failed: Shelf | None = None
+
+
+class Aftermath:
+    """Notes what became of photos, has failed ones tried again, and moves originals."""
+
+    def __init__(self, run: Run, agenda: Agenda, shelves: Shelves, *, once: bool) -> None:
+        self._ledger, self._out, self._folder = run.ledger, run.options.out, run.options.inputs[0]
+        self._agenda, self._shelves, self._once = agenda, shelves, once
+        self._moved_failures = 0
+        self._left: set[Path] = set()
+        """Originals that could not be moved, which was said."""
+
+    @property
+    def failures(self) -> int:
+        """How many photos failed and are not done since."""
+        return self._agenda.failures + self._moved_failures
+
+    def look(self, there: Set[Path]) -> None:
+        """Originals that could not be moved are let alone as long as they are in ``there``."""
+        self._left &= there
+
+    def settle(self, outcome: Outcome, *, failed_before: bool) -> bool:
+        """Deal with one; returns whether it is worth looking again at once.
+
+        ``failed_before``: the ledger knew the failure, and the photo was not tried.
+        """
+        photo = outcome.photo
+        if has_changed(photo):  # it went away or was written to; the next look sees what it is now
+            self.forget_failures([outcome])
+            self._agenda.forget(photo)
+            return True
+        if outcome.status != "failed":
+            self._agenda.ended(photo)
+            has_output = outcome.status == "done" or outcome.reason in (CURRENT, OTHER_SETTINGS)
+            if self._shelves.done and has_output:
+                self._move(photo, self._shelves.done)
+        else:
+            self._failed(outcome, failed_before=failed_before)
+        return False
+
+    def _failed(self, outcome: Outcome, *, failed_before: bool) -> None:
+        photo = outcome.photo
+        pause_s = self._agenda.failed(photo, final=failed_before or outcome.error in _FOREVER)
+        if pause_s is None:
+            log.warning("%s is given up until it changes", show(photo.relative))
+            if self._shelves.failed:
+                self._move(photo, self._shelves.failed, reason=outcome.reason.partition(" (as before;")[0])
+        elif not self._once:
+            log.info("%s is tried again in %s", show(photo.relative), duration(pause_s))
+
+    def _move(self, photo: Photo, shelf: Shelf, *, reason: str = "") -> None:
+        """Move an original away; the ledger hears of it first, so that its output stays its own.
+
+        Cut off in between, the next round knows the photo by its hash and moves it.
+        """
+        row = self._ledger.row(photo.relative.as_posix())
+        if photo.source in self._left or row is None:
+            return
+
+        def note(path: Path) -> None:
+            if (row.status == "failed") == bool(reason):  # otherwise it is of what was there before
+                moved = replace(photo, source=path)
+                self._ledger.record(replace(row, source=source_name(moved, self._out)))
+
+        try:
+            moved = shelf.move(photo, tag=(row.sha256 or "")[:8], text=_words(photo, reason), before=note)
+        except (NotMoved, DestinationError) as error:
+            note(photo.source)
+            self._left.add(photo.source)
+            log.warning("%s was not moved to %s: %s", show(photo.source), show(shelf.folder), error)
+        else:
+            self._agenda.forget(photo)
+            self._moved_failures += bool(reason)
+            log.info("%s was moved to %s", show(photo.relative), show(moved))
+
+    def forget_failures(self, outcomes: Iterable[Outcome]) -> None:
+        """What failed because it went away, or because a signal hit the codecs with us, has not failed."""
+        for outcome in outcomes:
+            if outcome.status == "failed":
+                self._ledger.forget_failure(outcome.photo.relative.as_posix())
+
+    def forget_vanished(self) -> None:
+        """Failures of files that are there no more are none."""
+        failed = self._shelves.failed
+        tops = (self._folder, failed.folder) if failed else (self._folder,)
+        below = tuple(os.path.abspath(top) + os.sep for top in tops)
+        out = Path(os.path.abspath(self._out))
+        for row in self._ledger.failures():
+            path = os.path.normpath(out / row.source)
+            if path.startswith(below) and not os.path.lexists(path):
+                self._ledger.forget_failure(row.target)
+
+
+def has_changed(photo: Photo) -> bool:
+    """Whether a photo is not any more what it was found as; one that could not be looked at never is."""
+    return photo.size >= 0 and not is_as_found(photo, photo.source)
+
+
+def _words(photo: Photo, reason: str) -> str:
+    if not reason:
+        return ""
+    advice = "Put it back, mended, to have it tried again."
+    return f"{show(photo.relative)} could not be upscaled: {reason}\n{advice}\n"

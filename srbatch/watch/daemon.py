@@ -1,0 +1,126 @@
+"""``srbatch watch``: the batch in a loop over a folder, for months."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from srbatch.archive import state_folder
+from srbatch.discover import show
+from srbatch.errors import ExitCode, Interrupted, UsageError
+from srbatch.model import Model
+from srbatch.options import Options
+from srbatch.preflight import Settings
+from srbatch.report import Several
+from srbatch.run import find, session
+from srbatch.watch.aftermath import Shelves
+from srbatch.watch.control import Control
+from srbatch.watch.events import Events
+from srbatch.watch.log import Log
+from srbatch.watch.loop import Heard, Senses, Watcher
+from srbatch.watch.moving import Shelf
+from srbatch.watch.pulse import Pulse
+from srbatch.watch.sd_notify import Notifier
+from srbatch.watch.status import WatchStatus
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchOptions:
+    """How ``srbatch watch`` goes about it.
+
+    Raises:
+        UsageError: a value is out of range; the message names the flag.
+    """
+
+    settle_s: float = 2.0
+    """So long size and date of a file must stand still before it is taken."""
+    poll_s: float | None = None
+    """How often the folder is looked through; None: whenever file events say so."""
+    once: bool = False
+    """End when nothing is left to do."""
+    done: Path | None = None
+    """Where finished originals are moved."""
+    failed: Path | None = None
+    """Where originals are moved that were given up."""
+    stop_within_s: float = 20.0
+    """Time to finish the photos in hand once we are asked to stop."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.settle_s < float("inf"):
+            raise UsageError(f"--settle {self.settle_s:g}: 0 or more seconds")
+        if self.poll_s is not None and not 0 < self.poll_s < float("inf"):
+            raise UsageError(f"--poll {self.poll_s:g}: more than 0 seconds")
+        if not 0 <= self.stop_within_s < float("inf"):
+            raise UsageError(f"--stop-within {self.stop_within_s:g}: 0 or more seconds")
+
+
+def watch(
+    options: Options,
+    how: WatchOptions,
+    *,
+    control: Control,
+    notifier: Notifier | None = None,
+    command: str = "",
+    model_of: Callable[[Options], Model] = Model,
+) -> ExitCode:
+    """Do what ``srbatch watch`` does, until ``control`` says stop; with ``once``, until all is done.
+
+    Raises:
+        SrbatchError: it could not begin or cannot go on; Interrupted only with ``once``.
+    """
+    (folder,) = options.inputs
+    if not folder.is_dir():
+        raise UsageError(f"{show(folder)} is not a folder; srbatch watch takes one folder")
+    notifier = notifier or Notifier(clock=control.now)
+    find(options)  # refuses an output inside the input before anything is made
+    settings, shelves = Settings(options, model_of(options)), _shelves(how, folder, options.out)
+    state = state_folder(options.out, options.state)
+    status = WatchStatus(state, folder, clock=control.now, notify=notifier.status)
+    pulse, heard = Pulse(notifier, options, clock=control.now), Heard()
+    reporter, check = Several([heard, pulse, status, Log()]), _check(control, status, pulse)
+    with session(settings, reporter=reporter, check=check, command=command) as run:
+        try:
+            with Events(folder, control.wake, poll_s=how.poll_s, recursive=options.recursive) as events:
+                _say_hello(options, how, events)
+                notifier.ready()
+                senses = Senses(control, events, heard, pulse, status)
+                return Watcher(run, senses, shelves, settle_s=how.settle_s, once=how.once).loop()
+        except Interrupted:
+            if how.once:
+                raise
+            log.info("stopped; what was done is kept and known")
+            return ExitCode.DONE
+        finally:
+            notifier.stopping()
+            status.tell("stopped", queue=0, unsettled=0)
+
+
+def _shelves(how: WatchOptions, folder: Path, out: Path) -> Shelves:
+    def shelf(flag: str, place: Path | None) -> Shelf | None:
+        return Shelf(flag, place, watched=folder, out=out) if place is not None else None
+
+    return Shelves(done=shelf("--done", how.done), failed=shelf("--failed", how.failed))
+
+
+def _say_hello(options: Options, how: WatchOptions, events: Events) -> None:
+    looked = f"looked through every {events.poll_s:g} s" if events.poll_s else "woken by file events"
+    end = ", until nothing is left to do" if how.once else ""
+    log.info("watching %s, outputs go to %s; %s%s", show(options.inputs[0]), show(options.out), looked, end)
+
+
+def _check(control: Control, status: WatchStatus, pulse: Pulse) -> Callable[[], None]:
+    """What is called at every step, from several threads."""
+
+    def check() -> None:
+        pulse.beat()
+        if threading.current_thread() is threading.main_thread():
+            status.write()
+        if control.stopping is not None and (not status.in_hand or control.overdue):
+            raise Interrupted(control.stopping)
+
+    return check
