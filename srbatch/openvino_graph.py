@@ -176,11 +176,8 @@ class _Operations:
         strides, none = [stride] * 2, [0, 0]
         return self._ops.avg_pool(self._node(input), strides, none, none, [kernel_size] * 2, exclude_pad=True)
 
-    def pad(self, input: Tensor, pad: tuple[int, int, int, int], mode: str, value: float | None) -> Node:
-        if mode != "replicate":
-            raise NotImplementedError(f"no translation of padding by {mode} for OpenVINO")
-        left, right, top, bottom = pad
-        return self._ops.pad(self._node(input), [0, 0, top, left], [0, 0, bottom, right], "edge")
+    def narrow(self, input: Tensor, dim: int, start: int, length: int) -> Node:
+        return self._ops.slice(self._node(input), [start], [start + length], [1], [dim])
 
     def pixel_shuffle(self, input: Tensor, upscale_factor: int) -> Node:
         return self._ops.depth_to_space(self._node(input), "depth_first", upscale_factor)
