@@ -38,11 +38,12 @@ from srbatch.options import Options
 from srbatch.overlap import Overlap
 from srbatch.permissions import permissions_of
 from srbatch.picture import Picture
-from srbatch.preflight import Job, Settings, output_size, prepare, remember, source_name
+from srbatch.preflight import Job, Settings, SidecarDue, output_size, prepare, remember, source_name
 from srbatch.provenance import SOFTWARE, Provenance, provenance_of
 from srbatch.report import Outcome, Reporter, Summary
 from srbatch.scratch import PhotoScratch, Scratch
-from srbatch.sidecars import Sidecar, sidecar_of
+from srbatch.sidecar_update import carry_again
+from srbatch.sidecars import Sidecar, sidecar_of, written_before
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,8 @@ class Run:
     scratch: Scratch
     reporter: Reporter
     check: Check
+    goes_on: Callable[[], bool] = lambda: True
+    """Once false, no further photo is begun."""
 
     def checked_by(self, check: Check) -> Run:
         """The same run, with another check."""
@@ -106,7 +109,7 @@ def upscale_photo(job: Job, run: Run) -> Outcome:
             run,
             seconds=round(time.monotonic() - start, 3),
             notes=notes,
-            sidecar_sha256=sidecar.sha256,
+            **sidecar.details,
             **upscaler,
         )
         row = _write(raw, encoding, sidecar, job, row, run)
@@ -129,7 +132,7 @@ def _sidecar(
     return sidecar_of(
         job.photo.source,
         job.photo.target,
-        written_before=json.loads(known.details).get("sidecar_sha256") if known else None,
+        written_before=written_before(known.details) if known else (),
         corrected=partial(
             metadata.packet_for_output,
             picture.metadata,
@@ -177,14 +180,14 @@ def _infer(
 
 
 def _made_by(enlargement: Enlargement) -> dict[str, Any]:
-    upscaler = enlargement.upscaler
-    assert upscaler is not None, "its bands have come"
+    assert enlargement.taken_by is not None, "its bands have come"
+    upscaler, tiles = enlargement.taken_by
     return {
         "device": str(upscaler.device),
         "engine": upscaler.engine,
         "precision": upscaler.precision,
-        "tile": upscaler.tiles.tile,
-        "batch": upscaler.tiles.batch,
+        "tile": tiles.tile,
+        "batch": tiles.batch,
     }
 
 
@@ -278,21 +281,24 @@ def run_all(run: Run, photos: list[Photo], summary: Summary) -> None:
     for prepared in prepare(photos, run.settings, run.ledger, run.codecs, run.check):
         if isinstance(prepared, Job):
             jobs.append(prepared)
+        elif isinstance(prepared, SidecarDue):
+            settle(_outcome_of(prepared.photo, partial(carry_again, prepared, run), run))
         else:
             settle(prepared)
     if not jobs:
         return
-    at_once, budget = run.codecs.workers + _BESIDE_CODECS, _scratch_budget(run.scratch.folder)
+    at_once, budget = photos_at_once(run.codecs), _scratch_budget(run.scratch.folder)
     space = space_of(jobs, run.options.out, at_once=at_once, budget=budget)
     if not space.fits:
         log.warning("%s", too_little(space))
     run.reporter.begin(len(jobs), sum(job.pixels for job in jobs))
     overlap = Overlap(
-        lambda job, check: _outcome_of(job, run.checked_by(check)),
+        lambda job, check: _outcome_of(job.photo, partial(upscale_photo, job, run.checked_by(check)), run),
         at_once=at_once,
         cost=scratch_bytes,
         budget=budget,
         check=run.check,
+        goes_on=run.goes_on,
     )
     out_of_memory = 0
     with closing(overlap.results(jobs)) as outcomes:
@@ -305,6 +311,11 @@ def run_all(run: Run, photos: list[Photo], summary: Summary) -> None:
         )
 
 
+def photos_at_once(codecs: CodecPool) -> int:
+    """How many photos are in hand at once, if scratch space allows."""
+    return codecs.workers + _BESIDE_CODECS
+
+
 def _scratch_budget(scratch: Path) -> float:
     """Bytes of raw pixels that may lie in scratch files at once.
 
@@ -314,24 +325,18 @@ def _scratch_budget(scratch: Path) -> float:
     return min(shutil.disk_usage(scratch).free, memory) / 2
 
 
-def _outcome_of(job: Job, run: Run) -> Outcome:
+def _outcome_of(photo: Photo, work: Callable[[], Outcome], run: Run) -> Outcome:
     """The one place where a photo's failure is caught."""
     start = time.monotonic()
     try:
-        return upscale_photo(job, run)
+        return work()
     except PhotoError as error:
-        failure: Exception = error
+        reason, kind = str(error), type(error).__name__
     except SrbatchError:
         raise
     except Exception as error:
-        log.exception("a bug in srbatch, please report it: %s", show(job.photo.source))
-        failure = error
-    outcome = Outcome(
-        job.photo,
-        "failed",
-        str(failure) if isinstance(failure, PhotoError) else f"a bug: {failure!r}",
-        type(failure).__name__,
-        seconds=time.monotonic() - start,
-    )
+        log.exception("a bug in srbatch, please report it: %s", show(photo.source))
+        reason, kind = f"a bug: {error!r}", type(error).__name__
+    outcome = Outcome(photo, "failed", reason, kind, seconds=time.monotonic() - start)
     remember(outcome, run.settings, run.ledger)
     return outcome

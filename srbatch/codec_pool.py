@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import copy
+import errno
+import logging
 import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import wait as await_any
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from types import TracebackType
@@ -17,10 +23,14 @@ from typing import Any, TypeVar
 import pebble
 import psutil
 
-from srbatch import encode, picture
+from srbatch import encode, metadata, picture
+from srbatch.commit import discard
 from srbatch.encode import Encoding, Written
-from srbatch.errors import PhotoError, UnreadablePhoto, WrongOutput
+from srbatch.errors import PhotoError, SrbatchError, UnreadablePhoto, WrongOutput
+from srbatch.metadata import Metadata
 from srbatch.picture import Header, Picture
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Check = Callable[[], None]
@@ -28,6 +38,7 @@ Check = Callable[[], None]
 
 _POLL_S = 0.1
 _MOST_WORKERS = 16
+_TRIES = 3
 _SECONDS_PER_MEGAPIXEL = 6.0  # AVIF and HEIC take one or more where JPEG takes a hundredth
 """Added to the time limit of encoding: an output may be 64 times its photo."""
 
@@ -47,13 +58,9 @@ class CodecPool:
         self.workers = workers or _default_workers(memory_mb)
         # libvips' threads, in all workers together, are as many as there are cores.
         os.environ.setdefault("VIPS_CONCURRENCY", str(max(1, _cores() // self.workers)))
-        self._pool = pebble.ProcessPool(
-            max_workers=self.workers,
-            # A fork would copy threads' locks and the GPU's state in whatever condition they are.
-            context=multiprocessing.get_context("spawn"),
-            initializer=_start_worker,
-            initargs=(memory_mb,),
-        )
+        self._processes = _Processes(self.workers, memory_mb)
+        self._cut_off: list[Path] = []
+        """Files that a worker may begin to write although nobody waits for them any more."""
 
     def __enter__(self) -> CodecPool:
         return self
@@ -61,8 +68,9 @@ class CodecPool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._pool.stop()
-        self._pool.join()
+        self._processes.end()
+        for path in self._cut_off:
+            discard(path)
 
     def checked_by(self, check: Check) -> CodecPool:
         """The same workers, with another check while they are waited for."""
@@ -84,6 +92,10 @@ class CodecPool:
         """As :func:`srbatch.picture.decode`; a crash or a time-out is an UnreadablePhoto."""
         return self._run(picture.decode, (source, raw, max_pixels), self._timeout_s, UnreadablePhoto)
 
+    def metadata(self, source: Path) -> Metadata:
+        """Of a photo that was done before: as :func:`decode` finds it, but for its profile."""
+        return self._run(_metadata_of, (source,), self._timeout_s, UnreadablePhoto)
+
     def hash(self, source: Path) -> str:
         """As :func:`srbatch.picture.sha256_of`."""
         return self._run(picture.sha256_of, (source,), self._timeout_s, UnreadablePhoto)
@@ -91,7 +103,13 @@ class CodecPool:
     def encode(self, raw: Path, temp: Path, encoding: Encoding) -> Written:
         """As :func:`srbatch.encode.encode`; a crash or a time-out is a WrongOutput."""
         limit_s = self._timeout_s + encoding.height * encoding.width / 1e6 * _SECONDS_PER_MEGAPIXEL
-        return self._run(encode.encode, (raw, temp, encoding), limit_s, WrongOutput)
+        try:
+            return self._run(encode.encode, (raw, temp, encoding), limit_s, WrongOutput, makes=temp)
+        except PhotoError:
+            raise
+        except BaseException:
+            self._cut_off.append(temp)
+            raise
 
     def _run(
         self,
@@ -99,22 +117,52 @@ class CodecPool:
         arguments: tuple[Any, ...],
         limit_s: float,
         failure: type[PhotoError],
+        *,
+        makes: Path | None = None,
     ) -> T:
-        future = self._pool.schedule(function, args=arguments, timeout=limit_s)
+        """Call a function in a worker, again if it was none of its doing that the workers ended.
+
+        ``makes`` is a new file that it writes, of which a try that was cut off may have left a part.
+        """
+        for _ in range(_TRIES):
+            try:
+                return self._try(function, arguments, limit_s, failure)
+            except BrokenProcessPool:
+                self._processes.renew()
+                if makes is not None:
+                    discard(makes)
+        raise SrbatchError("the codecs' processes end time and again; is something here killing them?")
+
+    def _try(
+        self,
+        function: Callable[..., T],
+        arguments: tuple[Any, ...],
+        limit_s: float,
+        failure: type[PhotoError],
+    ) -> T:
+        pool = self._processes.pool
         try:
-            while True:
-                try:
-                    result: T = future.result(timeout=_POLL_S)
-                    return result
-                except FutureTimeout:
-                    if future.done() and future.exception() is not None:
-                        raise
-                    self._check()
-        except FutureTimeout:
+            future = pool.schedule(function, args=arguments, timeout=limit_s)
+        except RuntimeError as error:  # it broke a moment ago
+            raise BrokenProcessPool from error
+        try:
+            while not await_any([future], timeout=_POLL_S).done:
+                self._check()
+                if not pool.active and not future.done():
+                    raise BrokenProcessPool
+            result: T = future.result()
+            return result
+        except BrokenProcessPool:
+            raise
+        except FutureTimeout as error:
+            if error.errno == errno.ETIMEDOUT:  # a network share's, and not ours
+                raise
             raise failure(
                 f"its codec did not finish within {limit_s:.0f} s and was stopped; --codec-timeout gives more"
             ) from None
         except pebble.ProcessExpired as error:
+            time.sleep(_POLL_S)  # a signal to our whole process group may have reached the worker first
+            self._check()
             raise failure(
                 f"its codec crashed (exit code {error.exitcode}), perhaps for want of memory: --codec-memory"
             ) from None
@@ -123,6 +171,47 @@ class CodecPool:
         except BaseException:
             future.cancel()  # kills the worker if it is still at it
             raise
+
+
+class _Processes:
+    """The worker processes, a new set of which takes the place of one that broke.
+
+    The death of a single one breaks a set if none is at work just then; out of memory, the system may choose
+    such a one.
+    """
+
+    def __init__(self, workers: int, memory_mb: int) -> None:
+        self._workers, self._memory_mb = workers, memory_mb
+        self._turn = threading.Lock()
+        self._pool = self._made()
+
+    @property
+    def pool(self) -> pebble.ProcessPool:
+        """One that is not known to be broken."""
+        self.renew()
+        return self._pool
+
+    def renew(self) -> None:
+        """Make new ones if they are broken, and see to it that none of the old ones goes on."""
+        with self._turn:
+            if not self._pool.active:
+                log.warning("a codec's process was ended by something else; going on with new ones")
+                self.end()
+                self._pool = self._made()
+
+    def end(self) -> None:
+        """End them, whatever they are at."""
+        self._pool.stop()
+        self._pool.join()
+
+    def _made(self) -> pebble.ProcessPool:
+        return pebble.ProcessPool(
+            max_workers=self._workers,
+            # A fork would copy threads' locks and the GPU's state in whatever condition they are.
+            context=multiprocessing.get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(self._memory_mb,),
+        )
 
 
 def _cores() -> int:
@@ -148,6 +237,12 @@ def _probe_one(path: Path, max_pixels: float) -> Header | PhotoError:
         return error
     except Exception as error:  # whatever it is, it must not cost the other photos
         return PhotoError(f"a bug in srbatch, please report it: {error!r}")
+
+
+def _metadata_of(source: Path) -> Metadata:
+    header = picture.probe(source, float("inf"))
+    found, size = metadata.read(source, header.format), (header.height, header.width)
+    return replace(found, size=size[::-1] if found.orientation >= 5 else size)
 
 
 def _start_worker(memory_mb: int) -> None:

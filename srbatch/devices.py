@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from srbatch.errors import DeviceOutOfMemory, OutOfMemory
 
 if TYPE_CHECKING:
-    from srbatch.upscaler import Pixels, Spool, Tick, Upscaler
+    from srbatch.upscaler import Pixels, Spool, Tick, Tiles, Upscaler
 
-_BANDS_AHEAD = 2
-"""Bands that wait to be written while the device goes on: each is a row of tiles of the output."""
+_BANDS_AHEAD = 8
+"""Bands that wait to be written while the device goes on; each is a few rows of the output."""
 _POLL_S = 0.1
 
 
@@ -34,8 +34,8 @@ class Enlargement:
     spool: Spool
     tick: Tick
     bits: int | None
-    upscaler: Upscaler | None = None
-    """Of the device that took it; None as long as it waits for one."""
+    taken_by: tuple[Upscaler, Tiles] | None = None
+    """The device that it is in, with the tiles in use there; None as long as it waits for one."""
     _bands: queue.Queue[Pixels | BaseException | None] = field(
         default_factory=lambda: queue.Queue(_BANDS_AHEAD)
     )
@@ -66,13 +66,22 @@ class Enlargement:
             if band is None:
                 return
             if isinstance(band, BaseException):
-                raise band
+                try:
+                    raise band
+                finally:
+                    del band  # this frame is in its traceback
             yield band
 
     @property
     def unwanted(self) -> bool:
         """Whether nobody waits for it any more."""
         return self._unwanted.is_set()
+
+    def progress(self, px: float) -> None:
+        """Tell that so many more pixels are done; nobody hears of a photo that is not wanted any more."""
+        if self.unwanted:
+            raise _Cancelled
+        self.tick(px)
 
     def deliver(self, band: Pixels | BaseException | None) -> None:
         """Hand over a band, the error that ended it, or None for the end; waits while enough lie ready."""
@@ -110,7 +119,8 @@ class Devices:
             self._closed = True
             self._changed.notify_all()
         for thread in self._threads:
-            thread.join()
+            while thread.is_alive():
+                thread.join(_POLL_S)  # on Windows no signal is seen before a wait ends
 
     def enlarge(
         self, pixels: Pixels, size: tuple[int, int], *, spool: Spool, tick: Tick, bits: int | None
@@ -131,31 +141,49 @@ class Devices:
     def _start(self) -> None:
         for upscaler in self._make():
             thread = threading.Thread(target=self._serve, args=(upscaler,), name=f"srbatch {upscaler.device}")
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
 
     def _serve(self, upscaler: Upscaler) -> None:
-        while taken := self._take(upscaler):
-            for wanted in taken:
-                wanted.upscaler = upscaler
+        while self._serve_next(upscaler):
+            pass
+
+    def _serve_next(self, upscaler: Upscaler) -> bool:
+        """Run the next photo, with those that share its batch; False when the run is over.
+
+        Nothing of them is kept while the next one is waited for: it would keep their scratch files.
+        """
+        first = self._take()
+        if first is None:
+            return False
+        taken = [first]
+        try:
+            taken += self._companions(first, upscaler)
             if len(taken) == 1:
-                _alone(taken[0], upscaler)
+                _alone(first, upscaler)
             else:
                 _together(taken, upscaler)
+        except BaseException as error:  # whatever it is, they would wait for ever
+            for wanted in taken:
+                with contextlib.suppress(_Cancelled):
+                    wanted.deliver(error)
+        return True
 
-    def _take(self, upscaler: Upscaler) -> list[Enlargement]:
-        """The next photo, with those that share its batch; nothing when the run is over."""
+    def _take(self) -> Enlargement | None:
         with self._changed:
             self._changed.wait_for(self._ready)
-            if self._closed:
-                return []
-            taken = [self._waiting.popleft()]
-            key = _key(taken[0], upscaler)
-            if key is not None:
-                same = [other for other in self._waiting if _key(other, upscaler) == key]
-                taken += same[: upscaler.tiles.batch - 1]
-                self._waiting = deque(other for other in self._waiting if other not in taken)
-            return taken
+            return None if self._closed else self._waiting.popleft()
+
+    def _companions(self, first: Enlargement, upscaler: Upscaler) -> list[Enlargement]:
+        """Waiting photos that share a batch with this one; they wait no longer."""
+        key = _key(first, upscaler)
+        if key is None:
+            return []
+        with self._changed:
+            same = [other for other in self._waiting if _key(other, upscaler) == key]
+            taken = same[: upscaler.tiles.batch - 1]
+            self._waiting = deque(other for other in self._waiting if other not in taken)
+        return taken
 
     def _ready(self) -> bool:
         while self._waiting and self._waiting[0].unwanted:
@@ -169,37 +197,44 @@ def _key(wanted: Enlargement, upscaler: Upscaler) -> Hashable | None:
 
 def _deliver(wanted: Enlargement, bands: Iterator[Pixels], upscaler: Upscaler) -> None:
     """Run one photo; out of memory, the device goes on with smaller tiles if there are any."""
+    wanted.taken_by = upscaler, upscaler.tiles
     try:
         for band in bands:
             wanted.deliver(band)
         wanted.deliver(None)
+        return
     except _Cancelled:
-        pass
+        return
+    except OutOfMemory:
+        ended: BaseException = OutOfMemory()  # another: this one's traceback keeps what had no room
     except BaseException as error:
-        if isinstance(error, OutOfMemory) and not upscaler.shrink():
-            error = DeviceOutOfMemory(
-                "it does not fit into the device's memory even in the smallest tiles; use --device cpu"
-            )
-        with contextlib.suppress(_Cancelled):
-            wanted.deliver(error)
+        ended = error
+    if isinstance(ended, OutOfMemory) and not upscaler.shrink():
+        ended = DeviceOutOfMemory(
+            "it does not fit into the device's memory even in the smallest tiles; use --device cpu"
+        )
+    with contextlib.suppress(_Cancelled):
+        wanted.deliver(ended)
 
 
 def _alone(wanted: Enlargement, upscaler: Upscaler) -> None:
     bands = upscaler.enlarge(
-        wanted.pixels, wanted.size, spool=wanted.spool, tick=wanted.tick, bits=wanted.bits
+        wanted.pixels, wanted.size, spool=wanted.spool, tick=wanted.progress, bits=wanted.bits
     )
     _deliver(wanted, bands, upscaler)
 
 
 def _together(taken: list[Enlargement], upscaler: Upscaler) -> None:
     """Run photos that share a batch; if it fails, each goes alone, so that none suffers for another."""
+    tile, results, had_room = upscaler.tiles.tile, None, True
     try:
-        results = upscaler.enlarge_together([(w.pixels, w.size, w.tick, w.bits) for w in taken])
+        results = upscaler.enlarge_together([(w.pixels, w.size, w.progress, w.bits) for w in taken])
     except Exception as error:
-        if isinstance(error, OutOfMemory):
-            upscaler.shrink()
-        for wanted in taken:
+        had_room = not isinstance(error, OutOfMemory)
+    if not had_room:
+        upscaler.shrink()
+    for index, wanted in enumerate(taken):
+        if results is None or upscaler.tiles.tile != tile:  # what came of the batch is of larger tiles
             _alone(wanted, upscaler)
-        return
-    for wanted, bands in zip(taken, results, strict=True):
-        _deliver(wanted, bands, upscaler)
+        else:
+            _deliver(wanted, results[index], upscaler)

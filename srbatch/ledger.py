@@ -192,15 +192,14 @@ class Ledger:
     def forget_failure(self, target: str) -> None:
         """Forget that a photo failed; one that was done or skipped stays known."""
         with self._explained():
-            self._db.execute(
-                "DELETE FROM photos WHERE target=? AND status='failed'", (os.fsencode(target),)
-            )
+            self._db.execute("DELETE FROM photos WHERE target=? AND status='failed'", (os.fsencode(target),))
 
-    def begin(self, target: str, temp: str) -> None:
-        """Note that a temporary file is about to be written for a target."""
+    def begin(self, target: str, temp: str, row: Row | None = None) -> None:
+        """Note that a temporary file is about to be written for a target, and what its row is meanwhile."""
         with self._explained():
             self._db.execute(
-                "INSERT OR REPLACE INTO pending VALUES (?,?,NULL)", (os.fsencode(target), os.fsencode(temp))
+                "INSERT OR REPLACE INTO pending VALUES (?,?,?)",
+                (os.fsencode(target), os.fsencode(temp), _to_json(row) if row else None),
             )
 
     def about_to_commit(self, row: Row) -> None:
@@ -257,10 +256,11 @@ class Ledger:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # SQLite has ended it where the disk is full
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
 
 def _connect(path: Path) -> sqlite3.Connection:

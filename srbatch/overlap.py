@@ -34,53 +34,78 @@ class Overlap(Generic[Item, Result]):
         cost: Callable[[Item], float],
         budget: float,
         check: Callable[[], None] = lambda: None,
+        goes_on: Callable[[], bool] = lambda: True,
     ) -> None:
         """``do(item, check)`` does one item and calls ``check`` as often as it can be stopped.
 
-        ``check``, called from every thread, raises to stop the whole run; so does an error out of ``do``.
+        Once ``goes_on`` is false no further item is begun, and those in hand are the last. ``check``, called
+        from every thread, raises to stop the whole run at once; so does an error out of ``do``.
         """
         self._do = do
         self._at_once = at_once
         self._cost = cost
         self._budget = budget
         self._check = check
+        self._goes_on = goes_on
+        self._in_hand, self._cost_in_hand = 0, 0.0
         self._ending = threading.Event()
         self._ended: queue.SimpleQueue[tuple[Item, Result | None, BaseException | None]] = queue.SimpleQueue()
 
     def results(self, items: Sequence[Item]) -> Generator[Result]:
-        """Yield each item's result as it comes.
+        """Yield each item's result as it comes. To be called once.
 
-        However this ends, by the first error or by the caller's leaving, no thread is left behind.
+        However this ends, by the first error or by the caller's leaving, no thread is left behind. Of an item
+        that reaches its end although the run is ending, the result is yielded before the error is raised.
         """
-        waiting, in_hand, cost = list(reversed(items)), 0, 0.0
+        waiting, ending = list(reversed(items)), None
         try:
-            while waiting or in_hand:
-                while waiting and self._fits(waiting[-1], in_hand, cost):
-                    item = waiting.pop()
-                    cost += self._cost(item)
-                    in_hand += 1
-                    threading.Thread(target=self._work, args=(item,), name="srbatch photo").start()
-                item, result, error = self._next()
-                cost -= self._cost(item)
-                in_hand -= 1
-                if error is not None:
-                    raise error
-                yield result  # type: ignore[misc]  # without an error there is one
+            while self._in_hand or (waiting and ending is None and self._goes_on()):
+                try:
+                    if ending is None:
+                        self._begin(waiting)
+                    if not self._in_hand:
+                        break  # just now it was decided not to go on
+                    result = self._next(self._check if ending is None else lambda: None)
+                except BaseException as error:
+                    ending = ending or error
+                    self._ending.set()
+                    continue
+                yield result
+            if ending is not None:
+                raise ending
         finally:
+            del ending  # this frame is in its traceback
             self._ending.set()
-            for _ in range(in_hand):
-                self._ended.get()
+            while self._in_hand:
+                self._await(lambda: None)
 
-    def _fits(self, item: Item, in_hand: int, cost: float) -> bool:
-        return in_hand == 0 or (in_hand < self._at_once and cost + self._cost(item) <= self._budget)
+    def _begin(self, waiting: list[Item]) -> None:
+        while waiting and self._goes_on() and self._fits(waiting[-1]):
+            threading.Thread(target=self._work, args=(waiting[-1],), name="srbatch photo").start()
+            self._in_hand += 1
+            self._cost_in_hand += self._cost(waiting.pop())
 
-    def _next(self) -> tuple[Item, Result | None, BaseException | None]:
+    def _fits(self, item: Item) -> bool:
+        if self._in_hand == 0:
+            return True
+        return self._in_hand < self._at_once and self._cost_in_hand + self._cost(item) <= self._budget
+
+    def _next(self, check: Callable[[], None]) -> Result:
+        result, error = self._await(check)
+        if error is not None:
+            raise error
+        return result  # type: ignore[return-value]  # without an error there is one
+
+    def _await(self, check: Callable[[], None]) -> tuple[Result | None, BaseException | None]:
         while True:
-            self._check()
+            check()
             try:
-                return self._ended.get(timeout=_POLL_S)
+                item, result, error = self._ended.get(timeout=_POLL_S)
             except queue.Empty:
                 continue
+            self._in_hand -= 1
+            self._cost_in_hand -= self._cost(item)
+            return result, error
 
     def _work(self, item: Item) -> None:
         try:

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from srbatch.codec_pool import CodecPool
 from srbatch.discover import Photo
@@ -18,7 +18,8 @@ from srbatch.model import Model
 from srbatch.options import MAX_FACTOR, Options
 from srbatch.picture import Header
 from srbatch.report import Outcome
-from srbatch.resume import Settled, Todo, judge, recipe
+from srbatch.resume import Looks, Settled, Todo, judge, recipe
+from srbatch.sidecars import Stamps
 
 _PROBE_AT_ONCE = 64
 
@@ -64,19 +65,29 @@ class Job:
         return factor_of(self.header, self.size)
 
 
+@dataclass(frozen=True, slots=True)
+class SidecarDue(Outcome):
+    """What will be the outcome of a photo that was done before, once its sidecar has been carried again."""
+
+    row: Row = field(kw_only=True)
+
+
 def prepare(
     photos: list[Photo], settings: Settings, ledger: Ledger, codecs: CodecPool, check: Callable[[], None]
 ) -> Iterator[Outcome | Job]:
-    """Yield the outcome of each photo that needs no work, and a job for each that does.
+    """Yield the outcome of each photo that is done or cannot be, and a job for each that is to be done.
+
+    The outcome of one whose sidecar alone has changed is a :class:`SidecarDue`.
 
     Headers of all photos are read here, so that a size that a format cannot hold is known before the
     first photo is done and not after days.
     """
     waiting: list[tuple[Photo, Todo]] = []
+    sidecars = Stamps(len(photos))
     with _Headers(settings, ledger, codecs) as headers:
         for photo in photos:
             check()
-            verdict = _verdict(photo, settings, ledger, codecs)
+            verdict = _verdict(photo, settings, ledger, codecs, sidecars)
             if isinstance(verdict, Todo):
                 waiting.append((photo, verdict))
                 if len(waiting) == _PROBE_AT_ONCE:
@@ -85,21 +96,25 @@ def prepare(
             else:
                 if verdict.refreshed:
                     ledger.record(verdict.refreshed)
+                if verdict.sidecar_due:
+                    yield SidecarDue(photo, verdict.status, verdict.reason, row=verdict.sidecar_due)
+                    continue
                 outcome = Outcome(photo, verdict.status, verdict.reason, verdict.error)
-                if verdict.status == "failed":
+                if verdict.status == "failed" and not verdict.on_record:
                     remember(outcome, settings, ledger)
                 yield outcome
         yield from headers.read(waiting)
         yield from headers.rest()
 
 
-def _verdict(photo: Photo, settings: Settings, ledger: Ledger, codecs: CodecPool) -> Todo | Settled:
+def _verdict(
+    photo: Photo, settings: Settings, ledger: Ledger, codecs: CodecPool, sidecars: Stamps
+) -> Todo | Settled:
     row = ledger.row(photo.relative.as_posix())
     source = source_name(photo, settings.options.out)
+    looks = Looks(lambda: codecs.hash(photo.source), lambda: sidecars.of(photo.source))
     try:
-        return judge(
-            photo, source, row, settings.recipe_of(photo), settings.options, lambda: codecs.hash(photo.source)
-        )
+        return judge(photo, source, row, settings.recipe_of(photo), settings.options, looks)
     except PhotoError as error:
         return Settled.failure(error)
 

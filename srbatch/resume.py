@@ -14,8 +14,11 @@ from srbatch.discover import Photo, show
 from srbatch.errors import PhotoError, TargetExists
 from srbatch.ledger import Row
 from srbatch.options import Options
+from srbatch.sidecars import Stamp, is_carried
 
 CURRENT = "done before, and nothing has changed"
+SIDECAR = "done before, and only its sidecar has changed, which is carried again"
+SIDECAR_LEFT = "done before; its sidecar has changed and was not carried again"
 OTHER_SETTINGS = "made with other settings; --redo-changed makes it again"
 
 
@@ -49,8 +52,12 @@ class Settled:
     reason: str
     error: str | None = None
     """The class of a failure."""
+    on_record: bool = False
+    """Whether the ledger has this outcome already."""
     refreshed: Row | None = None
     """The row with the photo's new date, where the file is another but its content is the same."""
+    sidecar_due: Row | None = None
+    """The row of a photo whose sidecar is another than the one that was carried."""
 
     @classmethod
     def failure(cls, error: PhotoError) -> Settled:
@@ -71,12 +78,22 @@ def recipe(options: Options, weights_sha256: str, *, lossy: bool) -> str:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """How more is found out about a photo."""
+
+    sha256: Callable[[], str]
+    """Reads it; raises PhotoError."""
+    sidecar: Callable[[], Stamp | None]
+    """Looks beside it."""
+
+
 def judge(
-    photo: Photo, source: str, row: Row | None, recipe: str, options: Options, hash_source: Callable[[], str]
+    photo: Photo, source: str, row: Row | None, recipe: str, options: Options, looks: Looks
 ) -> Todo | Settled:
     """Decide without opening the photo, unless its size or date differ from the ledger's or ``--rehash``.
 
-    ``source`` is how the ledger names the photo; ``hash_source`` reads it.
+    ``source`` is how the ledger names the photo.
 
     Raises:
         PhotoError: the photo had to be read and could not be.
@@ -85,32 +102,35 @@ def judge(
         return Settled.failure(photo.problem)
     target = _Target.of(photo)
     if row is not None and target.is_output_of(row):
-        return _judge_output(photo, source, row, recipe, options, hash_source)
+        return _judge_output(photo, source, row, recipe, options, looks)
     if row is not None and row.recipe == recipe and not _may_differ(photo, source, row, options):
         if row.status == "skipped":
             return Settled("skipped", row.reason or "")
         free = not target.taken or options.overwrite
         if is_remembered(row.error) and free and not options.retry_failed:
-            return Settled("failed", f"{row.reason} (as before; --retry-failed tries again)", row.error)
+            told = f"{row.reason} (as before; --retry-failed tries again)"
+            return Settled("failed", told, row.error, on_record=True)
     if target.taken and not options.overwrite:
         return Settled.failure(_not_ours(photo, row))
     return Todo(replace=options.overwrite)
 
 
 def _judge_output(
-    photo: Photo, source: str, row: Row, recipe: str, options: Options, hash_source: Callable[[], str]
+    photo: Photo, source: str, row: Row, recipe: str, options: Options, looks: Looks
 ) -> Todo | Settled:
     """The output on record lies there. It stays if it is of this photo, unless other settings are wanted."""
     todo = Todo(replace=True, ours_sha256=None if options.overwrite else row.target_sha256)
     refreshed = None
     if _may_differ(photo, source, row, options):
-        if hash_source() != row.sha256:
+        if looks.sha256() != row.sha256:
             if source != row.source and not options.overwrite:
                 return Settled.failure(_another_source(photo, row))
             return todo
         refreshed = replace(row, size=photo.size, mtime_ns=photo.mtime_ns, source=source)
     if row.recipe == recipe:
-        return Settled("skipped", CURRENT, refreshed=refreshed)
+        if is_carried(row.details, looks.sidecar()):
+            return Settled("skipped", CURRENT, refreshed=refreshed)
+        return Settled("skipped", SIDECAR, refreshed=refreshed, sidecar_due=refreshed or row)
     if not options.redo_changed:
         return Settled("skipped", OTHER_SETTINGS, refreshed=refreshed)
     return todo

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from srbatch.archive import looked_into, opened
-from srbatch.batch import Check, Run, run_all
+from srbatch.batch import Check, Run, photos_at_once, run_all
 from srbatch.codec_pool import CodecPool
 from srbatch.devices import Devices
 from srbatch.discover import Found, Selection, check_outside, discover
@@ -47,8 +47,17 @@ def upscale(
 
 
 @contextmanager
-def session(settings: Settings, *, reporter: Reporter, check: Check, command: str) -> Iterator[Run]:
+def session(
+    settings: Settings,
+    *,
+    reporter: Reporter,
+    check: Check,
+    command: str,
+    goes_on: Callable[[], bool] = lambda: True,
+) -> Iterator[Run]:
     """The output folder, taken for us alone, and the codecs: all that ``run_all`` needs, as often as wanted.
+
+    Once ``goes_on`` is false no further photo is begun.
 
     Raises:
         SrbatchError: as :func:`srbatch.archive.opened`.
@@ -60,7 +69,7 @@ def session(settings: Settings, *, reporter: Reporter, check: Check, command: st
         Devices(lambda: settings.model.upscalers) as devices,
     ):
         turns = TakingTurns(reporter)
-        yield Run(settings, codecs, devices, archive.ledger, archive.scratch, turns, check)
+        yield Run(settings, codecs, devices, archive.ledger, archive.scratch, turns, check, goes_on)
 
 
 def dry_run(
@@ -82,7 +91,7 @@ def dry_run(
             else:
                 summary.add(prepared)
                 reporter.finished(prepared)
-        result = estimate(jobs, options.out, settings.model, at_once=codecs.workers)
+        result = estimate(jobs, options.out, settings.model, at_once=photos_at_once(codecs))
     summary.seconds = time.monotonic() - start
     reporter.end(summary)
     return summary.exit_code, result

@@ -6,17 +6,24 @@ The copy beside an output has the output's whole name and ``.xmp``, which no oth
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from srbatch.commit import commit, output_error, sha256_of
 from srbatch.discover import MAX_NAME_BYTES, show
 from srbatch.packets import UnusableXmp
 
+Stamp = tuple[str, int, int]
+"""What tells a sidecar from a later one: its name, its size in bytes, and its date in nanoseconds."""
+
 _LARGEST = 1 << 26  # no packet comes near it
 _SUFFIXES = (".xmp", ".XMP")
+_FEW = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,24 @@ class Sidecar:
     """Whether a file of that name is our own and may go."""
     notes: tuple[str, ...] = ()
     """For people: what was not carried."""
+    source: Stamp | None = None
+    """Of the photo's sidecar that it was made of, or that could not be used; None for none."""
+    before: Collection[str] = ()
+    """Hashes of what earlier runs wrote under its name."""
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What a row keeps of it."""
+        ours = self.sha256
+        if ours is None and self.before:  # what was written earlier stays our own
+            there = sha256_of(self.path)
+            ours = there if there in self.before else None
+        return {"sidecar_sha256": ours, "sidecar_source": self.source}
+
+    @property
+    def is_orphan(self) -> bool:
+        """Whether one lies beside the output that an earlier run made of a sidecar that is gone."""
+        return self.source is None and not self.notes and bool(self.before) and os.path.lexists(self.path)
 
     @property
     def sha256(self) -> str | None:
@@ -66,48 +91,65 @@ class Sidecar:
 
 
 def sidecar_of(
-    source: Path, target: Path, *, written_before: str | None, corrected: Callable[[bytes], bytes | None]
+    source: Path,
+    target: Path,
+    *,
+    written_before: Collection[str],
+    corrected: Callable[[bytes], bytes | None],
 ) -> Sidecar:
     """The sidecar for an output, made of that of its photo; one without data if there is nothing to write.
 
     Args:
         source: the photo.
         target: the output.
-        written_before: hash of the sidecar that an earlier run wrote there. Any other file is left alone.
+        written_before: hashes of what earlier runs wrote there. Any other file is left alone.
         corrected: makes the packet of the output from that of the photo, or raises UnusableXmp.
     """
     found, path = beside(source), target.with_name(f"{target.name}.xmp")
     if not found:
-        return Sidecar(path)
+        return Sidecar(path, before=written_before)
+    stamp: Stamp | None = None
     name = show(found[0].name)
     notes = [f"the sidecar {show(other.name)} was not carried: {name} comes first" for other in found[1:]]
     try:
         with found[0].open("rb") as file:
-            packet, mtime_ns = file.read(_LARGEST + 1), os.fstat(file.fileno()).st_mtime_ns
+            status = os.fstat(file.fileno())
+            stamp = found[0].name, status.st_size, status.st_mtime_ns
+            packet = file.read(_LARGEST + 1)
         problem = "is larger than any packet" if len(packet) > _LARGEST else ""
         data = None if problem else corrected(packet)
     except OSError as error:
-        problem = f"cannot be read ({error.strerror})"
+        problem, stamp = f"cannot be read ({error.strerror})", None
     except UnusableXmp as error:
         problem = str(error)
     if not problem and len(os.fsencode(path.name)) > MAX_NAME_BYTES:
         problem = "would have too long a name"
     if problem:
-        return Sidecar(path, notes=(f"the sidecar {name} {problem} and was not carried", *notes))
-    sidecar = Sidecar(path, data, mtime_ns, os.path.lexists(path), tuple(notes))
-    if sidecar.replace and sha256_of(path) not in (sidecar.sha256, written_before or sidecar.sha256):
+        notes = [f"the sidecar {name} {problem} and was not carried", *notes]
+        return Sidecar(path, notes=tuple(notes), source=stamp, before=written_before)
+    sidecar = Sidecar(
+        path, data, status.st_mtime_ns, os.path.lexists(path), tuple(notes), stamp, written_before
+    )
+    if sidecar.replace and sha256_of(path) not in (sidecar.sha256, *written_before):
         notes.append(f"{show(path.name)} was there already and was left alone")
-        return Sidecar(path, notes=tuple(notes))
+        return Sidecar(path, notes=tuple(notes), source=stamp, before=written_before)
     return sidecar
 
 
 def beside(source: Path) -> list[Path]:
     """The sidecars of a photo: the one with its whole name comes first."""
-    found = []
-    for stem in dict.fromkeys((source.name, source.stem)):
-        names = (source.with_name(stem + suffix) for suffix in _SUFFIXES)
-        found += [path for path in names if _is_file(path)][:1]
-    return found
+    found: dict[str, Path] = {}
+    for stem, name in _names(source.name):
+        if stem not in found and _is_file(path := source.with_name(name)):
+            found[stem] = path
+    return list(found.values())
+
+
+def _names(photo: str) -> Iterator[tuple[str, str]]:
+    """(what precedes the ending, whole name) of what may be its sidecar, the one that counts first."""
+    for stem in dict.fromkeys((photo, os.path.splitext(photo)[0])):  # noqa: PTH122 - for each photo
+        for suffix in _SUFFIXES:
+            yield stem, stem + suffix
 
 
 def _is_file(path: Path) -> bool:
@@ -115,3 +157,58 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:
         return False  # with the ending its name is too long
+
+
+# ---- whether it is still the one that was carried ------------------------------------------------
+
+
+class Stamps:
+    """Finds the sidecars of many photos: one listing of a folder tells of all that have none."""
+
+    def __init__(self, photos: int) -> None:
+        """Of a few ``photos`` only, each is looked at instead: their folder may hold very many others."""
+        self._lists = photos > _FEW
+        self._listed: dict[str, frozenset[str]] = {}
+
+    def of(self, photo: Path) -> Stamp | None:
+        """Of the first of :func:`beside`, without opening it; None where there is none."""
+        folder, name = os.path.split(photo)
+        there = self._sidecars_in(folder) if self._lists else None
+        if there is not None and not there:
+            return None
+        for _, sidecar in _names(name):
+            if there is None or sidecar.lower() in there:
+                try:
+                    status = os.stat(os.path.join(folder, sidecar))  # noqa: PTH116, PTH118 - of each photo
+                except (OSError, ValueError):
+                    continue
+                if stat.S_ISREG(status.st_mode):
+                    return sidecar, status.st_size, status.st_mtime_ns
+        return None
+
+    def _sidecars_in(self, folder: str) -> frozenset[str] | None:
+        """Their names in small letters; None where the folder cannot be listed."""
+        if folder not in self._listed:
+            try:
+                names = os.listdir(folder or os.curdir)  # noqa: PTH208 - names are all that is wanted
+            except OSError:
+                return None
+            lower = (name.lower() for name in names)
+            self._listed[folder] = frozenset(name for name in lower if name.endswith(_SUFFIXES[0]))
+        return self._listed[folder]
+
+
+def is_carried(details: str, stamp: Stamp | None) -> bool:
+    """Whether a row's details, in JSON, are of the sidecar with that stamp.
+
+    Rows of before stamps were kept say nothing, which is taken for no sidecar.
+    """
+    # Compared as text: reading the details of each row would take longer than all the rest.
+    key = json.dumps("sidecar_source") + ": "
+    return key + json.dumps(stamp) in details or (stamp is None and key not in details)
+
+
+def written_before(details: str) -> set[str]:
+    """Hashes of the sidecar that a row's details know for our own; one cut off may have written another."""
+    known = json.loads(details)
+    return {known.get(key) for key in ("sidecar_sha256", "sidecar_coming")} - {None}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -63,9 +65,10 @@ class Counting(nn.Module):
         super().__init__()
         self.inner = inner
         self.shapes: list[tuple[int, ...]] = []
-        self.go = threading.Event()
+        self.begun, self.go = threading.Event(), threading.Event()
 
     def forward(self, x: torch.Tensor, scale: int) -> torch.Tensor:
+        self.begun.set()
         assert self.go.wait(30)
         self.shapes.append(tuple(x.shape))
         result: torch.Tensor = self.inner(x, scale)
@@ -79,6 +82,7 @@ def test_photos_that_share_a_batch_come_out_as_each_alone(channels: int) -> None
     ticks: list[float] = []
     with devices(upscaler(network)) as made:
         blocked = ask(made, photo((96, 96)))
+        assert network.begun.wait(30)
         asked = [ask(made, pixels, ticks.append) for pixels in pictures]
         network.go.set()
         result(blocked)
@@ -95,6 +99,7 @@ def test_photos_of_other_depth_or_colours_do_not_share() -> None:
     network = Counting(Local())
     with devices(upscaler(network)) as made:
         blocked = ask(made, photo((96, 96)))
+        assert network.begun.wait(30)
         grey, deep, colour = photo((60, 60), 1), photo((60, 60), 3, dtype=np.uint16), photo((60, 60), 3)
         asked = [ask(made, pixels) for pixels in (grey, deep, colour)]
         network.go.set()
@@ -134,6 +139,7 @@ def test_a_fault_in_a_shared_batch_costs_none_of_them(fault: str) -> None:
     pictures = [photo((60, 60), seed=seed) for seed in range(3)]
     with devices(upscaler(network)) as made:
         blocked = ask(made, photo((96, 96)))
+        assert network.begun.wait(30)
         asked = [ask(made, pixels) for pixels in pictures]
         network.go.set()
         result(blocked)
@@ -187,3 +193,119 @@ def test_a_check_that_raises_while_waiting_comes_out() -> None:
         with pytest.raises(Interrupted), ask(made, photo((60, 60))) as enlargement:
             list(enlargement.bands(check))
         network.go.set()
+
+
+# ---- nobody waits for ever, and nothing is kept --------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["batch_key", "shrink", "enlarge_together"])
+def test_an_error_of_any_step_reaches_all_who_wait(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """As emptying its cache raises on a device that was lost."""
+
+    def broken(*_: Any) -> None:
+        raise SystemError("the device is lost")
+
+    fault = "out of memory" if where == "shrink" else "none"
+    network = Counting(Faulty(Local(), 1, fault) if where == "shrink" else Local())
+    made_upscaler = upscaler(network)
+    with devices(made_upscaler) as made:
+        blocked = ask(made, photo((96, 96)))
+        assert network.begun.wait(30)
+        asked = [ask(made, photo((60, 60), seed=seed)) for seed in range(3)]
+        monkeypatch.setattr(made_upscaler, where, broken)
+        network.go.set()
+        result(blocked)
+        errors = 0
+        for enlargement in asked:
+            with enlargement:
+                try:
+                    list(enlargement.bands(_not_for_ever()))
+                except SystemError:
+                    errors += 1
+        monkeypatch.undo()
+        assert errors == {"batch_key": 3, "shrink": 3, "enlarge_together": 0}[where]
+        assert (result(ask(made, photo((60, 60)))) == expected(photo((60, 60)))).all()
+
+
+def _not_for_ever() -> Callable[[], None]:
+    deadline = time.monotonic() + 5
+
+    def check() -> None:
+        assert time.monotonic() < deadline, "it hangs"
+
+    return check
+
+
+def test_tiles_that_shrink_while_a_batch_is_given_out_make_its_photos_again() -> None:
+    """Each photo of the batch has run out of memory when its pixels were put together."""
+    network = Counting(Local())
+    made_upscaler = upscaler(network, tile=128)
+    pictures = [photo((100, 100), seed=seed) for seed in range(4)]
+    with devices(made_upscaler) as made:
+        blocked = ask(made, photo((128, 128)))
+        assert network.begun.wait(30)
+        asked = [ask(made, pixels, _no_room_once()) for pixels in pictures[:3]] + [ask(made, pictures[3])]
+        network.go.set()
+        result(blocked)
+        for enlargement in asked[:3]:
+            with pytest.raises(OutOfMemory):
+                result(enlargement)
+        assert np.abs(result(asked[3]).astype(int) - expected(pictures[3]).astype(int)).max() <= 1
+    assert made_upscaler.tiles.tile < 128
+
+
+def _no_room_once() -> Callable[[float], None]:
+    def tick(_: float) -> None:
+        raise MemoryError
+
+    return tick
+
+
+def test_a_photo_that_was_done_is_not_kept_until_the_next_one_comes() -> None:
+    with devices(upscaler()) as made:
+        pixels = photo((60, 60))
+        kept = weakref.ref(pixels)
+        result(ask(made, pixels))
+        del pixels
+        deadline = time.monotonic() + 5
+        while kept() is not None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert kept() is None
+
+
+def test_what_had_no_room_is_not_kept_while_smaller_tiles_are_tried() -> None:
+    class Greedy(Local):
+        def __init__(self) -> None:
+            super().__init__()
+            self.large: weakref.ref[torch.Tensor] | None = None
+            self.kept: list[bool] = []
+
+        def forward(self, x: torch.Tensor, scale: int) -> torch.Tensor:
+            if self.large is None:
+                large = torch.zeros(1000)
+                self.large = weakref.ref(large)
+                raise torch.OutOfMemoryError("injected")
+            self.kept.append(self.large() is not None)
+            return super().forward(x, scale)
+
+    network = Greedy()
+    gc.disable()
+    try:
+        with devices(upscaler(network)) as made:
+            with pytest.raises(OutOfMemory):
+                result(ask(made, photo((60, 60))))
+            result(ask(made, photo((60, 60))))
+    finally:
+        gc.enable()
+    assert network.kept == [False]
+
+
+def test_a_photo_that_is_not_wanted_any_more_stops_at_the_next_tile() -> None:
+    network, ticks = Counting(Local()), list[float]()
+    with devices(upscaler(network, batch=1)) as made:
+        with ask(made, photo((90, 3000)), ticks.append):
+            assert network.begun.wait(30)
+        network.go.set()
+        result(ask(made, photo((60, 60))))
+    assert not ticks
+    assert len(network.shapes) == 2

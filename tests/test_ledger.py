@@ -376,3 +376,31 @@ def test_a_file_where_the_state_should_be_is_a_destination_error(tmp_path: Path)
     (tmp_path / "state").write_bytes(b"a file")
     with pytest.raises(DestinationError, match="state"), locked(tmp_path / "state"):
         pass
+
+
+# ---- a disk without room -------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_told_as_such_and_the_ledger_goes_on_when_there_is_room(ledger: Ledger) -> None:
+    (pages,) = ledger._db.execute("PRAGMA page_count").fetchone()
+    ledger._db.execute(f"PRAGMA max_page_count={pages}")
+    with pytest.raises(LedgerError, match="disk is full"):
+        ledger.record(row(details="x" * 50_000))
+    ledger._db.execute("PRAGMA max_page_count=100000")
+    ledger.record(row("after.jpg"))
+    assert ledger.row("after.jpg") == row("after.jpg")
+
+
+def test_a_commit_that_fails_leaves_no_transaction_open(state: Path) -> None:
+    """Another program that reads for a long time holds up a commit, but not what comes before it."""
+    ledger = Ledger.open(state)
+    ledger._db.execute("PRAGMA busy_timeout=50")
+    reader = sqlite3.connect(file_of(state))
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM photos").fetchall()
+    with pytest.raises(LedgerError, match="locked"):
+        ledger.record(row())
+    reader.close()
+    ledger.record(row())
+    assert ledger.row("a.jpg") == row()
+    ledger.close()

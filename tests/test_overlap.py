@@ -121,6 +121,20 @@ def test_a_check_that_raises_ends_all() -> None:
     assert ended
 
 
+def test_once_it_does_not_go_on_what_is_in_hand_is_the_last() -> None:
+    going = threading.Event()
+    going.set()
+
+    def do(item: int, check: Check) -> int:
+        if item == 1:
+            going.clear()
+        return item
+
+    overlap = Overlap(do, at_once=1, cost=lambda i: 1, budget=10, goes_on=going.is_set)
+    assert list(overlap.results(range(9))) == [0, 1]
+    assert list(Overlap(do, at_once=1, cost=lambda i: 1, budget=10, goes_on=going.is_set).results([5])) == []
+
+
 def test_who_leaves_early_leaves_nothing_running() -> None:
     done: list[int] = []
 
@@ -134,3 +148,46 @@ def test_who_leaves_early_leaves_nothing_running() -> None:
     with closing(Overlap(do, at_once=3, cost=lambda i: 1, budget=10).results(range(9))) as results:
         assert next(results) == 0
     assert sorted(done) == [0, 1, 2]
+
+
+def test_what_reaches_its_end_while_the_run_is_ending_is_not_lost() -> None:
+    failed = threading.Event()
+
+    def do(item: int, check: Check) -> int:
+        if item == 0:
+            failed.set()
+            raise OSError("the disk is full")
+        assert failed.wait(10)
+        time.sleep(0.2)  # in a commit, say, which asks nobody
+        return item
+
+    results: list[int] = []
+    overlap = Overlap(do, at_once=3, cost=lambda i: 1, budget=10)
+    with pytest.raises(OSError, match="the disk is full"):
+        results.extend(overlap.results(range(5)))
+    assert sorted(results) == [1, 2]
+
+
+def test_a_thread_that_cannot_be_started_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, started = threading.Thread.start, 0
+
+    def start(thread: threading.Thread) -> None:
+        nonlocal started
+        started += 1
+        if started == 2:
+            raise RuntimeError("can't start new thread")
+        real(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    overlap = Overlap(lambda i, check: i, at_once=3, cost=lambda i: 1, budget=10)
+    results: list[int] = []
+    caller = threading.Thread(target=_collect, args=(overlap, results), daemon=True)
+    real(caller)
+    caller.join(10)
+    assert not caller.is_alive(), "it waits for a thread that never was"
+    assert results == [0]
+
+
+def _collect(overlap: Overlap[int, int], results: list[int]) -> None:
+    with pytest.raises(RuntimeError, match="new thread"):
+        results.extend(overlap.results(range(5)))

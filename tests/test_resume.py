@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -21,7 +24,18 @@ from srbatch.errors import PhotoChanged, TargetExists, UnsupportedPhoto
 from srbatch.formats import Format
 from srbatch.ledger import STATE_FOLDER, Ledger, Row
 from srbatch.options import Options, TargetSize
-from srbatch.resume import CURRENT, OTHER_SETTINGS, Settled, Todo, is_remembered, judge, recipe
+from srbatch.resume import (
+    CURRENT,
+    OTHER_SETTINGS,
+    SIDECAR,
+    Looks,
+    Settled,
+    Todo,
+    is_remembered,
+    judge,
+    recipe,
+)
+from srbatch.sidecars import Stamp
 
 SOURCE, RECIPE = "../photos/a.jpg", "the recipe"
 HASH, OTHER_HASH = "aa" * 32, "bb" * 32
@@ -91,6 +105,10 @@ class Judged:
         return "failed as before" if "as before" in verdict.reason else str(verdict.error)
 
 
+def looks(sha256: Callable[[], str], sidecar: Stamp | None = None) -> Looks:
+    return Looks(sha256, lambda: sidecar)
+
+
 def judged(case: Case, folder: Path) -> Judged:
     target = folder / "a.jpg"
     target.unlink(missing_ok=True)
@@ -107,7 +125,7 @@ def judged(case: Case, folder: Path) -> Judged:
         reads += 1
         return OTHER_HASH if case.content_differs else HASH
 
-    verdict = judge(photo, case.source, case.known(), case.recipe, options, hash_source)
+    verdict = judge(photo, case.source, case.known(), case.recipe, options, looks(hash_source))
     return Judged(verdict, reads)
 
 
@@ -316,7 +334,7 @@ def test_a_problem_that_is_known_is_a_failure_whatever_is_on_record(tmp_path: Pa
     photo = Photo(tmp_path / "a.heic", Path("a.heic"), tmp_path / "hi" / "a.heic", None, 1, 1)
     photo = replace(photo, problem=UnsupportedPhoto(".heic files are not supported"))
     options = Options(inputs=(tmp_path,), out=tmp_path / "hi", overwrite=True, retry_failed=True)
-    verdict = judge(photo, SOURCE, Case().known(), RECIPE, options, lambda: HASH)
+    verdict = judge(photo, SOURCE, Case().known(), RECIPE, options, looks(lambda: HASH))
     assert verdict == Settled("failed", ".heic files are not supported", "UnsupportedPhoto")
 
 
@@ -329,7 +347,7 @@ def test_a_photo_that_cannot_be_read_any_more_is_the_callers_failure(tmp_path: P
     photo.target.write_bytes(OUTPUT)
     options = Options(inputs=(tmp_path,), out=tmp_path / "hi")
     with pytest.raises(PhotoChanged):
-        judge(photo, SOURCE, Case().known(), RECIPE, options, gone)
+        judge(photo, SOURCE, Case().known(), RECIPE, options, looks(gone))
 
 
 def test_a_folder_in_the_outputs_place_is_not_the_output(tmp_path: Path) -> None:
@@ -339,7 +357,7 @@ def test_a_folder_in_the_outputs_place_is_not_the_output(tmp_path: Path) -> None
     assert known is not None
     row = replace(known, target_size=photo.target.lstat().st_size)
     options = Options(inputs=(tmp_path,), out=tmp_path / "hi")
-    verdict = judge(photo, SOURCE, row, RECIPE, options, lambda: HASH)
+    verdict = judge(photo, SOURCE, row, RECIPE, options, looks(lambda: HASH))
     assert isinstance(verdict, Settled)
     assert (verdict.status, verdict.error) == ("failed", "TargetExists")
 
@@ -349,7 +367,7 @@ def test_a_link_in_the_outputs_place_is_not_the_output(tmp_path: Path) -> None:
     photo.target.parent.mkdir()
     photo.target.symlink_to("x" * len(OUTPUT))
     options = Options(inputs=(tmp_path,), out=tmp_path / "hi")
-    verdict = judge(photo, SOURCE, Case().known(), RECIPE, options, lambda: HASH)
+    verdict = judge(photo, SOURCE, Case().known(), RECIPE, options, looks(lambda: HASH))
     assert isinstance(verdict, Settled)
     assert (verdict.status, verdict.error) == ("failed", "TargetExists")
 
@@ -384,7 +402,7 @@ def test_an_archive_that_was_moved_is_still_done(tmp_path: Path) -> None:
     ledger.close()
     options = Options(inputs=(away / "photos",), out=away / "hi")
     source_now = os.path.relpath(photo.source, away / "hi")
-    verdict = judge(photo, source_now, row, RECIPE, options, lambda: pytest.fail("it was read"))
+    verdict = judge(photo, source_now, row, RECIPE, options, looks(lambda: pytest.fail("it was read")))
     assert verdict == Settled("skipped", CURRENT)
 
 
@@ -433,7 +451,7 @@ def test_an_output_that_cannot_have_its_name_is_known_before_the_work(tmp_path: 
     photo = Photo(tmp_path / "a.jpg", long, tmp_path / "hi" / long, Format.JPEG, SIZE, MTIME_NS)
     (tmp_path / "hi").mkdir()
     with pytest.raises(UnsupportedPhoto, match="shorter"):
-        judge(photo, SOURCE, None, RECIPE, replace(BASE, out=tmp_path / "hi"), lambda: HASH)
+        judge(photo, SOURCE, None, RECIPE, replace(BASE, out=tmp_path / "hi"), looks(lambda: HASH))
 
 
 # ---- which failures come again -------------------------------------------------------------------
@@ -539,3 +557,44 @@ def test_what_leaves_pixels_alone_leaves_the_recipe_alone(changes: dict[str, obj
 
 def test_the_quality_of_a_lossless_output_is_no_part_of_the_recipe() -> None:
     assert recipe(BASE, "abc", lossy=False) == recipe(replace(BASE, quality=50), "abc", lossy=False)
+
+
+# ---- sidecars ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("carried", "there", "is_due"),
+    [
+        (None, None, False),
+        (None, ("a.xmp", 5, 6), True),
+        (("a.xmp", 5, 6), ("a.xmp", 5, 6), False),
+        (("a.xmp", 5, 6), ("a.xmp", 5, 7), True),
+        (("a.xmp", 5, 6), ("a.xmp", 55, 6), True),
+        (("a.xmp", 5, 6), ("a.jpg.xmp", 5, 6), True),
+        (("a.xmp", 5, 6), None, True),
+        ("not noted", None, False),  # by an earlier version
+        ("not noted", ("a.xmp", 5, 6), True),
+    ],
+)
+@pytest.mark.parametrize("flags", [{}, {"overwrite": True, "redo_changed": True}])
+def test_a_sidecar_that_is_another_than_the_one_carried_is_due(
+    tmp_path: Path, carried: Any, there: Stamp | None, is_due: bool, flags: dict[str, bool]
+) -> None:
+    details = {"notes": ['"sidecar_source": ["a.xmp", 5, 7]']}
+    if carried != "not noted":
+        details["sidecar_source"] = carried
+    row = replace(Case().known(), details=json.dumps(details))  # type: ignore[type-var]
+    (tmp_path / "a.jpg").write_bytes(OUTPUT)
+    photo = Photo(tmp_path / SOURCE, Path("a.jpg"), tmp_path / "a.jpg", Format.JPEG, SIZE, MTIME_NS)
+    options = Options(inputs=(tmp_path,), out=tmp_path, **flags)
+    verdict = judge(photo, SOURCE, row, RECIPE, options, looks(lambda: HASH, there))
+    assert isinstance(verdict, Settled)
+    assert (verdict.reason, verdict.sidecar_due) == ((SIDECAR, row) if is_due else (CURRENT, None))
+    touched = replace(photo, mtime_ns=MTIME_NS + 1)
+    verdict = judge(touched, SOURCE, row, RECIPE, options, looks(lambda: HASH, there))
+    assert isinstance(verdict, Settled)
+    refreshed = replace(row, mtime_ns=MTIME_NS + 1)
+    assert verdict.refreshed == refreshed
+    assert verdict.sidecar_due == (refreshed if is_due else None)
+    verdict = judge(photo, SOURCE, row, NEW, replace(options, redo_changed=False), looks(lambda: HASH, there))
+    assert verdict == Settled("skipped", OTHER_SETTINGS)

@@ -5,16 +5,23 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
 
+import srbatch.sidecars
+from srbatch import run
 from srbatch.codec_pool import CodecPool
 from srbatch.errors import WrongOutput
-from srbatch.sidecars import beside
+from srbatch.inspection import status
+from srbatch.options import Options, TargetSize
+from srbatch.report import Outcome, Silent
+from srbatch.resume import CURRENT, SIDECAR, SIDECAR_LEFT
+from srbatch.sidecars import Stamps, beside
 from tests.conftest import Originals, crop
-from tests.networks import upscaled
+from tests.networks import FakeModel, Nothing, upscaled
 
 PACKET = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
@@ -112,6 +119,176 @@ def test_a_name_too_long_for_a_sidecar_costs_the_sidecar_only(originals: Origina
     (outcome,) = upscaled(originals.folder, tmp_path / "hi").values()
     assert outcome.status == "done"
     assert outcome.notes == (f"the sidecar {stem}.xmp would have too long a name and was not carried",)
+
+
+# ---- sidecars that change after their photo was done ---------------------------------------------
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Photos that are decoded from now on."""
+    found: list[str] = []
+    decode = CodecPool.decode
+
+    def counted(self: CodecPool, source: Path, *others: Any) -> Any:
+        found.append(source.name)
+        return decode(self, source, *others)
+
+    monkeypatch.setattr(CodecPool, "decode", counted)
+    return found
+
+
+def sidecars(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in out.glob("*.xmp")}
+
+
+def test_sidecars_that_were_edited_added_or_removed_are_carried_again_and_nothing_else(
+    album: Path, originals: Originals, tmp_path: Path, calls: list[str]
+) -> None:
+    out = tmp_path / "hi"
+    upscaled(album, out)
+    photos = {path.name: path.stat() for path in out.iterdir() if path.suffix in (".jpg", ".png")}
+    before = sidecars(out)
+    calls.clear()
+    (album / "a.jpg.xmp").write_text(PACKET.format("5 stars"))
+    (album / "b.XMP").unlink()
+    (album / "c.xmp").write_text(PACKET.format("mended"))
+    originals.remember()
+
+    outcomes = upscaled(album, out)
+    assert {name: (o.status, o.reason) for name, o in outcomes.items()} == {
+        "a.jpg": ("skipped", SIDECAR),
+        "b.png": ("skipped", SIDECAR_LEFT),
+        "c.png": ("skipped", SIDECAR),
+    }
+    assert outcomes["b.png"].notes == ("its sidecar is gone; b.png.xmp beside the output was left",)
+    assert calls == []
+    assert photos == {name: (out / name).stat() for name in photos}
+    assert said(out / "a.jpg.xmp")["source"] == "Album 5 stars"
+    assert said(out / "a.jpg.xmp") == said_of_a_fresh_run(album, tmp_path)
+    assert sidecars(out)["b.png.xmp"] == before["b.png.xmp"]
+    assert said(out / "c.png.xmp")["source"] == "Album mended"
+    assert not list(out.glob(".srbatch-*"))
+
+    outcomes = upscaled(album, out)
+    assert {outcome.reason for outcome in outcomes.values()} == {CURRENT}
+    assert status(out, None).counts == {"done": 3}
+
+    (album / "b.XMP").write_text(PACKET.format("it is back"))
+    originals.remember()
+    assert upscaled(album, out)["b.png"].reason == SIDECAR
+    assert said(out / "b.png.xmp")["source"] == "Album it is back"
+
+
+def said_of_a_fresh_run(album: Path, tmp_path: Path) -> dict[str, str]:
+    upscaled(album, tmp_path / "fresh")
+    return said(tmp_path / "fresh" / "a.jpg.xmp")
+
+
+def test_a_sidecar_that_somebody_edited_or_put_is_never_replaced(
+    album: Path, originals: Originals, tmp_path: Path
+) -> None:
+    out = tmp_path / "hi"
+    upscaled(album, out)
+    (out / "a.jpg.xmp").write_text("mine")
+    (out / "c.png.xmp").write_text("mine as well")
+    for name in ("a.jpg.xmp", "c.xmp"):
+        (album / name).write_text(PACKET.format("new"))
+    originals.remember()
+    outcomes = upscaled(album, out)
+    assert {name for name, o in outcomes.items() if o.reason == SIDECAR_LEFT} == {"a.jpg", "c.png"}
+    assert "a.jpg.xmp was there already and was left alone" in outcomes["a.jpg"].notes
+    assert outcomes["c.png"].notes == ("c.png.xmp was there already and was left alone",)
+    assert (out / "a.jpg.xmp").read_text() == "mine"
+    assert (out / "c.png.xmp").read_text() == "mine as well"
+    assert {o.reason for o in upscaled(album, out).values()} == {CURRENT}, "it is told once"
+
+
+def test_a_sidecar_that_was_merely_touched_is_not_written_again(
+    album: Path, originals: Originals, tmp_path: Path
+) -> None:
+    upscaled(album, tmp_path / "hi")
+    made = (tmp_path / "hi" / "b.png.xmp").stat()
+    (album / "b.XMP").touch()
+    originals.remember()
+    assert upscaled(album, tmp_path / "hi")["b.png"].reason == CURRENT
+    assert (tmp_path / "hi" / "b.png.xmp").stat().st_ino == made.st_ino
+
+
+def test_a_dry_run_tells_of_sidecars_and_writes_none(
+    album: Path, originals: Originals, tmp_path: Path
+) -> None:
+    out = tmp_path / "hi"
+    upscaled(album, out)
+    (album / "b.XMP").write_text(PACKET.format("new"))
+    originals.remember()
+    before = sidecars(out)
+    told = dry_run(album, out)
+    assert {o.reason for o in told.values() if o.status == "skipped"} == {CURRENT, SIDECAR}
+    assert told["b.png"].reason == SIDECAR
+    assert sidecars(out) == before
+
+
+def dry_run(folder: Path, out: Path) -> dict[str, Outcome]:
+    class Told(Silent):
+        def finished(self, outcome: Outcome) -> None:
+            told[outcome.photo.source.name] = outcome
+
+    told: dict[str, Outcome] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "Model", lambda options: FakeModel(Nothing()))
+        run.dry_run(Options(inputs=(folder,), out=out, size=TargetSize(scale=2)), reporter=Told())
+    return told
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_as_the_sidecar_gets_its_name(
+    album: Path, originals: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """And then it is edited once more, so that what lies there is neither the old one nor the new."""
+
+    class Killed(BaseException):
+        pass
+
+    out, commit = tmp_path / "hi", srbatch.sidecars.commit
+
+    def killed(temp: Path, target: Path, *, replace: bool) -> None:
+        if moment == "after":
+            commit(temp, target, replace=replace)
+        raise Killed
+
+    upscaled(album, out)
+    (album / "b.XMP").write_text(PACKET.format("new"))
+    with monkeypatch.context() as patch:
+        patch.setattr(srbatch.sidecars, "commit", killed)
+        for name in ("discard", "Ledger.drop"):  # nothing is done any more by who was killed
+            patch.setattr(f"srbatch.{'ledger' if '.' in name else 'sidecar_update'}.{name}", _nothing)
+        with pytest.raises(Killed):
+            upscaled(album, out)
+    assert ("Album new" in (out / "b.png.xmp").read_text()) == (moment == "after")
+    (album / "b.XMP").write_text(PACKET.format("newer"))
+    originals.remember()
+    assert upscaled(album, out)["b.png"].reason == SIDECAR
+    assert said(out / "b.png.xmp")["source"] == "Album newer"
+    assert not list(out.glob(".srbatch-*"))
+    assert upscaled(album, out)["b.png"].reason == CURRENT
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_sidecars_are_found_in_a_listing_as_they_are_found_one_by_one(tmp_path: Path, many: bool) -> None:
+    stamps = Stamps(1000 if many else 1)
+    for name in ("a.jpg", "b.jpg", "b.xmp", "c.jpg", "c.XMP", "c.jpg.xmp", "d.jpg"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "d.xmp").mkdir()
+    for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg", "x" * 250 + ".jpg", "gone/e.jpg"):
+        found = beside(tmp_path / name)
+        stamp = stamps.of(tmp_path / name)
+        assert (stamp[0] if stamp else None) == (found[0].name if found else None)
+    assert stamps.of(tmp_path / "b.jpg") == ("b.xmp", 5, (tmp_path / "b.xmp").stat().st_mtime_ns)
 
 
 def test_only_files_are_sidecars(tmp_path: Path) -> None:

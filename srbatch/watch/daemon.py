@@ -83,7 +83,14 @@ def watch(
     status = WatchStatus(state, folder, clock=control.now, notify=notifier.status)
     pulse, heard = Pulse(notifier, options, clock=control.now), Heard()
     reporter, check = Several([heard, pulse, status, Log()]), _check(control, status, pulse)
-    with session(settings, reporter=reporter, check=check, command=command) as run:
+    going = session(
+        settings,
+        reporter=reporter,
+        check=check,
+        command=command,
+        goes_on=lambda: control.stopping is None,
+    )
+    with going as run:
         try:
             with Events(folder, control.wake, poll_s=how.poll_s, recursive=options.recursive) as events:
                 _say_hello(options, how, events)
