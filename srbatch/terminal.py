@@ -77,13 +77,13 @@ class Terminal(Silent):
 
 
 def _in_hand(pace: Pace) -> str:
-    """The photo that the device works on, and how many others are being read or written."""
+    """How far the photo is that the device works on, and how many others were begun."""
     in_device = [(photo, known) for photo, known in pace.in_hand.items() if 0 < known.done < known.pixels]
     others = len(pace.in_hand) - len(in_device)
     shown = ", ".join(
         f"{known.done / known.pixels:4.0%} {show(photo.relative)}" for photo, known in in_device
     )
-    beside = f"{others} being read or written" if others else ""
+    beside = f"{others} {'more ' if shown else ''}in hand" if others else ""
     return "   ".join(text for text in (shown, beside) if text)
 
 

@@ -33,7 +33,7 @@ def test_progress_by_megapixels_and_failures_above_it(screen: io.StringIO) -> No
     assert "50% one.jpg" in screen.getvalue()
     terminal.started(photo("two.jpg"), 1_000_000)
     terminal._live.refresh()
-    assert "50% one.jpg   1 being read or written" in screen.getvalue()
+    assert "50% one.jpg   1 more in hand" in screen.getvalue()
     assert "1.5/4.0 MP" in screen.getvalue()
     assert "to go" in screen.getvalue()
     done = Outcome(photo("one.jpg"), "done", size_in=(1000, 3000), size_out=(2000, 6000), notes=("odd",))
