@@ -93,15 +93,14 @@ def status(out: Path, state: Path | None) -> Status:
         LedgerError: there is none, or it is damaged.
     """
     ledger, found = Ledger.open_readonly(state_folder(out, state)), Status()
-    for row in ledger.rows():
-        found.counts[row.status] += 1
-        if row.status == "done":
-            found.bytes_out += row.target_size or 0
-            found.recipes[row.recipe] += 1
-        elif row.status == "failed":
-            found.failures.append((show(row.source), row.reason or ""))
-        else:
-            found.skipped[row.reason or ""] += 1
+    for recipe, photos, size in ledger.done():
+        found.recipes[recipe] = photos
+        found.bytes_out += size
+    found.skipped.update(dict(ledger.skipped()))
+    found.failures = [(show(row.source), row.reason or "") for row in ledger.failures()]
+    found.counts.update(
+        done=found.recipes.total(), skipped=found.skipped.total(), failed=len(found.failures)
+    )
     found.writing = [show(target) for target, _, _ in ledger.pending()]
     found.last_run = ledger.last_run()
     found.watcher = read(state_folder(out, state))

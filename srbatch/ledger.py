@@ -183,6 +183,21 @@ class Ledger:
             yield from map(_row, page)
             last = page[-1][0]
 
+    def done(self) -> list[tuple[str, int, int]]:
+        """(recipe, photos, bytes of their outputs) of what is done, added up by SQLite: it may be millions."""
+        with self._explained():
+            return self._db.execute(
+                "SELECT recipe, count(*), coalesce(sum(target_size), 0) FROM photos"
+                " WHERE status='done' GROUP BY recipe"
+            ).fetchall()
+
+    def skipped(self) -> list[tuple[str, int]]:
+        """(reason, photos) of what was skipped."""
+        with self._explained():
+            return self._db.execute(
+                "SELECT coalesce(reason, ''), count(*) FROM photos WHERE status='skipped' GROUP BY reason"
+            ).fetchall()
+
     def failures(self) -> list[Row]:
         """The rows of photos that failed."""
         query = f"SELECT {','.join(_COLUMNS)} FROM photos WHERE status='failed' ORDER BY target"
