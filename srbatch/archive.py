@@ -7,7 +7,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,22 +48,21 @@ def opened(options: Options, command: str) -> Iterator[Archive]:
     if is_file_target(options.inputs, options.out):
         if options.scratch is not None:
             make_folder(options.scratch)
-        with tempfile.TemporaryDirectory(prefix="srbatch-", dir=options.scratch) as folder:
-            yield Archive(Ledger.in_memory(), Scratch(Path(folder) / "scratch"))
+        with (
+            tempfile.TemporaryDirectory(prefix="srbatch-", dir=options.scratch) as folder,
+            closing(Ledger.in_memory()) as ledger,
+        ):
+            yield Archive(ledger, Scratch(Path(folder) / "scratch"))
         return
     state = state_folder(options.out, options.state)
     make_folder(options.out)
     with locked(state, options.out):
         _check_owner(state, options)
-        ledger = Ledger.open(state)
-        ledger.start_run(command)
-        _recover(ledger, options.out)
-        scratch = Scratch(_scratch_folder(state, options))
-        try:
-            yield Archive(ledger, scratch)
-        finally:
-            scratch.close()
-            ledger.close()
+        with closing(Ledger.open(state)) as ledger:
+            ledger.start_run(command)
+            _recover(ledger, options.out)
+            with closing(Scratch(_scratch_folder(state, options))) as scratch:
+                yield Archive(ledger, scratch)
 
 
 @contextmanager
@@ -72,8 +71,8 @@ def looked_into(options: Options) -> Iterator[Archive]:
     state = state_folder(options.out, options.state)
     known = not is_file_target(options.inputs, options.out) and (state / "ledger.sqlite").is_file()
     ledger = Ledger.copy_in_memory(state) if known else Ledger.in_memory()
-    _recover(ledger, options.out, keep_files=True)
-    with tempfile.TemporaryDirectory(prefix="srbatch-") as folder:
+    with closing(ledger), tempfile.TemporaryDirectory(prefix="srbatch-") as folder:
+        _recover(ledger, options.out, keep_files=True)
         yield Archive(ledger, Scratch(Path(folder) / "scratch"))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -205,8 +206,9 @@ def _deliver(wanted: Enlargement, bands: Iterator[Pixels], upscaler: Upscaler) -
         return
     except _Cancelled:
         return
-    except OutOfMemory:
-        ended: BaseException = OutOfMemory()  # another: this one's traceback keeps what had no room
+    except OutOfMemory as error:
+        _free_what_had_no_room(error)
+        ended: BaseException = OutOfMemory()
     except BaseException as error:
         ended = error
     if isinstance(ended, OutOfMemory) and not upscaler.shrink():
@@ -215,6 +217,13 @@ def _deliver(wanted: Enlargement, bands: Iterator[Pixels], upscaler: Upscaler) -
         )
     with contextlib.suppress(_Cancelled):
         wanted.deliver(ended)
+
+
+def _free_what_had_no_room(error: OutOfMemory) -> None:
+    """Its traceback, and that of its cause, hold the tensors of the tiles that did not fit."""
+    for known in (error, error.__cause__):
+        if known is not None:
+            traceback.clear_frames(known.__traceback__)
 
 
 def _alone(wanted: Enlargement, upscaler: Upscaler) -> None:

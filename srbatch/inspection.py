@@ -7,6 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,19 +93,18 @@ def status(out: Path, state: Path | None) -> Status:
     Raises:
         LedgerError: there is none, or it is damaged.
     """
-    ledger, found = Ledger.open_readonly(state_folder(out, state)), Status()
-    for recipe, photos, size in ledger.done():
-        found.recipes[recipe] = photos
-        found.bytes_out += size
-    found.skipped.update(dict(ledger.skipped()))
-    found.failures = [(show(row.source), row.reason or "") for row in ledger.failures()]
-    found.counts.update(
-        done=found.recipes.total(), skipped=found.skipped.total(), failed=len(found.failures)
-    )
-    found.writing = [show(target) for target, _, _ in ledger.pending()]
-    found.last_run = ledger.last_run()
+    found = Status()
+    with closing(Ledger.open_readonly(state_folder(out, state))) as ledger:
+        for recipe, photos, size in ledger.done():
+            found.recipes[recipe] = photos
+            found.bytes_out += size
+        found.skipped.update(dict(ledger.skipped()))
+        found.failures = [(show(row.source), row.reason or "") for row in ledger.failures()]
+        found.writing = [show(target) for target, _, _ in ledger.pending()]
+        found.last_run = ledger.last_run()
+    counts = Counter(done=found.recipes.total(), skipped=found.skipped.total(), failed=len(found.failures))
+    found.counts = +counts  # without those that are 0
     found.watcher = read(state_folder(out, state))
-    ledger.close()
     return found
 
 
@@ -114,17 +114,17 @@ def verify(out: Path, state: Path | None, *, check: Callable[[], None] = lambda:
     Raises:
         LedgerError: there is no ledger, or it is damaged.
     """
-    ledger, found = Ledger.open_readonly(state_folder(out, state)), Verification()
-    for row in ledger.rows():
-        if row.status != "done":
-            continue
-        check()
-        problem = _problem(out / row.target, row.target_size, row.target_sha256)
-        if problem:
-            found.problems.append((show(row.target), problem))
-        else:
-            found.sound += 1
-    ledger.close()
+    found = Verification()
+    with closing(Ledger.open_readonly(state_folder(out, state))) as ledger:
+        for row in ledger.rows():
+            if row.status != "done":
+                continue
+            check()
+            problem = _problem(out / row.target, row.target_size, row.target_sha256)
+            if problem:
+                found.problems.append((show(row.target), problem))
+            else:
+                found.sound += 1
     return found
 
 

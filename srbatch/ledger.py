@@ -15,7 +15,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -109,10 +109,7 @@ class Ledger:
             LedgerError: it is damaged, or made by a newer srbatch.
         """
         path = state / _FILE
-        with _explained(path):
-            connection = _connect(path)
-            connection.execute("PRAGMA synchronous=FULL")
-            return cls._prepared(connection, path)
+        return cls._opened(path, "PRAGMA synchronous=FULL")
 
     @classmethod
     def open_readonly(cls, state: Path) -> Ledger:
@@ -126,15 +123,12 @@ class Ledger:
             raise LedgerError(
                 f"{show(path.parent)} holds no ledger: no finished or unfinished run wrote there"
             )
-        with _explained(path):
-            connection = _connect(path)
-            connection.execute("PRAGMA query_only=ON")
-            return cls._prepared(connection, path)
+        return cls._opened(path, "PRAGMA query_only=ON")
 
     @classmethod
     def in_memory(cls) -> Ledger:
         """For a single file as target: nothing is remembered."""
-        return cls._prepared(_connect(Path(":memory:")), Path(":memory:"))
+        return cls._opened(Path(":memory:"), "PRAGMA synchronous=OFF")
 
     @classmethod
     def copy_in_memory(cls, state: Path) -> Ledger:
@@ -143,21 +137,25 @@ class Ledger:
         Raises:
             LedgerError: as :meth:`open_readonly`.
         """
-        original = cls.open_readonly(state)
-        copy = cls.in_memory()
-        with _explained(state / _FILE):
+        with closing(cls.open_readonly(state)) as original, _explained(state / _FILE):
+            copy = cls.in_memory()
             original._db.backup(copy._db)
-        original.close()
         return copy
 
     @classmethod
-    def _prepared(cls, connection: sqlite3.Connection, path: Path) -> Ledger:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version > _SCHEMA_VERSION:
-            raise LedgerError(f"{show(path)} was written by a newer srbatch; update this one")
-        if version == 0:
-            connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_SCHEMA_VERSION};COMMIT;")
-        return cls(connection)
+    def _opened(cls, path: Path, pragma: str) -> Ledger:
+        with _explained(path), ExitStack() as stack:
+            # Not bound to one thread: they take turns.
+            connection = sqlite3.connect(path, isolation_level=None, timeout=10, check_same_thread=False)
+            stack.callback(connection.close)
+            connection.execute(pragma)
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > _SCHEMA_VERSION:
+                raise LedgerError(f"{show(path)} was written by a newer srbatch; update this one")
+            if version == 0:
+                connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_SCHEMA_VERSION};COMMIT;")
+            stack.pop_all()
+            return cls(connection)
 
     def close(self) -> None:
         """Close the file."""
@@ -184,7 +182,7 @@ class Ledger:
             last = page[-1][0]
 
     def done(self) -> list[tuple[str, int, int]]:
-        """(recipe, photos, bytes of their outputs) of what is done, added up by SQLite: it may be millions."""
+        """(recipe, photos, bytes of their outputs) of what is done; added up here, as it may be millions."""
         with self._explained():
             return self._db.execute(
                 "SELECT recipe, count(*), coalesce(sum(target_size), 0) FROM photos"
@@ -278,11 +276,6 @@ class Ledger:
             raise
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    # Not bound to one thread: `Ledger` lets them take turns.
-    return sqlite3.connect(path, isolation_level=None, timeout=10, check_same_thread=False)
-
-
 def _row(values: tuple[object, ...]) -> Row:
     named = dict(zip(_COLUMNS, values, strict=True))
     named.update({key: os.fsdecode(named[key]) for key in _PATHS})  # type: ignore[arg-type]
@@ -334,7 +327,8 @@ def locked(state: Path, out: Path | None = None) -> Iterator[None]:
 
 def _who_holds(state: Path, out: Path) -> str:
     try:
-        holder = Ledger.open_readonly(state).last_run()
+        with closing(Ledger.open_readonly(state)) as ledger:
+            holder = ledger.last_run()
     except LedgerError:
         holder = None
     who = f"process {holder[1]} on {holder[0]}" if holder else "another process"

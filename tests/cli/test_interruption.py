@@ -15,14 +15,16 @@ from PIL import Image
 from tests.cli.conftest import COMMAND, as_command
 from tests.conftest import Originals, crop
 
+NAMES = [f"{index}.png" for index in range(1, 8)]
+
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 
 
 @pytest.fixture
-def three(originals: Originals) -> Path:
-    """A small photo, a large one, a small one."""
-    for name, (height, width) in {"1.png": (40, 50), "2.png": (400, 600), "3.png": (50, 40)}.items():
-        crop(height, width, top=0, left=0).save(originals.folder / name)
+def photos(originals: Originals) -> Path:
+    """A small one and then so many that, once it is done, there is more to do for a while."""
+    for name in NAMES:
+        crop(*((40, 50) if name == NAMES[0] else (200, 260)), top=0, left=0).save(originals.folder / name)
     originals.remember()
     return originals.folder
 
@@ -42,9 +44,9 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_stopped_in_the_middle_and_run_again(three: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_stopped_in_the_middle_and_run_again(photos: Path, tmp_path: Path, number: signal.Signals) -> None:
     out = tmp_path / "hi"
-    process = started(three, out)
+    process = started(photos, out)
     wait_for(out / "1.png", process)
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
@@ -52,24 +54,25 @@ def test_stopped_in_the_middle_and_run_again(three: Path, tmp_path: Path, number
     assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
     assert not psutil.wait_procs(children, timeout=20)[1], "a worker outlived its parent"
     names = sorted(p.name for p in out.iterdir() if p.name != ".srbatch")
-    made = [name for name in names if name in ("1.png", "2.png", "3.png")]
-    assert 1 <= len(made) < 3, "it was stopped too late to tell anything"
+    made = [name for name in names if name in NAMES]
+    assert 1 <= len(made) < len(NAMES), "it was stopped too late to tell anything"
     if number != signal.SIGKILL:
         assert names == made
         assert "run the same command again" in said
         assert f"{len(made)} done" in said
     first = (out / "1.png").stat()
 
-    again = as_command("upscale", three, "--scale", 4, "--out", out)
+    again = as_command("upscale", photos, "--scale", 4, "--out", out)
     assert again.code == 0, again.err
-    assert f"{3 - len(made)} done, {len(made)} skipped" in again.err
-    assert sorted(p.name for p in out.iterdir()) == [".srbatch", "1.png", "2.png", "3.png"]
+    assert f"{len(NAMES) - len(made)} done, {len(made)} skipped" in again.err
+    assert sorted(p.name for p in out.iterdir()) == [".srbatch", *NAMES]
     assert not list((out / ".srbatch").glob("srbatch-*"))
     assert ((out / "1.png").stat().st_ino, (out / "1.png").stat().st_mtime_ns) == (
         first.st_ino,
         first.st_mtime_ns,
     )
-    with Image.open(out / "2.png") as image:
-        assert image.size == (2400, 1600)
-        image.load()
+    for name in NAMES[1:]:
+        with Image.open(out / name) as image:
+            assert image.size == (1040, 800)
+            image.load()
     assert as_command("verify", out).code == 0
