@@ -59,6 +59,8 @@ class World:
     moves: bool
     good: dict[Colour, bytes] = field(default_factory=dict)
     """The bytes of every good photo that ever came."""
+    made: int = 0
+    """How many photos ever came; names and colours follow from it."""
     overwritten: set[Colour] = field(default_factory=set)
     """Good photos that something else took the place of, perhaps before they were taken."""
     bad: dict[str, bytes] = field(default_factory=dict)
@@ -74,8 +76,8 @@ class World:
         return self.top / "drop"
 
     def photo(self) -> tuple[Colour, bytes]:
-        number = len(self.good) + 1
-        colour = (number & 255, number >> 8 & 255, self.random_.randrange(256))
+        self.made += 1  # not the number of good ones, of which some turn out to be none
+        colour = (self.made & 255, self.made >> 8 & 255, self.random_.randrange(256))
         file = io.BytesIO()
         size = (self.random_.randint(8, 60), self.random_.randint(8, 40))
         picture = Image.fromarray(np.full((size[1], size[0], 3), colour, np.uint8))
@@ -133,20 +135,20 @@ class World:
 
     def _slowly(self) -> None:
         colour, data = self.photo()
-        path = self.drop / f"slow_{len(self.good):05}.png"
+        path = self.drop / f"slow_{self.made:05}.png"
         path.write_bytes(data[:20])
         self.there[path] = colour
         self.slow.append((time.monotonic() + 0.3, path, data[20:], colour))
 
     def _renamed_into_place(self) -> None:
         colour, data = self.photo()
-        temp, path = self.drop / f".{len(self.good)}.tmp", self.name()
+        temp, path = self.drop / f".{self.made}.tmp", self.name()
         temp.write_bytes(data)
         self.put(path, colour)
         temp.replace(path)
 
     def _folder(self) -> None:
-        folder = self.top / f"roll_{len(self.good):05}"
+        folder = self.top / f"roll_{self.made:05}"
         folder.mkdir()
         for number in range(300 if self.random_.random() < 0.01 else self.random_.randint(2, 12)):
             colour, data = self.photo()
@@ -177,7 +179,7 @@ class World:
         if not paths:
             return
         path = self.random_.choice(paths)
-        new = path.with_name(f"renamed_{len(self.good):05}_{self.count['rename']}.png")
+        new = path.with_name(f"renamed_{self.made:05}_{self.count['rename']}.png")
         try:
             path.rename(new)
         except FileNotFoundError:
