@@ -370,7 +370,7 @@ def test_a_photo_that_is_stuck_silences_the_pulse(clock: Clock) -> None:  # noqa
 
 
 def in_a_process_of_its_own(script: str, *arguments: str) -> None:
-    """What other tests have loaded into this one does not bear signals: it may crash when one is delivered."""
+    """What other tests have loaded into this one does not bear signals: one that comes may crash it."""
     command = [sys.executable, "-c", f"{PREAMBLE}{script}", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
