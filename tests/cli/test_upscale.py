@@ -117,7 +117,7 @@ def test_quality_shows_in_the_size_of_jpegs(srbatch: Srbatch, originals: Origina
         out = tmp_path / str(quality)
         srbatch("upscale", originals.folder, "--scale", 1, "--quality", quality, "--out", out)
         sizes.append((out / "a.jpg").stat().st_size)
-    assert sizes[0] < sizes[1] / 2
+    assert sizes[0] < 0.6 * sizes[1]  # what it declares of itself is as large in both
 
 
 def test_jpeg_keeps_full_colour_resolution(srbatch: Srbatch, originals: Originals, tmp_path: Path) -> None:
