@@ -14,7 +14,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -139,67 +139,35 @@ class Silent:
     def end(self, summary: Summary) -> None: ...
 
 
-class TakingTurns(Silent):
-    """Passes everything on, from whatever thread it comes, one call at a time."""
-
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
-        self._turn = threading.Lock()
-
-    def found(self, found: Found) -> None:
-        with self._turn:
-            self._reporter.found(found)
-
-    def begin(self, photos: int, pixels: int) -> None:
-        with self._turn:
-            self._reporter.begin(photos, pixels)
-
-    def started(self, photo: Photo, pixels: int) -> None:
-        with self._turn:
-            self._reporter.started(photo, pixels)
-
-    def progress(self, photo: Photo, pixels: float) -> None:
-        with self._turn:
-            self._reporter.progress(photo, pixels)
-
-    def finished(self, outcome: Outcome) -> None:
-        with self._turn:
-            self._reporter.finished(outcome)
-
-    def end(self, summary: Summary) -> None:
-        with self._turn:
-            self._reporter.end(summary)
-
-
 class Several(Silent):
-    """Passes everything on."""
+    """Passes everything on, from whatever thread it comes, one call at a time."""
 
     def __init__(self, reporters: Iterable[Reporter]) -> None:
         self._reporters = tuple(reporters)
+        self._turn = threading.Lock()
 
     def found(self, found: Found) -> None:
-        for reporter in self._reporters:
-            reporter.found(found)
+        self._tell(lambda reporter: reporter.found(found))
 
     def begin(self, photos: int, pixels: int) -> None:
-        for reporter in self._reporters:
-            reporter.begin(photos, pixels)
+        self._tell(lambda reporter: reporter.begin(photos, pixels))
 
     def started(self, photo: Photo, pixels: int) -> None:
-        for reporter in self._reporters:
-            reporter.started(photo, pixels)
+        self._tell(lambda reporter: reporter.started(photo, pixels))
 
     def progress(self, photo: Photo, pixels: float) -> None:
-        for reporter in self._reporters:
-            reporter.progress(photo, pixels)
+        self._tell(lambda reporter: reporter.progress(photo, pixels))
 
     def finished(self, outcome: Outcome) -> None:
-        for reporter in self._reporters:
-            reporter.finished(outcome)
+        self._tell(lambda reporter: reporter.finished(outcome))
 
     def end(self, summary: Summary) -> None:
-        for reporter in self._reporters:
-            reporter.end(summary)
+        self._tell(lambda reporter: reporter.end(summary))
+
+    def _tell(self, what: Callable[[Reporter], None]) -> None:
+        with self._turn:
+            for reporter in self._reporters:
+                what(reporter)
 
 
 @dataclass(slots=True)

@@ -20,6 +20,8 @@ CURRENT = "done before, and nothing has changed"
 SIDECAR = "done before, and only its sidecar has changed, which is carried again"
 SIDECAR_LEFT = "done before; its sidecar has changed and was not carried again"
 OTHER_SETTINGS = "made with other settings; --redo-changed makes it again"
+HAS_OUTPUT = (CURRENT, OTHER_SETTINGS, SIDECAR, SIDECAR_LEFT)
+"""Reasons to skip a photo that has its output."""
 
 
 @dataclass(frozen=True, slots=True)

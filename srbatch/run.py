@@ -16,7 +16,7 @@ from srbatch.estimate import Estimate, estimate
 from srbatch.model import Model
 from srbatch.options import Options
 from srbatch.preflight import Job, Settings, prepare
-from srbatch.report import Reporter, Summary, TakingTurns
+from srbatch.report import Reporter, Several, Summary
 
 
 def upscale(
@@ -68,8 +68,8 @@ def session(
         _codecs(options, check) as codecs,
         Devices(lambda: settings.model.upscalers) as devices,
     ):
-        turns = TakingTurns(reporter)
-        yield Run(settings, codecs, devices, archive.ledger, archive.scratch, turns, check, goes_on)
+        told = Several([reporter])
+        yield Run(settings, codecs, devices, archive.ledger, archive.scratch, told, check, goes_on)
 
 
 def dry_run(

@@ -13,7 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from srbatch.card import MAX_MARGIN_PX
@@ -32,6 +34,13 @@ RULE = (
     f"the least overlap with {REQUIRED_SHARE:.1%} of the pixels within 1/255 of the untiled result at every "
     "scale; at the same overlap the largest share, then the longest ramp"
 )
+
+
+def middle(pixels: NDArray[np.uint8]) -> Tensor:
+    """The square in the middle of a large enough photo (H, W, 3), as (1, 3, WHOLE_PX, WHOLE_PX) in [0, 1]."""
+    top, left = ((side - WHOLE_PX) // 2 for side in pixels.shape[:2])
+    square = pixels[top : top + WHOLE_PX, left : left + WHOLE_PX]
+    return torch.from_numpy(square.copy()).permute(2, 0, 1)[None] / 255
 
 
 @dataclass(frozen=True, slots=True)

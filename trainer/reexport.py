@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from srbatch import weights
 from srbatch.errors import UsageError
 from srbatch.weights import Weights
@@ -41,12 +39,7 @@ def reexport(
 
 def _measured(loaded: Weights, folder: Path) -> halo.Choice:
     side = halo.WHOLE_PX
-    squares = []
-    for photo in find_all((folder,), smallest=side)[0]:
-        pixels = torch.from_numpy(decode(photo.path).copy())  # (H, W, 3)
-        top, left = ((length - side) // 2 for length in pixels.shape[:2])
-        square = pixels[top : top + side, left : left + side].permute(2, 0, 1)[None]
-        squares.append(square.float() / 255)
+    squares = [halo.middle(decode(photo.path)) for photo in find_all((folder,), smallest=side)[0]]
     if not squares:
         raise UsageError(f"--halo-photos {folder}: it holds no photo of at least {side} px on each side")
     return halo.choose(halo.measure(loaded.network, squares))

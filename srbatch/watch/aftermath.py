@@ -13,7 +13,7 @@ from srbatch.discover import Photo, show
 from srbatch.errors import DestinationError, PhotoTooLarge, UnsupportedPhoto
 from srbatch.preflight import source_name
 from srbatch.report import Outcome, duration
-from srbatch.resume import CURRENT, OTHER_SETTINGS, SIDECAR, SIDECAR_LEFT
+from srbatch.resume import HAS_OUTPUT
 from srbatch.watch.agenda import Agenda
 from srbatch.watch.moving import NotMoved, Shelf, is_as_found
 
@@ -21,8 +21,6 @@ log = logging.getLogger(__name__)
 
 _FOREVER = (UnsupportedPhoto.__name__, PhotoTooLarge.__name__)
 """Failures that time does not mend."""
-_HAS_OUTPUT = (CURRENT, OTHER_SETTINGS, SIDECAR, SIDECAR_LEFT)
-"""Why a photo is skipped that has its output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ class Aftermath:
             return True
         if outcome.status != "failed":
             self._agenda.ended(photo)
-            has_output = outcome.status == "done" or outcome.reason in _HAS_OUTPUT
+            has_output = outcome.status == "done" or outcome.reason in HAS_OUTPUT
             if self._shelves.done and has_output:
                 self._move(photo, self._shelves.done)
         else:

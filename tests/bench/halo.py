@@ -32,14 +32,12 @@ def main() -> None:
 
 
 def read(path: Path) -> torch.Tensor:
-    """Return the square in the middle of a photo, (1, 3, WHOLE_PX, WHOLE_PX), RGB in [0, 1]."""
+    """Return the square in the middle of a photo, as `trainer.halo.middle`."""
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB"))
-    top, left = ((side - halo.WHOLE_PX) // 2 for side in pixels.shape[:2])
-    if min(top, left) < 0:
+    if min(pixels.shape[:2]) < halo.WHOLE_PX:
         raise SystemExit(f"{path} is smaller than {halo.WHOLE_PX} px")
-    square = pixels[top : top + halo.WHOLE_PX, left : left + halo.WHOLE_PX]
-    return torch.from_numpy(square.copy()).permute(2, 0, 1)[None] / 255
+    return halo.middle(pixels)
 
 
 if __name__ == "__main__":

@@ -9,36 +9,21 @@ with the first photo, as in the command itself.
 from __future__ import annotations
 
 import sys
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from srbatch import run
 from srbatch.discover import Photo
-from srbatch.model import Model
 from srbatch.options import Options, TargetSize
 from srbatch.report import Outcome, Silent
-
-if TYPE_CHECKING:
-    from srbatch.upscaler import Upscaler
+from tests.bench.stand_in import StandIn
 
 SCALE = 2
 
 
-class Tiny(Model):
-    """The released model as the ledger knows it, around a network of one convolution."""
+class Tiny(StandIn):
+    """Around a network of one convolution."""
 
-    @cached_property
-    def upscalers(self) -> list[Upscaler]:
-        from srbatch.upscaler import Upscaler
-        from tests.networks import Local
-
-        # A tile that does not follow from free memory, so that every run gives the same bytes.
-        return [
-            Upscaler(
-                Local(), scales=(1, 2, 4), halo=8, ramp=16, device="cpu", precision="fp32", tile=96, batch=1
-            )
-        ]
+    network = "Local"
 
 
 class Log(Silent):

@@ -8,32 +8,12 @@ Pauses between two tries of a failed photo are seconds instead of minutes.
 from __future__ import annotations
 
 import sys
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from srbatch.model import Model
 from srbatch.options import Options, TargetSize
 from srbatch.watch import agenda, daemon, log
 from srbatch.watch.control import Control
-
-if TYPE_CHECKING:
-    from srbatch.upscaler import Upscaler
-
-
-class Bicubic(Model):
-    """The released model as the ledger knows it, around a network that adds nothing."""
-
-    @cached_property
-    def upscalers(self) -> list[Upscaler]:
-        from srbatch.upscaler import Upscaler
-        from tests.networks import Nothing
-
-        return [
-            Upscaler(
-                Nothing(), scales=(1, 2, 4), halo=8, ramp=16, device="cpu", precision="fp32", tile=96, batch=1
-            )
-        ]
+from tests.bench.stand_in import StandIn
 
 
 def main() -> None:
@@ -44,7 +24,7 @@ def main() -> None:
     how = daemon.WatchOptions(settle_s=1.0, done=done, failed=failed, stop_within_s=5.0)
     log.configure("info", as_json=False)
     with Control(stop_within_s=how.stop_within_s) as control, control.signals():
-        code = daemon.watch(options, how, control=control, model_of=Bicubic)
+        code = daemon.watch(options, how, control=control, model_of=StandIn)
     sys.exit(code)
 
 
