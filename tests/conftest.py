@@ -90,3 +90,18 @@ def _load_weights_once() -> Iterator[None]:
     patch.setattr(weights, "load", cached)
     yield
     patch.undo()
+
+
+class Clock:
+    """Goes only when told."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()

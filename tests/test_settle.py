@@ -14,25 +14,11 @@ from srbatch.discover import Photo
 from srbatch.errors import TargetExists
 from srbatch.formats import Format
 from srbatch.watch.settle import Settling, busy_test, file_system, open_for_writing
-
-
-class Clock:
-    """Goes only when told."""
-
-    def __init__(self) -> None:
-        self.time = 1000.0
-
-    def __call__(self) -> float:
-        return self.time
+from tests.conftest import Clock
 
 
 def photo(name: str = "a.jpg", size: int = 10, mtime_ns: int = 5) -> Photo:
     return Photo(Path("drop", name), Path(name), Path("hi", name), Format.JPEG, size, mtime_ns)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 def test_a_photo_passes_after_it_stood_still(clock: Clock) -> None:

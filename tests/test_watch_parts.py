@@ -42,12 +42,13 @@ from srbatch.watch.pulse import Pulse
 from srbatch.watch.renamed import key_of, placed
 from srbatch.watch.sd_notify import Notifier
 from srbatch.watch.status import Snapshot, WatchStatus, read
-from tests.test_settle import Clock, clock, photo  # noqa: F401  # a fixture among them
+from tests.conftest import Clock
+from tests.test_settle import photo
 
 # ---- agenda --------------------------------------------------------------------------------------
 
 
-def test_new_and_changed_photos_are_judged_once(clock: Clock) -> None:  # noqa: F811
+def test_new_and_changed_photos_are_judged_once(clock: Clock) -> None:
     agenda, changed = Agenda(clock=clock), photo(size=11)
     assert agenda.pick([photo()]) == ([photo()], [])
     agenda.ended(photo())
@@ -56,7 +57,7 @@ def test_new_and_changed_photos_are_judged_once(clock: Clock) -> None:  # noqa: 
     assert agenda.pick([changed]) == ([changed], [])
 
 
-def test_a_failure_is_tried_again_with_growing_pauses_and_then_given_up(clock: Clock) -> None:  # noqa: F811
+def test_a_failure_is_tried_again_with_growing_pauses_and_then_given_up(clock: Clock) -> None:
     agenda = Agenda(clock=clock)
     for pause_s in PAUSES_S:
         assert agenda.failed(photo(), final=False) == pause_s
@@ -72,7 +73,7 @@ def test_a_failure_is_tried_again_with_growing_pauses_and_then_given_up(clock: C
     assert agenda.failed(photo(mtime_ns=6), final=False) == PAUSES_S[0], "it begins anew"
 
 
-def test_what_time_does_not_mend_is_given_up_at_once(clock: Clock) -> None:  # noqa: F811
+def test_what_time_does_not_mend_is_given_up_at_once(clock: Clock) -> None:
     agenda = Agenda(clock=clock)
     assert agenda.failed(photo(), final=True) is None
     agenda.pick([])
@@ -312,7 +313,7 @@ def heard(listener: socket.socket) -> list[str]:
             return said
 
 
-def test_what_a_service_manager_is_told(tmp_path: Path, manager: socket.socket, clock: Clock) -> None:  # noqa: F811
+def test_what_a_service_manager_is_told(tmp_path: Path, manager: socket.socket, clock: Clock) -> None:
     named = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "60000000"}
     notifier = Notifier(named, clock=clock)
     notifier.ready()
@@ -340,7 +341,7 @@ def test_where_nobody_asked_nothing_is_sent(
     Notifier({"NOTIFY_SOCKET": "@nobody-listens-here"}).ready()
 
 
-def test_a_photo_that_is_stuck_silences_the_pulse(clock: Clock) -> None:  # noqa: F811
+def test_a_photo_that_is_stuck_silences_the_pulse(clock: Clock) -> None:
     class Counting(Notifier):
         pings = 0
 
@@ -579,7 +580,7 @@ def test_room_is_worth_a_try_when_it_has_grown(monkeypatch: pytest.MonkeyPatch, 
 # ---- what is told --------------------------------------------------------------------------------
 
 
-def test_the_status_file_is_whole_and_rarely_written(tmp_path: Path, clock: Clock) -> None:  # noqa: F811
+def test_the_status_file_is_whole_and_rarely_written(tmp_path: Path, clock: Clock) -> None:
     said: list[str] = []
     status = WatchStatus(tmp_path, Path("drop"), clock=clock, notify=said.append)
     assert read(tmp_path) is None
@@ -625,7 +626,7 @@ def test_what_a_watcher_that_has_ended_left_is_known(tmp_path: Path) -> None:
     assert read(tmp_path) is None
 
 
-def test_a_status_that_cannot_be_written_ends_nothing(tmp_path: Path, clock: Clock) -> None:  # noqa: F811
+def test_a_status_that_cannot_be_written_ends_nothing(tmp_path: Path, clock: Clock) -> None:
     status = WatchStatus(tmp_path / "missing", Path("drop"), clock=clock, notify=lambda state: None)
     status.tell("idle")
 

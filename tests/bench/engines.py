@@ -9,11 +9,8 @@ conversion and the comparison with torch. On a busy machine the processor's seco
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from statistics import median
 
 import torch
@@ -21,6 +18,7 @@ from torch import Tensor, nn
 
 from srbatch import weights
 from srbatch.openvino_engine import OpenVinoNetwork
+from tests.bench import report
 
 
 @dataclass
@@ -45,12 +43,11 @@ class Figures:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = report.parser(__doc__)
     parser.add_argument("--tiles", type=int, nargs="+", default=[256, 512], help="[default: 256 512]")
     parser.add_argument("--scale", type=int, default=4, choices=(1, 2, 4), help="[default: 4]")
     parser.add_argument("--runs", type=int, default=3, help="of each, beside the first  [default: 3]")
     parser.add_argument("--model", default="photo", help="[default: photo]")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     arguments = parser.parse_args()
     network = weights.load(weights.find(arguments.model)).network
     engines: dict[str, nn.Module] = {
@@ -62,13 +59,12 @@ def main() -> None:
     ]
     print(f"x{arguments.scale}, {torch.get_num_threads()} threads")
     print_table(figures)
-    if arguments.json:
-        record = {
-            "scale": arguments.scale,
-            "threads": torch.get_num_threads(),
-            "rows": [{**asdict(row), "mp_per_s": row.mp_per_s} for row in figures],
-        }
-        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
+    record = {
+        "scale": arguments.scale,
+        "threads": torch.get_num_threads(),
+        "rows": [{**asdict(row), "mp_per_s": row.mp_per_s} for row in figures],
+    }
+    report.write(arguments.json, record)
 
 
 def measure(engines: dict[str, nn.Module], tile: int, scale: int, runs: int) -> list[Figures]:

@@ -11,7 +11,6 @@ seed and number: the same seed damages the same files in the same way.
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -34,6 +33,7 @@ from srbatch.codec_pool import _start_worker
 from srbatch.errors import PhotoError
 from srbatch.formats import Format
 from srbatch.options import Options, TargetSize
+from tests.bench import report
 from tests.corpus import Case, cases
 
 MAX_PIXELS = 2e7
@@ -259,11 +259,10 @@ class Bench:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = report.parser(__doc__)
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=Path("fuzz-failures"), help="folder for failing files")
-    parser.add_argument("--json", type=Path, help="file for the result")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}, {arguments.count} files", flush=True)
     with tempfile.TemporaryDirectory(prefix="srbatch-fuzz-") as name:
@@ -273,8 +272,7 @@ def main() -> None:
         bench = Bench(sources, arguments.seed, folder, arguments.keep)
         bench.run(arguments.count)
     record = bench.as_record()
-    if arguments.json:
-        arguments.json.write_text(json.dumps(record, indent=1))
+    report.write(arguments.json, record)
     print(json.dumps({"counts": record["counts"], "by_format": record["by_format"]}, indent=1))
     sys.exit(1 if bench.counts["escaped"] else 0)
 
