@@ -5,9 +5,10 @@ Its results are not taken on trust: before a head gives its first tile, they are
 
 from __future__ import annotations
 
+import functools
 import logging
 import platform
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +42,17 @@ def is_preferred() -> bool:
     return True
 
 
+@functools.cache
+def _core() -> Any:
+    """The one ``Core`` of this process, which lives as long as it does.
+
+    The thread that first compiles gets an alternate stack for signals from OpenVINO, which unmaps it with the
+    ``Core``. Where that happens in another thread, or while a younger ``Core`` lives, the thread is left with
+    a stack that is gone, and the next signal with a handler in Python, such as Ctrl-C, is a crash.
+    """
+    return library().Core()
+
+
 class OpenVinoNetwork(nn.Module):
     """Has the call of the ``SuperResolutionNet`` that it is made from, and its way to say the precision:
 
@@ -59,12 +71,11 @@ class OpenVinoNetwork(nn.Module):
         """
         super().__init__()
         try:
-            openvino = library()
+            library()
         except ImportError as error:
             raise UsageError(
                 f"--engine openvino: its library cannot be loaded ({error}): pip install 'srbatch[openvino]'"
             ) from error
-        self._core = openvino.Core()
         self._torch = (network,)  # hidden from .to(), which would copy the weights into another layout
         self._required = required
         self._failed = False
@@ -118,7 +129,7 @@ class OpenVinoNetwork(nn.Module):
             "ENABLE_CPU_PINNING": False,  # two pinned programs would share one core and leave others idle
         }
         try:
-            compiled = self._core.compile_model(convert(self._torch[0], scale), "CPU", settings)
+            compiled = _core().compile_model(convert(self._torch[0], scale), "CPU", settings)
             return compiled.create_infer_request()
         except RuntimeError as error:
             raise DeviceError(

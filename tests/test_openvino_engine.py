@@ -261,6 +261,46 @@ def test_a_request_that_does_nothing_leaves_no_numbers(
     assert engine(tiles(1, 3, 32, 32), 1).isnan().all()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no alternate stacks")
+@pytest.mark.parametrize("freed", ["by another thread", "before a younger one"])
+def test_a_network_that_is_gone_leaves_a_process_that_bears_signals(freed: str) -> None:
+    """In a process of its own: the one that fails this crashes."""
+    program = """
+import gc, signal, sys, threading
+import torch
+from torch import nn
+from srbatch.openvino_engine import OpenVinoNetwork
+
+class Double(nn.Module):
+    def forward(self, x, scale):
+        return x + x
+
+def network():
+    engine = OpenVinoNetwork(Double(), required=True)
+    engine(torch.zeros(1, 3, 32, 32), 1)
+    return [engine]
+
+def free(holder):
+    holder.clear()
+    gc.collect()
+
+caught = []
+signal.signal(signal.SIGTERM, lambda number, frame: caught.append(number))
+old = network()
+if sys.argv[1] == "by another thread":
+    thread = threading.Thread(target=free, args=(old,))
+    thread.start()
+    thread.join()
+else:
+    young = network()
+    free(old)
+    free(young)
+signal.raise_signal(signal.SIGTERM)
+assert caught == [signal.SIGTERM]
+"""
+    subprocess.run([sys.executable, "-c", program, freed], check=True, timeout=100)
+
+
 # ---- the choice ------------------------------------------------------------------------------------
 
 

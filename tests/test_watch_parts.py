@@ -370,51 +370,30 @@ def test_a_photo_that_is_stuck_silences_the_pulse(clock: Clock) -> None:
 # ---- sleep and signals ---------------------------------------------------------------------------
 
 
-def in_a_process_of_its_own(script: str, *arguments: str) -> None:
-    """What other tests have loaded into this one does not bear signals: one that comes may crash it."""
-    command = [sys.executable, "-c", f"{PREAMBLE}{script}", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-
-
-PREAMBLE = """
-import os, signal, sys, threading, time
-from srbatch.watch.control import Control
-
-"""
-
-
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_sleep(number: int) -> None:
-    script = """
-number = int(sys.argv[1])
-with Control(stop_within_s=5) as control, control.signals():
-    timer = threading.Timer(0.05, os.kill, (os.getpid(), number))
-    timer.start()
-    assert control.sleep(20)
-    timer.join()
-    assert control.stopping == number
-    assert not control.overdue
-    control.now = lambda: time.monotonic() + 6
-    assert control.overdue
-assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-"""
-    in_a_process_of_its_own(script, str(int(number)))
+    with Control(stop_within_s=5) as control, control.signals():
+        timer = threading.Timer(0.05, os.kill, (os.getpid(), number))
+        timer.start()
+        assert control.sleep(20)
+        timer.join()
+        assert control.stopping == number
+        assert not control.overdue
+        control.now = lambda: time.monotonic() + 6  # type: ignore[method-assign]
+        assert control.overdue
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 def test_sighup_asks_to_look_again() -> None:
-    script = """
-with Control(stop_within_s=5) as control, control.signals():
-    assert not control.take_look_again()
-    os.kill(os.getpid(), signal.SIGHUP)
-    assert control.sleep(20)
-    assert control.take_look_again()
-    assert not control.take_look_again()
-    assert control.stopping is None
-"""
-    in_a_process_of_its_own(script)
+    with Control(stop_within_s=5) as control, control.signals():
+        assert not control.take_look_again()
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert control.sleep(20)
+        assert control.take_look_again()
+        assert not control.take_look_again()
+        assert control.stopping is None
 
 
 def test_waking_up_from_a_thread_before_during_and_after() -> None:
