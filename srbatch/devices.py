@@ -96,7 +96,7 @@ class Enlargement:
 
 
 class Devices:
-    """One thread for each device, begun with the first photo. Use it as a context manager.
+    """A thread for each lane of each device, begun with the first photo. Use it as a context manager.
 
     A photo goes to whichever device is free. Photos that fit into one tile, and wait at the same time, share
     a batch.
@@ -140,14 +140,20 @@ class Devices:
         return wanted
 
     def _start(self) -> None:
-        for upscaler in self._make():
+        for upscaler in [lane for one in self._make() for lane in one.lanes()]:
             thread = threading.Thread(target=self._serve, args=(upscaler,), name=f"srbatch {upscaler.device}")
             thread.start()
             self._threads.append(thread)
 
     def _serve(self, upscaler: Upscaler) -> None:
-        while self._serve_next(upscaler):
-            pass
+        try:
+            with upscaler.lane():
+                while self._serve_next(upscaler):
+                    pass
+        except Exception as error:  # the device does not let itself be used; who waits for it is to hear that
+            while (wanted := self._take()) is not None:
+                with contextlib.suppress(_Cancelled):
+                    wanted.deliver(error)
 
     def _serve_next(self, upscaler: Upscaler) -> bool:
         """Run the next photo, with those that share its batch; False when the run is over.

@@ -147,8 +147,7 @@ def _rate(upscaler: Upscaler, factor: int) -> float:
     size = (side * factor, side * factor)
 
     def once() -> None:
-        for _ in upscaler.enlarge(noise, size, spool=lambda h, w, c: np.empty((h, w, c), np.uint16)):
-            pass
+        upscaler.enlarge_whole(noise, size, spool=lambda h, w, c: np.empty((h, w, c), np.uint16))
 
     once()  # the first pass chooses algorithms and takes memory
     start, passes = time.monotonic(), 0

@@ -136,11 +136,17 @@ class Shuffle(nn.Module):
         return _blurred(x) if self.blur else x
 
 
+_INDEXABLE = 2**31 - 1
+"""Numbers in a tensor that CUDA's pooling takes; more are an error."""
+
+
 def _blurred(x: Tensor) -> Tensor:
     """Average each pixel with its left and upper neighbours; beyond the edge lies the edge's own pixel."""
     # Not by F.pad, which autocast does in fp32 on a CPU: the copies back and forth were a third of the time.
     x = torch.cat([x.narrow(2, 0, 1), x], dim=2)
     x = torch.cat([x.narrow(3, 0, 1), x], dim=3)
+    if x.numel() > _INDEXABLE:
+        return torch.cat([F.avg_pool2d(one, 2, stride=1) for one in torch.split(x, 1)])
     return F.avg_pool2d(x, 2, stride=1)
 
 
@@ -218,7 +224,8 @@ class UNet(nn.Module):
         y = self.up2(y, s2)  # (B, up2.outputs, H/8, W/8)
         y = self.up3(y, s1)  # (B, up3.outputs, H/4, W/4)
         y = self.up4(y, s0)  # (B, up4.outputs, H/2, W/2)
-        y = torch.cat([self.shuffle(y), x], dim=1)  # (B, up4.outputs + 3, H, W)
+        y = self.shuffle(y)
+        y = torch.cat([y, x.to(y.dtype)], dim=1)  # (B, up4.outputs + 3, H, W), not in fp32 for x's sake
         features: Tensor = self.out(F.relu_(self.cross(y)))  # (B, outputs, H, W)
         return features
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
+from itertools import islice
 from math import ceil
 from typing import Any
 
@@ -19,8 +21,8 @@ import psutil
 import torch
 from numpy.typing import NDArray
 
-from srbatch import tiling
-from srbatch.errors import DeviceError, OutOfMemory, UsageError, WrongOutput
+from srbatch import tiling, transfer
+from srbatch.errors import DeviceError, DeviceOutOfMemory, OutOfMemory, UsageError, WrongOutput
 from srbatch.network import SuperResolutionNet
 from srbatch.resample import BICUBIC, LANCZOS, BandResampler
 
@@ -37,8 +39,10 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _BYTES_PER_PX = 14_500
 """Memory that one input pixel of a tile takes at its peak in fp32 at x4 (measured with tiles of 512 px)."""
 _MAX_TILE = {"cpu": 512, "mps": 512, "cuda": 512}
-_MAX_BATCH = {"cpu": 1, "mps": 2, "cuda": 8}
+_MAX_BATCH = {"cpu": 1, "mps": 2, "cuda": 4}
+_LANES = {"cpu": 1, "mps": 1, "cuda": 2}
 _SHARE_OF_FREE_MEMORY = 0.4
+"""For each lane."""
 _ROWS_AT_ONCE = 128
 """Of the result, given out together."""
 
@@ -49,6 +53,20 @@ class Tiles:
 
     tile: int
     batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Tiles that were sent through the network."""
+
+    colour: torch.Tensor
+    """(B, 3, h, w) in [0, 1], what the network was given."""
+    residual: torch.Tensor
+    """(B, 3, h * head, w * head)."""
+    finite: transfer.Landing
+    """Of each tile, whether all of its residual is."""
+    head: int
+    is_grey: bool
 
 
 class Upscaler:
@@ -84,7 +102,16 @@ class Upscaler:
         """
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
-        self._network = network.eval().to(self.device).to(memory_format=torch.channels_last)
+        with self._explained():
+            try:
+                self._network = network.eval().to(self.device).to(memory_format=torch.channels_last)
+            except torch.OutOfMemoryError as error:
+                raise DeviceError(
+                    f"{self.device}: its free memory does not hold the network; close what else uses it, or"
+                    " use --device cpu"
+                ) from error
+        if self.device.type == "cuda":
+            torch.backends.cudnn.allow_tf32 = False  # fp32 is asked for where half precision will not do
         self._heads = tuple(sorted(scales))
         self._shape = {"halo": halo, "ramp": ramp, "stride": stride}
         self._strength = strength
@@ -97,6 +124,24 @@ class Upscaler:
     def engine(self) -> str:
         """What the network is run by: ``torch``, unless the network says that it is something else."""
         return str(getattr(self._network, "engine", "torch"))
+
+    def lanes(self) -> list[Upscaler]:
+        """As many as keep the device busy, this one among them: on CUDA, one photo's end is another's middle.
+
+        They share the network, and each has tiles of its own; there is to be a thread for each.
+        """
+        return [self] + [copy(self) for _ in range(_LANES[self.device.type] - 1)]
+
+    @contextmanager
+    def lane(self) -> Iterator[None]:
+        """For all calls of one thread: on CUDA, its work does not queue behind that of others."""
+        if self.device.type != "cuda":
+            yield
+            return
+        with self._explained():
+            torch.cuda.synchronize(self.device)  # the weights are there
+        with torch.cuda.stream(torch.cuda.Stream(self.device)):  # type: ignore[no-untyped-call]
+            yield
 
     @property
     def tiles(self) -> Tiles:
@@ -145,6 +190,24 @@ class Upscaler:
         with self._explained():
             yield from self._passes(pixels, size, _levels(pixels, bits), spool, tick)
 
+    def enlarge_whole(
+        self, pixels: Pixels, size: tuple[int, int], *, spool: Spool, bits: int | None = None
+    ) -> Pixels:
+        """The enlarged photo in one array, in smaller and smaller tiles where memory is short.
+
+        Raises:
+            DeviceOutOfMemory: not even the smallest tiles fit.
+            WrongOutput, DeviceError: as :meth:`enlarge`.
+        """
+        while True:
+            try:
+                return np.concatenate(list(self.enlarge(pixels, size, spool=spool, bits=bits)))
+            except OutOfMemory:
+                if not self.shrink():
+                    raise DeviceOutOfMemory(
+                        f"{self.device} has too little memory even for the smallest tiles; use --device cpu"
+                    ) from None
+
     def batch_key(self, pixels: Pixels, size: tuple[int, int]) -> Hashable | None:
         """What photos must have in common to share a batch, or None where this one fills its own."""
         if self._tiles.batch == 1 or self._two_passes(pixels, size):
@@ -170,11 +233,11 @@ class Upscaler:
         for pixels, *_ in photos:
             plan = self._plan(pixels)
             colours = pixels[:, :, : _colours(pixels)]
-            tiles.append(colours[np.ix_(plan.rows.source(0), plan.columns.source(0))])
+            tiles.append(_cut(colours, plan.rows.source(0), plan.columns.source(0)))
         # Few batch shapes, as there are few tile shapes: algorithms are chosen for each.
         padded = 1 << (len(tiles) - 1).bit_length()
         with self._explained():
-            enlarged = self._run(np.stack(tiles + [tiles[-1]] * (padded - len(tiles))), head)
+            enlarged = self._checked(self._begin(np.stack(tiles + [tiles[-1]] * (padded - len(tiles))), head))
         return [
             self._finish(pixels, size, _levels(pixels, bits), tick, whole)
             for (pixels, size, tick, bits), whole in zip(photos, enlarged, strict=False)
@@ -194,6 +257,8 @@ class Upscaler:
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise OutOfMemory from error
         except RuntimeError as error:
+            if _means_out_of_memory(error):
+                raise OutOfMemory from error
             if _device_is_lost(error):
                 raise DeviceError(f"{self.device} failed: {str(error).splitlines()[0]}") from error
             raise
@@ -234,6 +299,18 @@ class Upscaler:
         whole: torch.Tensor | None = None,
     ) -> Iterator[Pixels]:
         """One pass through the network; ``whole`` is its result where the photo's one tile has been run."""
+        rows = self._enlarged_rows(pixels, size, levels, tick, whole)
+        yield from transfer.fetched(rows, self.device)
+
+    def _enlarged_rows(
+        self,
+        pixels: Pixels,
+        size: tuple[int, int],
+        levels: int,
+        tick: Tick,
+        whole: torch.Tensor | None,
+    ) -> Iterator[torch.Tensor]:
+        """(rows, width, C) integers on the device."""
         height, width, channels = pixels.shape
         head, colours = self._head(pixels, size), _colours(pixels)
         full = (height * head, width * head)
@@ -258,13 +335,13 @@ class Upscaler:
         down = [torch.from_numpy(w).to(self.device) for w in plan.rows.weights(head)]
         px_per_tile = height * width / plan.tiles
         carried = None
+        enlarged = self._enlarged_tiles(pixels, plan, head) if whole is None else iter([(0, whole)])
         # One buffer for all strips, given out a few rows at a time: as wide as the result and as high as a
         # tile, it is by far the largest thing in memory, and copies of parts of it are small.
         strip = torch.empty(colours, plan.rows.tile * head, plan.columns.padded * head, device=self.device)
         for index, origin in enumerate(plan.rows.origins):
             strip.zero_()
-            tiles = self._row_of_tiles(pixels, plan, index, head) if whole is None else [(0, whole)]
-            for column, tile in tiles:
+            for column, tile in islice(enlarged, len(plan.columns)):
                 left = plan.columns.origins[column] * head
                 weight = down[index][:, None] * across[column]
                 strip[:, :, left : left + plan.columns.tile * head] += tile * weight
@@ -277,35 +354,49 @@ class Upscaler:
             for top in range(0, end, _ROWS_AT_ONCE):
                 yield strip[:, top : min(top + _ROWS_AT_ONCE, end), : width * head]
 
-    def _row_of_tiles(
-        self, pixels: Pixels, plan: tiling.Plan, row: int, head: int
+    def _enlarged_tiles(
+        self, pixels: Pixels, plan: tiling.Plan, head: int
     ) -> Iterator[tuple[int, torch.Tensor]]:
-        """(column, tile (C, h, w)) of a row of tiles, sent in batches that are all of one size."""
-        rows = plan.rows.source(row)
+        """(column, tile (C, h, w)) of all tiles, row by row, sent in batches that are all of one size."""
+        sent = self._sent(pixels, plan, head)
+        # CUDA gets a batch before the one ahead of it is looked at, so that it never waits for us.
+        for columns, batch in transfer.one_ahead(sent) if self.device.type == "cuda" else sent:
+            yield from zip(columns, self._checked(batch), strict=False)
+
+    def _sent(self, pixels: Pixels, plan: tiling.Plan, head: int) -> Iterator[tuple[range, _Batch]]:
         count = len(plan.columns)
-        batch = ceil(count / ceil(count / self._tiles.batch))
-        for start in range(0, count, batch):
-            columns = range(start, min(start + batch, count))
-            tiles = [pixels[np.ix_(rows, plan.columns.source(c))] for c in columns]
-            tiles += [tiles[-1]] * (batch - len(tiles))
-            yield from zip(columns, self._run(np.stack(tiles), head), strict=False)
+        for row in range(len(plan.rows)):
+            rows = plan.rows.source(row)
+            batch = ceil(count / ceil(count / self._tiles.batch))
+            for start in range(0, count, batch):
+                columns = range(start, min(start + batch, count))
+                tiles = [_cut(pixels, rows, plan.columns.source(c)) for c in columns]
+                tiles += [tiles[-1]] * (batch - len(tiles))
+                yield columns, self._begin(np.stack(tiles), head)
 
     @torch.inference_mode()
-    def _run(self, tiles: Pixels, head: int) -> torch.Tensor:
-        """Integer tiles (B, h, w, C) to enlarged tiles (B, C, h * head, w * head), about [0, 1]."""
+    def _begin(self, tiles: Pixels, head: int) -> _Batch:
+        """Send integer tiles (B, h, w, C) through the network."""
         x = _to_floats(tiles, self.device).permute(0, 3, 1, 2)
         colour = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
         residual = self._residual(colour, head, self.precision)
-        finite = torch.isfinite(residual).flatten(1).all(dim=1)
+        finite = transfer.Landing(torch.isfinite(residual).flatten(1).all(dim=1))
+        return _Batch(colour, residual, finite, head, is_grey=x.shape[1] == 1)
+
+    @torch.inference_mode()
+    def _checked(self, batch: _Batch) -> torch.Tensor:
+        """The enlarged tiles (B, C, h * head, w * head), about [0, 1], of numbers only."""
+        finite, residual = batch.finite.wait(), batch.residual
         if not finite.all():
             log.warning("numbers out of range in %s: %d tiles again in fp32", self.precision, (~finite).sum())
-            residual[~finite] = self._residual(colour[~finite], head, "fp32")
+            again = (~finite).to(self.device)
+            residual[again] = self._residual(batch.colour[again], batch.head, "fp32")
             if not torch.isfinite(residual).all():
                 raise WrongOutput(
                     "the network's result is not a number, also in fp32; are its weights sound?"
                 )
-        result = SuperResolutionNet.enlarge(colour, head) + self._strength * residual
-        return result.mean(dim=1, keepdim=True) if x.shape[1] == 1 else result
+        result = SuperResolutionNet.enlarge(batch.colour, batch.head) + self._strength * residual
+        return result.mean(dim=1, keepdim=True) if batch.is_grey else result
 
     def _residual(self, x: torch.Tensor, head: int, precision: str) -> torch.Tensor:
         dtype = _DTYPES[precision]
@@ -420,6 +511,15 @@ def _free_bytes(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
+def _means_out_of_memory(error: RuntimeError) -> bool:
+    # Of torch's own allocator there is an OutOfMemoryError; of the libraries below it only these words: cuDNN
+    # without room for a workspace, cuBLAS, CUDA for pinned memory.
+    told = str(error)
+    return any(
+        words in told for words in ("CUDA error: out of memory", "ALLOC_FAILED", "unable to find an engine")
+    )
+
+
 def _device_is_lost(error: RuntimeError) -> bool:
     accelerator_error = getattr(torch, "AcceleratorError", None)  # from torch 2.8 on
     if accelerator_error is not None and isinstance(error, accelerator_error):
@@ -443,15 +543,25 @@ def _factor(pixels: Pixels, size: tuple[int, int]) -> float:
     return max(size[0] / height, size[1] / width)
 
 
+def _cut(pixels: Pixels, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Pixels:
+    """The tile of these rows and columns; what is not mirrored is a view, a hundred times as fast."""
+    for axis, places in enumerate((rows, columns)):
+        first, count = int(places[0]), len(places)
+        if (places == np.arange(first, first + count)).all():
+            pixels = pixels[(slice(None),) * axis + (slice(first, first + count),)]
+        else:
+            pixels = pixels.take(places, axis)
+    return pixels
+
+
 def _to_floats(pixels: Pixels, device: torch.device) -> torch.Tensor:
     """Integers of any shape to fp32 in [0, 1] on the device; they cross the bus as integers."""
     levels = np.iinfo(pixels.dtype).max
-    return torch.from_numpy(np.ascontiguousarray(pixels)).to(device).float() / levels
+    return transfer.to_device(pixels, device).float() / levels
 
 
-def _to_integers(rows: torch.Tensor, levels: int) -> Pixels:
-    """(C, rows, W) floats to (rows, W, C) integers, rounded once, on the device."""
+def _to_integers(rows: torch.Tensor, levels: int) -> torch.Tensor:
+    """(C, rows, W) floats to (rows, W, C) integers, rounded once."""
     dtype = torch.uint8 if levels == 255 else torch.uint16
     scaled = (rows.clamp(0, 1) * levels).round_().permute(1, 2, 0).to(torch.int32)
-    result: Pixels = scaled.to(dtype).contiguous().cpu().numpy()
-    return result
+    return scaled.to(dtype).contiguous()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from srbatch.errors import DeviceError, OutOfMemory, UsageError
+from srbatch.errors import UsageError
 from srbatch.upscaler import Upscaler
 from trainer import metrics
 from trainer.degrade import Evaluation, bicubic_downsample, evaluation
@@ -117,14 +117,7 @@ class Bench:
         return outputs | {PREDICTION: self._predict(source, height, width)}
 
     def _predict(self, source: RGB, height: int, width: int) -> RGB:
-        while True:
-            try:
-                return np.concatenate(list(self.upscaler.enlarge(source, (height, width), spool=_in_memory)))
-            except OutOfMemory:
-                if not self.upscaler.shrink():
-                    raise DeviceError(
-                        f"{self.upscaler.device} has too little memory even for the smallest tiles; use cpu"
-                    ) from None
+        return self.upscaler.enlarge_whole(source, (height, width), spool=_in_memory)
 
     def values(self, sample: Sample) -> dict[str, dict[str, float]]:
         """All figures of all methods, by method and key."""

@@ -144,10 +144,10 @@ def new_average(network: nn.Module, decay: float) -> AveragedModel:
     def update(averages: Sequence[Tensor], values: Sequence[Tensor], count: Tensor | int) -> None:
         n = int(count)
         share = 1 - min(decay, (1 + n) / (10 + n))
-        for average, value in zip(averages, values, strict=True):
-            if average.is_floating_point():
-                average.lerp_(value, share)
-            else:
+        if averages[0].is_floating_point():  # they come in groups of one type
+            torch._foreach_lerp_(list(averages), list(values), share)  # as torch's own averages do
+        else:
+            for average, value in zip(averages, values, strict=True):
                 average.copy_(value)
 
     return AveragedModel(network, multi_avg_fn=update, use_buffers=True)

@@ -6,7 +6,6 @@ import datetime
 import logging
 import platform
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -47,7 +46,13 @@ def release(
         licence=about.licence,
         scales=tuple(sorted({scale for phase in config.phases for scale in phase.head_weights})),
         degradations=config.degradations.names(),
-        training=record(config, found, state, str(margin) if margin else "not measured: photos too small"),
+        training=record(
+            config,
+            found,
+            state,
+            next(network.parameters()).device,
+            str(margin) if margin else "not measured: photos too small",
+        ),
         metrics={"validation crops, PSNR-RGB in dB": dict(state.validation)},
         halo=margin.halo if margin else _UNMEASURED,
         storage=about.storage,
@@ -76,19 +81,20 @@ def _squares(store: Store, side: int, seed: int) -> list[torch.Tensor]:
     return [torch.from_numpy(crop).permute(2, 0, 1)[None] for crop in crops]
 
 
-def record(config: Config, found: Photos, state: State, halo_text: str) -> dict[str, Json]:
+def record(
+    config: Config, found: Photos, state: State, device: torch.device, halo_text: str
+) -> dict[str, Json]:
     """What the card tells of the training."""
-    cuda = torch.cuda.is_available()
-    hardware: Any = (
-        torch.cuda.get_device_name() if cuda else f"{platform.machine()}, {torch.get_num_threads()} threads"
-    )
+    hardware = f"{platform.machine()}, {torch.get_num_threads()} threads"
+    if device.type == "cuda":
+        hardware = torch.cuda.get_device_name(device)
     return {
         "photos": len(found.train),
         "photos_sha256": found.sha256,
         "samples": int(state.logged.get("samples", 0)),
         "steps": int(state.logged.get("step", 0)),
         "seconds": round(state.logged.get("seconds", 0)),
-        "hardware": str(hardware),
+        "hardware": hardware,
         "torch": torch.__version__,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "rates": dict(state.rates),
