@@ -224,8 +224,7 @@ class UNet(nn.Module):
         y = self.up2(y, s2)  # (B, up2.outputs, H/8, W/8)
         y = self.up3(y, s1)  # (B, up3.outputs, H/4, W/4)
         y = self.up4(y, s0)  # (B, up4.outputs, H/2, W/2)
-        y = self.shuffle(y)
-        y = torch.cat([y, x.to(y.dtype)], dim=1)  # (B, up4.outputs + 3, H, W), not in fp32 for x's sake
+        y = torch.cat([self.shuffle(y), x], dim=1)  # (B, up4.outputs + 3, H, W)
         features: Tensor = self.out(F.relu_(self.cross(y)))  # (B, outputs, H, W)
         return features
 

@@ -110,8 +110,9 @@ class Upscaler:
                     f"{self.device}: its free memory does not hold the network; close what else uses it, or"
                     " use --device cpu"
                 ) from error
-        if self.device.type == "cuda":
-            torch.backends.cudnn.allow_tf32 = False  # fp32 is asked for where half precision will not do
+            if self.device.type == "cuda":
+                torch.backends.cudnn.allow_tf32 = False  # fp32 is asked for where half precision will not do
+            self._in_half = _for_half_precision(self._network, self.device, self.precision)
         self._heads = tuple(sorted(scales))
         self._shape = {"halo": halo, "ramp": ramp, "stride": stride}
         self._strength = strength
@@ -121,9 +122,14 @@ class Upscaler:
         self._tiles = self._default_tiles(tile, batch)
 
     @property
+    def network(self) -> torch.nn.Module:
+        """What is run in the upscaler's precision: the one given, or the same with fused kernels."""
+        return self._in_half
+
+    @property
     def engine(self) -> str:
         """What the network is run by: ``torch``, unless the network says that it is something else."""
-        return str(getattr(self._network, "engine", "torch"))
+        return str(getattr(self._in_half, "engine", "torch"))
 
     def lanes(self) -> list[Upscaler]:
         """As many as keep the device busy, this one among them: on CUDA, one photo's end is another's middle.
@@ -401,7 +407,8 @@ class Upscaler:
     def _residual(self, x: torch.Tensor, head: int, precision: str) -> torch.Tensor:
         dtype = _DTYPES[precision]
         with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
-            residual: torch.Tensor = self._network(x, head)
+            network = self._network if precision == "fp32" else self._in_half
+            residual: torch.Tensor = network(x, head)
         expected = (*x.shape[:2], x.shape[2] * head, x.shape[3] * head)
         if residual.shape != expected:
             raise WrongOutput(f"the network returned {tuple(residual.shape)} where {expected} was due")
@@ -438,6 +445,17 @@ class _AlphaRows:
             self._ready = torch.cat([self._ready, self._resampler.push(band)], dim=1)
         result, self._ready = self._ready[:, :count], self._ready[:, count:]
         return result
+
+
+def _for_half_precision(network: torch.nn.Module, device: torch.device, precision: str) -> torch.nn.Module:
+    """The network with fused kernels, where there are any for it; otherwise itself."""
+    if device.type != "cuda" or precision == "fp32" or not isinstance(network, SuperResolutionNet):
+        return network
+    try:
+        from srbatch import fused
+    except ImportError:  # Triton is not everywhere where CUDA is
+        return network
+    return fused.fused(network, _DTYPES[precision]) or network
 
 
 def pick_devices(names: str) -> list[torch.device]:

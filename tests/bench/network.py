@@ -99,7 +99,7 @@ class Setting:
             tile=arguments.tile,
             batch=arguments.batch,
         )
-        return cls(network, upscaler.device, upscaler.engine, upscaler.precision, upscaler.tiles)
+        return cls(upscaler.network, upscaler.device, upscaler.engine, upscaler.precision, upscaler.tiles)
 
     @property
     def pixels(self) -> int:
