@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from srbatch import tiling, transfer
-from srbatch.errors import DeviceError, DeviceOutOfMemory, OutOfMemory, UsageError, WrongOutput
+from srbatch.errors import DeviceError, OutOfMemory, UsageError, WrongOutput
 from srbatch.network import SuperResolutionNet
 from srbatch.resample import BICUBIC, LANCZOS, BandResampler
 
@@ -202,15 +202,14 @@ class Upscaler:
         """The enlarged photo in one array, in smaller and smaller tiles where memory is short.
 
         Raises:
-            DeviceOutOfMemory: not even the smallest tiles fit.
-            WrongOutput, DeviceError: as :meth:`enlarge`.
+            WrongOutput, DeviceError: as :meth:`enlarge`; the latter also if not even the smallest tiles fit.
         """
         while True:
             try:
                 return np.concatenate(list(self.enlarge(pixels, size, spool=spool, bits=bits)))
             except OutOfMemory:
                 if not self.shrink():
-                    raise DeviceOutOfMemory(
+                    raise DeviceError(
                         f"{self.device} has too little memory even for the smallest tiles; use --device cpu"
                     ) from None
 
