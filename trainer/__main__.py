@@ -162,6 +162,23 @@ def grow(weights: str, out: Path, seed: int) -> None:
 
 
 @cli.command()
+@click.argument("first", metavar="FAITHFUL")
+@click.argument("second", metavar="PERCEPTUAL")
+@click.option("--out", type=_PATH, required=True, metavar="FILE", help="The mixed network's weights.")
+@click.option("--share", default=0.5, show_default=True, help="Of the second: 0 to 1.")
+@click.option("--dtype", type=click.Choice(["int8", "fp16", "fp32"]), default="int8", show_default=True)
+@click.option("--keep-x1", is_flag=True, help="What x1 is made by stays the first's.")
+def mix(first: str, second: str, out: Path, share: float, keep_x1: bool, dtype: Any) -> None:
+    """Write a network between two, of which one was trained on from the other.
+
+    Measure what comes out, also its halo: export --halo-photos.
+    """
+    from trainer import mix as mixing
+
+    _say(str(mixing.mix(first, second, out, share=share, keep_x1=keep_x1, storage=dtype)))
+
+
+@cli.command()
 @click.option("--weights", required=True, metavar="MODEL", help="A name of `srbatch models`, or a path.")
 @click.option("--data", type=_PATH, required=True, metavar="DIR", help="Photos of full resolution.")
 @click.option("--scale", type=int, required=True, metavar="N", help="A head of the network: 1, 2, 4 or 8.")
