@@ -6,14 +6,14 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from srbatch.archive import state_folder
-from srbatch.card import Card
+from srbatch.card import Card, Json
 from srbatch.discover import show
 from srbatch.ledger import Ledger
 from srbatch.watch.status import Snapshot, read
@@ -158,8 +158,27 @@ def card_text(path: Path, card: Card) -> str:
         f"  learnt    {', '.join(card.degradations) or 'nothing on record'}",
         f"  licence   {card.licence}",
         f"  tiles     halo {card.halo_px} px, ramp {card.ramp_px} px",
-        *(f"  {key:9} {value}" for key, value in card.training.items()),
-        *(f"  {key:9} {value}" for key, value in card.metrics.items()),
+        *_record(card.training),
+        *_record(card.metrics),
         f"  file      {show(path)}",
     ]
     return "\n".join(lines)
+
+
+def _record(record: Mapping[str, Json]) -> Iterator[str]:
+    """Lines of a record that may be nested, without whole configurations: ``--json`` has those."""
+    for key, value in record.items():
+        for entry in value if isinstance(value, list) else [value]:
+            yield f"  {key:9} {_flat(entry)}"
+
+
+def _flat(value: Json) -> str:
+    if isinstance(value, list):
+        return " ".join(map(_flat, value))
+    if not isinstance(value, dict):
+        return str(value)
+    entries = {key: entry for key, entry in value.items() if key != "config"}
+    return ", ".join(
+        f"{key} ({_flat(entry)})" if isinstance(entry, dict) else f"{key} {_flat(entry)}"
+        for key, entry in entries.items()
+    )

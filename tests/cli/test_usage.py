@@ -112,7 +112,10 @@ def test_status_without_a_ledger(srbatch: Srbatch, tmp_path: Path) -> None:
 
 
 def test_models(both: Srbatch) -> None:
-    assert "photo 0." in both("models").out
+    text = both("models").out
+    assert "photo 0." in text
+    assert "  Kodak24 " in text
+    assert "{" not in text  # a record in a record is told in words
     assert json.loads(both("models", "--json").out)[0]["name"] == "photo"
 
 
