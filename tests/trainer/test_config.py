@@ -66,8 +66,12 @@ def test_article_is_the_published_recipe() -> None:
     assert (loss.pixel_kind, loss.gram, loss.gram_layer_power, loss.normalise) == ("mse", 5000, 2, False)
 
 
-def test_release_trains_every_head_at_the_end() -> None:
-    assert load("release").phases[-1].head_weights.keys() == {1, 2, 4}
+def test_release_trains_every_head_and_only_then_the_last_stage_for_texture() -> None:
+    phases = load("release").phases
+    *_, faithful = (phase for phase in phases if phase.loss == "pixel")
+    assert (faithful.train, faithful.head_weights.keys()) == ("all", {1, 2, 4})
+    later = phases[phases.index(faithful) + 1 :]
+    assert {(phase.train, phase.loss) for phase in later} == {("stage", "perceptual")}
 
 
 def test_an_unknown_preset_names_the_known() -> None:
