@@ -40,7 +40,8 @@ def test_the_enlargement_looks_like_the_photo(srbatch: Srbatch, photos: Path, tm
     for name in ("a.jpg", "1999/b.png", "1999/summer/c.webp"):
         with Image.open(tmp_path / "hi" / name) as image, Image.open(photos / name) as before:
             back = np.asarray(image.resize(before.size, Image.Resampling.BOX)).astype(float)
-            assert np.abs(back - np.asarray(before)).mean() < 3
+            # Not less: the finest grain may be taken for noise, and leaves no trace.
+            assert np.abs(back - np.asarray(before)).mean() < 5
 
 
 def test_a_second_run_does_nothing(both: Srbatch, photos: Path, tmp_path: Path) -> None:
