@@ -173,7 +173,7 @@ def fused(network: SuperResolutionNet, dtype: torch.dtype) -> SuperResolutionNet
     It shares no memory with the one given, which stays as it is.
     """
     result = _replaced(copy.deepcopy(network), dtype)
-    result.engine = "torch, fused"  # type: ignore[assignment]
+    result.engine = "torch, fused"  # type: ignore[assignment]  # mypy thinks that modules hold no text
     try:
         if not _is_same(result, network, dtype):
             log.warning("fused kernels do not give torch's result here; going on without them")
@@ -205,8 +205,7 @@ def _is_same(result: SuperResolutionNet, network: SuperResolutionNet, dtype: tor
     with torch.autocast(device.type, dtype):
         for ours, torchs in zip(result.residuals(noise), network.residuals(noise), strict=True):
             difference = (ours.float() - torchs.float()).abs().mean()
-            if (
-                not difference < _RELATIVE * torchs.float().abs().mean() + _ABSOLUTE
-            ):  # nor is it without number
+            limit = _RELATIVE * torchs.float().abs().mean() + _ABSOLUTE
+            if not difference < limit:  # what is no number is not less either
                 return False
     return True

@@ -47,7 +47,7 @@ class Landing:
         with torch.cuda.stream(stream):
             self._host.copy_(tensor, non_blocking=True)
             # Who waits for it sleeps: the codecs need the processor.
-            self._event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+            self._event = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # torch's has no types
             self._event.record(stream)
 
     @property
@@ -72,7 +72,7 @@ def fetched(tensors: Iterable[torch.Tensor], device: torch.device) -> Iterator[N
         for tensor in tensors:
             yield tensor.cpu().numpy()
         return
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch's has no types
     landing: deque[Landing] = deque()
     pinned = 0
     for tensor in tensors:

@@ -102,14 +102,8 @@ class Upscaler:
         """
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
-        with self._explained():
-            try:
-                self._network = network.eval().to(self.device).to(memory_format=torch.channels_last)
-            except torch.OutOfMemoryError as error:
-                raise DeviceError(
-                    f"{self.device}: its free memory does not hold the network; close what else uses it, or"
-                    " use --device cpu"
-                ) from error
+        with self._set_up():
+            self._network = network.eval().to(self.device).to(memory_format=torch.channels_last)
             if self.device.type == "cuda":
                 torch.backends.cudnn.allow_tf32 = False  # fp32 is asked for where half precision will not do
             self._in_half = _for_half_precision(self._network, self.device, self.precision)
@@ -144,9 +138,10 @@ class Upscaler:
         if self.device.type != "cuda":
             yield
             return
-        with self._explained():
+        with self._set_up():
             torch.cuda.synchronize(self.device)  # the weights are there
-        with torch.cuda.stream(torch.cuda.Stream(self.device)):  # type: ignore[no-untyped-call]
+            stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]  # torch's has no types
+        with torch.cuda.stream(stream):
             yield
 
     @property
@@ -253,6 +248,18 @@ class Upscaler:
     ) -> Iterator[Pixels]:
         with self._explained():
             yield from self._pass(pixels, size, levels, tick, whole)
+
+    @contextmanager
+    def _set_up(self) -> Iterator[None]:
+        """As :meth:`_explained`; before the first photo there are no smaller tiles to go on with."""
+        try:
+            with self._explained():
+                yield
+        except OutOfMemory as error:
+            raise DeviceError(
+                f"{self.device}: its free memory does not hold the network; close what else uses it, or use"
+                " --device cpu"
+            ) from error
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -252,3 +252,27 @@ def test_real_network_in_bf16_is_close_to_fp32(photo: Pixels, released: weights.
     ]
     difference = np.abs(results[0] - results[1])
     assert (difference <= 1).mean() >= 0.999, f"differences by level: {np.bincount(difference.ravel())}"
+
+
+class _TooLarge(nn.Module):
+    """There is no room for it on the device."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+    def to(self, *arguments: object, **named: object) -> nn.Module:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        MemoryError(),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ],
+)
+def test_a_network_that_the_device_does_not_hold_is_the_devices_error(error: Exception) -> None:
+    with pytest.raises(DeviceError, match="does not hold the network"):
+        upscaler(_TooLarge(error))
