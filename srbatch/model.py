@@ -57,7 +57,7 @@ class Model:
             DeviceError: there is no such device.
             UsageError: the device cannot do what was asked.
         """
-        from srbatch.upscaler import pick_devices
+        from srbatch.hardware import pick_devices
 
         options = self._options
         devices = pick_devices("cpu" if options.engine == "openvino" else options.device)
@@ -83,7 +83,7 @@ class Model:
 def _in_engine(engine: str, network: nn.Module, device: str) -> nn.Module:
     """The network as the engine runs it; ``auto`` is OpenVINO on a CPU for which it is installed."""
     from srbatch import openvino_engine
-    from srbatch.upscaler import pick_device
+    from srbatch.hardware import pick_device
 
     if engine == "openvino":
         return openvino_engine.OpenVinoNetwork(network, required=True)

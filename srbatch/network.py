@@ -224,7 +224,8 @@ class UNet(nn.Module):
         y = self.up2(y, s2)  # (B, up2.outputs, H/8, W/8)
         y = self.up3(y, s1)  # (B, up3.outputs, H/4, W/4)
         y = self.up4(y, s0)  # (B, up4.outputs, H/2, W/2)
-        y = torch.cat([self.shuffle(y), x], dim=1)  # (B, up4.outputs + 3, H, W)
+        y = self.shuffle(y)
+        y = torch.cat([y, x.to(y.dtype)], dim=1)  # (B, up4.outputs + 3, H, W)
         features: Tensor = self.out(F.relu_(self.cross(y)))  # (B, outputs, H, W)
         return features
 
@@ -268,10 +269,24 @@ class SuperResolutionNet(nn.Module):
         Raises:
             ValueError: no head for this scale, or a shape that the network cannot take.
         """
+        level = self.level(scale)
+        return self.residual(self.features(x), level)
+
+    def level(self, scale: int) -> int:
+        """Number of stages before the head of this scale.
+
+        Raises:
+            ValueError: there is no such head.
+        """
         if scale not in self.config.scales:
             raise ValueError(f"no head for scale {scale}; this network has {self.config.scales}")
-        features = self._features(x)
-        level = self.config.scales.index(scale)
+        return self.config.scales.index(scale)
+
+    def residual(self, features: Tensor, level: int) -> Tensor:
+        """Map what :meth:`features` gives, or a part of it, through ``level`` stages and their head.
+
+        (B, features, H, W) becomes (B, 3, H * 2**level, W * 2**level), not clipped.
+        """
         for stage in self.stages[:level]:
             features = stage(features)  # (B, features, 2H, 2W), then 4H, ...
         residual: Tensor = self.heads[level](features)
@@ -283,7 +298,7 @@ class SuperResolutionNet(nn.Module):
         By default ``largest`` is the last of ``config.scales``.
         """
         level = len(self.stages) if largest is None else self.config.scales.index(largest)
-        features = self._features(x)
+        features = self.features(x)
         outputs = [self.heads[0](features)]
         for stage, head in zip(self.stages[:level], self.heads[1 : level + 1], strict=True):
             features = stage(features)  # (B, features, 2H, 2W), then 4H, ...
@@ -301,7 +316,7 @@ class SuperResolutionNet(nn.Module):
             return x.float()
         return F.interpolate(x.float(), scale_factor=scale, mode="bicubic", align_corners=False)
 
-    def _features(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
         """Map RGB (B, 3, H, W) in [0, 1] to the features that head x1 reads, (B, features, H, W)."""
         if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % self.stride or x.shape[3] % self.stride:
             raise ValueError(f"input is {tuple(x.shape)}, not (B, 3, H, W), H, W multiples of {self.stride}")

@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 
 MOST_OFF = 0.25 / 255
 """How far a result in fp32 may be from torch's, in [0, 1]: a quarter of a level."""
-_BF16_SLACK = 2.0
-"""How many times as far from fp32 as torch's bf16 OpenVINO's may be."""
+_BF16_SLACK = 3.0
+"""How many times as far from fp32 as torch's bf16 OpenVINO's may be; of both, the worst pixel by chance."""
 _STRIDE = SuperResolutionNet.stride
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 """What OpenVINO calls the precisions."""

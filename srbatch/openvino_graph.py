@@ -114,6 +114,12 @@ class _Operations:
     def div(self, input: Tensor, other: Tensor) -> Node:
         return self._ops.divide(self._node(input), self._node(other))
 
+    def to(self, input: Tensor, dtype: torch.dtype) -> Node | Output:
+        """Nothing: autocast is off, so that all is fp32, and the precision is chosen when it is compiled."""
+        if input.dtype != dtype:
+            raise NotImplementedError("no translation of casts for OpenVINO")
+        return self._node(input)
+
     def relu(self, input: Tensor) -> Node:
         return self._ops.relu(self._node(input))
 

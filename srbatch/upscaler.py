@@ -17,12 +17,13 @@ from math import ceil
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from numpy.typing import NDArray
 
-from srbatch import tiling, transfer
+from srbatch import allocator, tiling, transfer
+from srbatch.blockwise import BlockwiseNet
 from srbatch.errors import DeviceError, OutOfMemory, UsageError, WrongOutput
+from srbatch.hardware import device_is_lost, free_bytes, means_out_of_memory, pick_device, pick_precision
 from srbatch.network import SuperResolutionNet
 from srbatch.resample import BICUBIC, LANCZOS, BandResampler
 
@@ -43,6 +44,8 @@ _MAX_BATCH = {"cpu": 1, "mps": 2, "cuda": 4}
 _LANES = {"cpu": 1, "mps": 1, "cuda": 2}
 _SHARE_OF_FREE_MEMORY = 0.4
 """For each lane."""
+_KEPT_BYTES = 64 * 2**20
+"""On a CPU: a feature map of the body, at a tile of 512 px in half precision, takes 52 MB at the most."""
 _ROWS_AT_ONCE = 128
 """Of the result, given out together."""
 
@@ -103,7 +106,8 @@ class Upscaler:
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
         with self._set_up():
-            self._network = network.eval().to(self.device).to(memory_format=torch.channels_last)
+            network = network.eval().to(self.device).to(memory_format=torch.channels_last)
+            self._network = _as_run_on(self.device, network)
             if self.device.type == "cuda":
                 torch.backends.cudnn.allow_tf32 = False  # fp32 is asked for where half precision will not do
             self._in_half = _for_half_precision(self._network, self.device, self.precision)
@@ -117,7 +121,7 @@ class Upscaler:
 
     @property
     def network(self) -> torch.nn.Module:
-        """What is run in the upscaler's precision: the one given, or the same with fused kernels."""
+        """What is run in the upscaler's precision: the one given, or the same by blocks or fused kernels."""
         return self._in_half
 
     @property
@@ -269,9 +273,9 @@ class Upscaler:
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise OutOfMemory from error
         except RuntimeError as error:
-            if _means_out_of_memory(error):
+            if means_out_of_memory(error):
                 raise OutOfMemory from error
-            if _device_is_lost(error):
+            if device_is_lost(error):
                 raise DeviceError(f"{self.device} failed: {str(error).splitlines()[0]}") from error
             raise
 
@@ -423,7 +427,7 @@ class Upscaler:
     def _default_tiles(self, tile: int | None, batch: int | None) -> Tiles:
         kind = self.device.type
         per_px = _BYTES_PER_PX * max(self._heads[-1] / 4, 1) ** 2 / (1 if self.precision == "fp32" else 2)
-        budget = _free_bytes(self.device) * _SHARE_OF_FREE_MEMORY / per_px
+        budget = free_bytes(self.device) * _SHARE_OF_FREE_MEMORY / per_px
         if tile is None:
             stride = self._shape["stride"]
             sizes = [n * stride for n in tiling.ladder(_MAX_TILE[kind] // stride)]
@@ -453,6 +457,14 @@ class _AlphaRows:
         return result
 
 
+def _as_run_on(device: torch.device, network: torch.nn.Module) -> torch.nn.Module:
+    """Where torch computes on the CPU, the network by blocks; otherwise itself."""
+    if device.type != "cpu" or not isinstance(network, SuperResolutionNet):
+        return network
+    allocator.keep_freed(_KEPT_BYTES)
+    return BlockwiseNet(network)
+
+
 def _for_half_precision(network: torch.nn.Module, device: torch.device, precision: str) -> torch.nn.Module:
     """The network with fused kernels, where there are any for it; otherwise itself."""
     if device.type != "cuda" or precision == "fp32" or not isinstance(network, SuperResolutionNet):
@@ -462,93 +474,6 @@ def _for_half_precision(network: torch.nn.Module, device: torch.device, precisio
     except ImportError:  # Triton is not everywhere where CUDA is
         return network
     return fused.fused(network, _DTYPES[precision]) or network
-
-
-def pick_devices(names: str) -> list[torch.device]:
-    """Each of the devices whose names stand between commas, or for ``all`` every CUDA device there is.
-
-    Raises:
-        DeviceError: one does not exist, or is named twice.
-    """
-    if names == "all":
-        return [torch.device("cuda", index) for index in range(torch.cuda.device_count())] or [
-            pick_device("auto")
-        ]
-    devices = [pick_device(name.strip()) for name in names.split(",")]
-    places = {(device.type, device.index or 0) for device in devices}
-    if len(places) < len(devices):
-        raise DeviceError(f"--device {names}: a device is named twice")
-    return devices
-
-
-def pick_device(name: str) -> torch.device:
-    """The device of that name, or the fastest there is for ``auto``.
-
-    Raises:
-        DeviceError: there is no such device.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise DeviceError(f"--device {name}: not a device; auto, cpu, cuda, cuda:1 or mps") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(
-            f"--device {name}: there is none here; {torch.cuda.device_count()} CUDA device(s) found"
-        )
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError(f"--device {name}: there is none here")
-    if device.type not in _MAX_TILE:
-        raise DeviceError(f"--device {name}: only cpu, cuda and mps are supported")
-    return device
-
-
-def pick_precision(name: str, device: torch.device) -> str:
-    """The precision of that name, or for ``auto`` the fastest that the device computes natively.
-
-    Raises:
-        UsageError: the device cannot do it.
-    """
-    if name == "fp16" and device.type == "cpu":
-        raise UsageError("--precision fp16: a CPU has no fast half precision; use bf16 or fp32")
-    if name != "auto":
-        return name
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp16"
-    if device.type == "mps":
-        return "fp16"
-    return "bf16" if _cpu_computes_bf16() else "fp32"
-
-
-def _cpu_computes_bf16() -> bool:
-    # Without these instructions bf16 is emulated and slower than fp32. Torch has no public name for it.
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(probe() for probe in (getattr(torch.cpu, name, None) for name in probes) if probe)
-
-
-def _free_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return int(psutil.virtual_memory().available)
-
-
-def _means_out_of_memory(error: RuntimeError) -> bool:
-    # Of torch's own allocator there is an OutOfMemoryError; of the libraries below it only these words: cuDNN
-    # without room for a workspace, cuBLAS, CUDA for pinned memory.
-    told = str(error)
-    return any(
-        words in told for words in ("CUDA error: out of memory", "ALLOC_FAILED", "unable to find an engine")
-    )
-
-
-def _device_is_lost(error: RuntimeError) -> bool:
-    accelerator_error = getattr(torch, "AcceleratorError", None)  # from torch 2.8 on
-    if accelerator_error is not None and isinstance(error, accelerator_error):
-        return True
-    return str(error).startswith("CUDA error")
 
 
 def _levels(pixels: Pixels, bits: int | None) -> int:

@@ -87,7 +87,7 @@ def test_bf16_is_as_near_to_fp32_as_torchs(
     with torch.autocast("cpu", torch.bfloat16):
         found, half = converted(x, scale), network(x, scale).float()
     assert found.dtype is torch.float32
-    assert off(found, expected) <= max(MOST_OFF, 2 * off(half, expected))
+    assert off(found, expected) <= max(MOST_OFF, 3 * off(half, expected))
 
 
 def test_shapes_and_heads_in_any_order(network: SuperResolutionNet, converted: OpenVinoNetwork) -> None:

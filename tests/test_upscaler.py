@@ -12,7 +12,8 @@ from torch import nn
 
 from srbatch import weights
 from srbatch.errors import DeviceError, OutOfMemory, UsageError, WrongOutput
-from srbatch.upscaler import Pixels, Upscaler, pick_device, pick_devices, pick_precision
+from srbatch.hardware import pick_device, pick_devices, pick_precision
+from srbatch.upscaler import Pixels, Upscaler
 from tests.networks import Faulty, Local, Nothing
 
 

@@ -13,10 +13,10 @@ from fastai.callback.core import Callback
 from fastai.callback.training import GradientAccumulation, GradientClip
 from fastai.learner import Learner
 
-from srbatch import weights
+from srbatch import allocator, weights
 from srbatch.errors import DestinationError, DeviceError, UsageError, WeightsError
+from srbatch.hardware import pick_device
 from srbatch.network import SuperResolutionNet
-from srbatch.upscaler import pick_device
 from trainer import checkpoint, distributed, encoder, learner, losses, photos, release, schedule
 from trainer.callbacks import (
     Autocast,
@@ -39,6 +39,8 @@ from trainer.interruption import EndAtOnce, Interrupt, Stop
 from trainer.panels import Panels
 from trainer.plots import plot_losses
 
+_KEPT_BYTES = 512 * 2**20
+"""On a CPU: the largest feature maps and gradients of a batch; without, a step took 1.6 times as long."""
 _CALIBRATION_CROPS = 32
 _CALIBRATION_PX = 256
 
@@ -134,6 +136,8 @@ def prepare(
     """
     world, name = distributed.join(config.run.device)
     device = pick_device(name)
+    if device.type == "cpu":
+        allocator.keep_freed(_KEPT_BYTES)
     if not world.main:
         say = _say_nothing
     out.mkdir(parents=True, exist_ok=True)

@@ -192,7 +192,7 @@ def seen(network: SuperResolutionNet, batches: list[Tensor], *, training: bool =
     for norm in norms(network).values():
         norm.train(training)
         norm.momentum = 0.0  # looking changes nothing
-    result = network._features(torch.cat(batches))
+    result = network.features(torch.cat(batches))
     for norm in norms(network).values():
         norm.momentum = 0.1
     network.eval()

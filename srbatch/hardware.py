@@ -1,0 +1,100 @@
+"""Which devices there are, what they compute natively, and what their errors mean."""
+
+from __future__ import annotations
+
+import psutil
+import torch
+
+from srbatch.errors import DeviceError, UsageError
+
+_KINDS = ("cpu", "cuda", "mps")
+
+
+def pick_devices(names: str) -> list[torch.device]:
+    """Each of the devices whose names stand between commas, or for ``all`` every CUDA device there is.
+
+    Raises:
+        DeviceError: one does not exist, or is named twice.
+    """
+    if names == "all":
+        return [torch.device("cuda", index) for index in range(torch.cuda.device_count())] or [
+            pick_device("auto")
+        ]
+    devices = [pick_device(name.strip()) for name in names.split(",")]
+    places = {(device.type, device.index or 0) for device in devices}
+    if len(places) < len(devices):
+        raise DeviceError(f"--device {names}: a device is named twice")
+    return devices
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name, or the fastest there is for ``auto``.
+
+    Raises:
+        DeviceError: there is no such device.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise DeviceError(f"--device {name}: not a device; auto, cpu, cuda, cuda:1 or mps") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(
+            f"--device {name}: there is none here; {torch.cuda.device_count()} CUDA device(s) found"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError(f"--device {name}: there is none here")
+    if device.type not in _KINDS:
+        raise DeviceError(f"--device {name}: only cpu, cuda and mps are supported")
+    return device
+
+
+def pick_precision(name: str, device: torch.device) -> str:
+    """The precision of that name, or for ``auto`` the fastest that the device computes natively.
+
+    Raises:
+        UsageError: the device cannot do it.
+    """
+    if name == "fp16" and device.type == "cpu":
+        raise UsageError("--precision fp16: a CPU has no fast half precision; use bf16 or fp32")
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp16"
+    if device.type == "mps":
+        return "fp16"
+    return "bf16" if _cpu_computes_bf16() else "fp32"
+
+
+def _cpu_computes_bf16() -> bool:
+    # Without these instructions bf16 is emulated and slower than fp32. Torch has no public name for it.
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(probe() for probe in (getattr(torch.cpu, name, None) for name in probes) if probe)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that nobody uses now, on the device or, for the CPU and what shares its memory, here."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return int(psutil.virtual_memory().available)
+
+
+def means_out_of_memory(error: RuntimeError) -> bool:
+    """Whether it is that, raised by a library below torch."""
+    # Of torch's own allocator there is an OutOfMemoryError; of the libraries below it only these words: cuDNN
+    # without room for a workspace, cuBLAS, CUDA for pinned memory.
+    told = str(error)
+    return any(
+        words in told for words in ("CUDA error: out of memory", "ALLOC_FAILED", "unable to find an engine")
+    )
+
+
+def device_is_lost(error: RuntimeError) -> bool:
+    """Whether the device failed, so that no later call to it can succeed."""
+    accelerator_error = getattr(torch, "AcceleratorError", None)  # from torch 2.8 on
+    if accelerator_error is not None and isinstance(error, accelerator_error):
+        return True
+    return str(error).startswith("CUDA error")
