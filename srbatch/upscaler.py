@@ -36,6 +36,12 @@ Tick = Callable[[float], None]
 Spool = Callable[[int, int, int], NDArray[np.uint16]]
 """Gives an array (height, width, C), in memory or on disk, that is ours until the photo is done."""
 
+
+def in_memory(height: int, width: int, channels: int) -> NDArray[np.uint16]:
+    """The `Spool` that takes nothing but memory."""
+    return np.empty((height, width, channels), np.uint16)
+
+
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _BYTES_PER_PX = 14_500
 """Memory that one input pixel of a tile takes at its peak in fp32 at x4 (measured with tiles of 512 px)."""
@@ -177,7 +183,7 @@ class Upscaler:
         pixels: Pixels,
         size: tuple[int, int],
         *,
-        spool: Spool,
+        spool: Spool = in_memory,
         tick: Tick = lambda _: None,
         bits: int | None = None,
     ) -> Iterator[Pixels]:
@@ -196,7 +202,7 @@ class Upscaler:
             yield from self._passes(pixels, size, _levels(pixels, bits), spool, tick)
 
     def enlarge_whole(
-        self, pixels: Pixels, size: tuple[int, int], *, spool: Spool, bits: int | None = None
+        self, pixels: Pixels, size: tuple[int, int], *, spool: Spool = in_memory, bits: int | None = None
     ) -> Pixels:
         """The enlarged photo in one array, in smaller and smaller tiles where memory is short.
 

@@ -36,7 +36,7 @@ from srbatch.card import Card
 from srbatch.devices import Devices
 from srbatch.errors import Interrupted, OutOfMemory, WrongOutput
 from srbatch.network import NetworkConfig, SuperResolutionNet
-from srbatch.upscaler import Pixels, Tiles, Upscaler
+from srbatch.upscaler import Pixels, Tiles, Upscaler, in_memory
 from tests.networks import Local, Nothing
 
 if TYPE_CHECKING:  # fastai takes seconds to import, and here there is mostly no device to train on
@@ -170,12 +170,8 @@ def upscaler(network: nn.Module, **changes: Any) -> Upscaler:
     return Upscaler(copy.deepcopy(network), **{**settings, **changes})
 
 
-def in_memory(height: int, width: int, channels: int) -> np.ndarray:
-    return np.zeros((height, width, channels), np.uint16)
-
-
 def bands_of(engine: Upscaler, pixels: Pixels, size: tuple[int, int]) -> Iterator[Pixels]:
-    return engine.enlarge(pixels, size, spool=in_memory)
+    return engine.enlarge(pixels, size)
 
 
 def enlarge(engine: Upscaler, pixels: Pixels, size: tuple[int, int]) -> Pixels:

@@ -112,12 +112,8 @@ def test_floats_are_rounded_once(height: int, width: int, factor: float, seed: i
     pixels = np.random.default_rng(seed).integers(0, 65_536, (height, width, 3), dtype=np.uint16)
     engine = Upscaler(Nothing(), scales=(1, 2, 4), halo=8, ramp=16, device="cpu", precision="fp32", tile=96)
     size = (round(height * factor), round(width * factor))
-
-    def spool(*shape: int) -> np.ndarray:
-        return np.zeros(shape, np.uint16)
-
-    deep = np.concatenate(list(engine.enlarge(pixels, size, spool=spool)))
-    flat = np.concatenate(list(engine.enlarge(pixels, size, spool=spool, bits=8)))
+    deep = np.concatenate(list(engine.enlarge(pixels, size)))
+    flat = np.concatenate(list(engine.enlarge(pixels, size, bits=8)))
     assert (deep.dtype, flat.dtype) == (np.uint16, np.uint8)
     assert np.abs(flat - deep / 257).max() <= 0.5 + 0.5 / 257 + 1e-3
 

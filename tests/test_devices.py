@@ -17,7 +17,7 @@ from torch import nn
 
 from srbatch.devices import Devices, Enlargement
 from srbatch.errors import DeviceError, DeviceOutOfMemory, Interrupted, OutOfMemory, WrongOutput
-from srbatch.upscaler import Upscaler
+from srbatch.upscaler import Upscaler, in_memory
 from tests.networks import Faulty, Local
 
 SIZES = [(40, 50), (64, 64), (33, 60), (10, 10), (200, 90), (61, 57)]
@@ -41,11 +41,7 @@ def photo(size: tuple[int, int], channels: int = 3, seed: int = 0, dtype: Any = 
 
 def ask(made: Devices, pixels: Any, tick: Any = lambda _: None, factor: int = 2) -> Enlargement:
     size = (pixels.shape[0] * factor, pixels.shape[1] * factor)
-    return made.enlarge(pixels, size, spool=_spool, tick=tick, bits=None)
-
-
-def _spool(height: int, width: int, channels: int) -> Any:
-    return np.empty((height, width, channels), np.uint16)
+    return made.enlarge(pixels, size, spool=in_memory, tick=tick, bits=None)
 
 
 def result(enlargement: Enlargement) -> Any:
@@ -55,7 +51,7 @@ def result(enlargement: Enlargement) -> Any:
 
 def expected(pixels: Any, factor: int = 2) -> Any:
     size = (pixels.shape[0] * factor, pixels.shape[1] * factor)
-    return np.concatenate(list(upscaler().enlarge(pixels, size, spool=_spool)))
+    return np.concatenate(list(upscaler().enlarge(pixels, size)))
 
 
 class Counting(nn.Module):

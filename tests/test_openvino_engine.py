@@ -118,9 +118,7 @@ def upscaler(network: nn.Module, **changes: Any) -> Upscaler:
 
 def enlarge(engine: Upscaler, pixels: Pixels, scale: int) -> Pixels:
     size = (pixels.shape[0] * scale, pixels.shape[1] * scale)
-    return np.concatenate(
-        list(engine.enlarge(pixels, size, spool=lambda h, w, c: np.empty((h, w, c), np.uint16)))
-    )
+    return np.concatenate(list(engine.enlarge(pixels, size)))
 
 
 def check_alike(found: Pixels, by_torch: Pixels) -> None:

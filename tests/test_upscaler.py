@@ -22,12 +22,8 @@ def upscaler(network: nn.Module, **changes: object) -> Upscaler:
     return Upscaler(network, **{**settings, **changes})
 
 
-def in_memory(height: int, width: int, channels: int) -> np.ndarray:
-    return np.zeros((height, width, channels), np.uint16)
-
-
 def enlarge(engine: Upscaler, pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    bands = list(engine.enlarge(pixels, size, spool=in_memory))
+    bands = list(engine.enlarge(pixels, size))
     return np.concatenate(bands)
 
 
@@ -141,17 +137,13 @@ def test_progress_adds_up_to_the_photo() -> None:
     for factor in (2, 8):
         ticks: list[float] = []
         pixels = noise(150, 170, 3)
-        list(
-            upscaler(Nothing()).enlarge(
-                pixels, (150 * factor, 170 * factor), spool=in_memory, tick=ticks.append
-            )
-        )
+        list(upscaler(Nothing()).enlarge(pixels, (150 * factor, 170 * factor), tick=ticks.append))
         assert sum(ticks) == pytest.approx(150 * 170)
 
 
 def test_bands_keep_memory_flat() -> None:
     """No band holds more rows than a tile gives, however tall the photo."""
-    bands = upscaler(Nothing(), tile=96).enlarge(noise(2000, 40, 3), (4000, 80), spool=in_memory)
+    bands = upscaler(Nothing(), tile=96).enlarge(noise(2000, 40, 3), (4000, 80))
     assert max(len(band) for band in bands) <= 96 * 2
 
 

@@ -117,7 +117,7 @@ class Bench:
         return outputs | {PREDICTION: self._predict(source, height, width)}
 
     def _predict(self, source: RGB, height: int, width: int) -> RGB:
-        return self.upscaler.enlarge_whole(source, (height, width), spool=_in_memory)
+        return self.upscaler.enlarge_whole(source, (height, width))
 
     def values(self, sample: Sample) -> dict[str, dict[str, float]]:
         """All figures of all methods, by method and key."""
@@ -182,10 +182,6 @@ def _rounded(pixels: Picture) -> RGB:
 def floats(pixels: RGB) -> NDArray[np.float32]:
     """8 bits to [0, 1]."""
     return pixels.astype(np.float32) / np.float32(255)
-
-
-def _in_memory(height: int, width: int, channels: int) -> NDArray[np.uint16]:
-    return np.empty((height, width, channels), np.uint16)
 
 
 def _sha256(path: Path) -> str:

@@ -214,7 +214,7 @@ def test_too_little_memory_for_anything(pictures: Path) -> None:
     with pytest.raises(DeviceError, match="too little memory"):
         Bench.of(upscaler, 2, None, None).sample(pictures / "a.png")
     with pytest.raises(OutOfMemory):
-        list(upscaler.enlarge(np.zeros((64, 64, 3), np.uint8), (128, 128), spool=bench._in_memory))
+        list(upscaler.enlarge(np.zeros((64, 64, 3), np.uint8), (128, 128)))
 
 
 def test_folders_that_hold_nothing_to_measure(model: Path, tmp_path: Path) -> None:
