@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """Of glibc's malloc.h, see mallopt(3)."""
 
 
@@ -22,4 +22,6 @@ def keep_freed(largest: int) -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # another C library; Windows has no None
         return False
-    return bool(mallopt(_MMAP_THRESHOLD, largest) and mallopt(_TRIM_THRESHOLD, 2 * largest))
+    # With one arena for all threads, those that come after this, what one has freed fits the next one's need.
+    settings = ((_ARENA_MAX, 1), (_MMAP_THRESHOLD, largest), (_TRIM_THRESHOLD, 2 * largest))
+    return all([mallopt(*setting) for setting in settings])

@@ -366,7 +366,7 @@ class Upscaler:
             for column, tile in islice(enlarged, len(plan.columns)):
                 left = plan.columns.origins[column] * head
                 weight = down[index][:, None] * across[column]
-                strip[:, :, left : left + plan.columns.tile * head] += tile * weight
+                strip[:, :, left : left + plan.columns.tile * head].addcmul_(tile, weight)
                 tick(px_per_tile)
             if carried is not None:
                 strip[:, : carried.shape[1]] += carried
@@ -417,7 +417,8 @@ class Upscaler:
                 raise WrongOutput(
                     "the network's result is not a number, also in fp32; are its weights sound?"
                 )
-        result = SuperResolutionNet.enlarge(batch.colour, batch.head) + self._strength * residual
+        # In place, as the pictures are large: of all tiles together, at x1 what the network was given itself.
+        result = SuperResolutionNet.enlarge(batch.colour, batch.head).add_(residual, alpha=self._strength)
         return result.mean(dim=1, keepdim=True) if batch.is_grey else result
 
     def _residual(self, x: torch.Tensor, head: int, precision: str) -> torch.Tensor:
