@@ -16,12 +16,13 @@ def keep_freed(largest: int) -> bool:
     process and for good.
 
     Returns:
-        Whether it is so now; only glibc has the setting, others do without.
+        Whether it is so now; only glibc has the settings, and older ones refuse.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # another C library; Windows has no None
         return False
+    # Older versions refuse the first above 32 MB, see mallopt(3); the others alone would only do harm.
     # With one arena for all threads, those that come after this, what one has freed fits the next one's need.
-    settings = ((_ARENA_MAX, 1), (_MMAP_THRESHOLD, largest), (_TRIM_THRESHOLD, 2 * largest))
-    return all([mallopt(*setting) for setting in settings])
+    settings = ((_MMAP_THRESHOLD, largest), (_TRIM_THRESHOLD, 2 * largest), (_ARENA_MAX, 1))
+    return all(mallopt(*setting) for setting in settings)
