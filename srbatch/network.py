@@ -297,7 +297,7 @@ class SuperResolutionNet(nn.Module):
 
         By default ``largest`` is the last of ``config.scales``.
         """
-        level = len(self.stages) if largest is None else self.config.scales.index(largest)
+        level = len(self.stages) if largest is None else self.level(largest)
         features = self.features(x)
         outputs = [self.heads[0](features)]
         for stage, head in zip(self.stages[:level], self.heads[1 : level + 1], strict=True):

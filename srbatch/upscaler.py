@@ -111,6 +111,8 @@ class Upscaler:
         """
         self.device = pick_device(device)
         self.precision = pick_precision(precision, self.device)
+        if self.device.type == "cpu":
+            allocator.keep_freed(_KEPT_BYTES)
         with self._set_up():
             network = network.eval().to(self.device).to(memory_format=torch.channels_last)
             self._network = _as_run_on(self.device, network)
@@ -466,10 +468,9 @@ class _AlphaRows:
 
 def _as_run_on(device: torch.device, network: torch.nn.Module) -> torch.nn.Module:
     """Where torch computes on the CPU, the network by blocks; otherwise itself."""
-    if device.type != "cpu":
-        return network
-    allocator.keep_freed(_KEPT_BYTES)
-    return BlockwiseNet(network) if isinstance(network, SuperResolutionNet) else network
+    if device.type == "cpu" and isinstance(network, SuperResolutionNet):
+        return BlockwiseNet(network)
+    return network
 
 
 def _for_half_precision(network: torch.nn.Module, device: torch.device, precision: str) -> torch.nn.Module:

@@ -71,7 +71,7 @@ def evaluate(
         strength=strength,
     )
     bench = Bench.of(upscaler, scale, degrade, feature_weights)
-    paths, left_out = _pictures(data, bench)
+    paths, left_out = pictures(data, bench)
     tally = _Tally()
     for path in paths:
         progress(path.name)
@@ -92,8 +92,12 @@ def evaluate(
     return results
 
 
-def _pictures(data: Path, bench: Bench) -> tuple[list[Path], tuple[tuple[str, str], ...]]:
-    """The files that can be used, by name, and (file, reason) of those that cannot."""
+def pictures(data: Path, bench: Bench) -> tuple[list[Path], tuple[tuple[str, str], ...]]:
+    """The files of a folder that can be used, by name, and (file, reason) of those that cannot.
+
+    Raises:
+        UsageError: there are none.
+    """
     if not data.is_dir():
         raise UsageError(f"{data}: there is no such folder of pictures")
     good, bad = [], []

@@ -70,7 +70,7 @@ def groups(network: SuperResolutionNet, scale: int) -> list[list[nn.Parameter]]:
 
     The stage comes with its head; at x1 it is the head alone.
     """
-    level = network.config.scales.index(scale)
+    level = network.level(scale)
     encoder = network.body.encoder
     stem = [*encoder.conv1.parameters(), *encoder.bn1.parameters()]
     newest = [*network.stages[level - 1 : level].parameters(), *network.heads[level].parameters()]

@@ -21,7 +21,7 @@ from srbatch.upscaler import Upscaler
 from tests.bench import report
 from trainer import metrics
 from trainer.bench import PREDICTION, Bench, Sample, floats
-from trainer.photos import SUFFIXES
+from trainer.evaluate import pictures
 
 _RADIUS_PX = 3
 _METHODS = ("input", "Telea", "Navier-Stokes", PREDICTION)
@@ -36,9 +36,7 @@ def main() -> None:
     card = model.card
     upscaler = Upscaler(model.network, scales=card.scales, halo=card.halo_px, ramp=card.ramp_px)
     bench = Bench.of(upscaler, 1, "holes", None)
-    paths = sorted(path for path in arguments.pictures.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise SystemExit(f"{arguments.pictures} holds no pictures")
+    paths, _ = pictures(arguments.pictures, bench)
     found = {path.name: inside(bench.sample(path)) for path in paths}
     rows = [(name, *values) for name, values in found.items()]
     rows.append(("mean", *map(mean, zip(*found.values(), strict=True))))
