@@ -108,6 +108,12 @@ class Loss(Strict):
     pixel_kind: Literal["l1", "mse"] = Field(
         default="l1", description="mean absolute or mean squared difference"
     )
+    colour: float = Field(
+        default=0.0,
+        ge=0,
+        description="weight of the L1 distance of the means over 8 x 8 px of the input, which feature losses"
+        " leave free and the median that L1 learns is not",
+    )
     layers: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict,
         description="VGG-16 activations by name (relu1_1 ... relu5_3) and their weights; 0 leaves one out",
@@ -137,8 +143,8 @@ class Loss(Strict):
     def _check(self) -> Self:
         if self.uses_vgg and not self.used_layers:
             raise ValueError("features or gram is above 0, but layers names none, such as relu2_2 = 1.0")
-        if not (self.pixel or self.features or self.gram):
-            raise ValueError("pixel, features and gram are all 0: there is nothing to learn")
+        if not (self.pixel or self.colour or self.features or self.gram):
+            raise ValueError("pixel, colour, features and gram are all 0: there is nothing to learn")
         return self
 
     @property

@@ -1,4 +1,4 @@
-"""The loss: pixels, VGG-16 activations and their Gram matrices, each term by itself in the log.
+"""The loss: pixels, colours, VGG-16 activations and their Gram matrices, each term by itself in the log.
 
 After Johnson et al. 2016, "Perceptual losses for real-time style transfer and super-resolution"
 (arXiv:1603.08155), with activations taken before max-pools and no adversary.
@@ -25,6 +25,8 @@ _STD = (0.229, 0.224, 0.225)
 _WIDTHS = (64, 128, 256, 512, 512)
 """Channels of each of `VGG_BLOCKS`."""
 assert len(_WIDTHS) == len(VGG_BLOCKS)
+_COLOUR_PX = 8
+"""Side of the squares of the input whose mean colours are compared: any larger one's mean follows."""
 
 
 class Vgg16(nn.Module):
@@ -169,18 +171,21 @@ class SuperResolutionLoss(nn.Module):
         share = 1 / len(self.heads)
         for scale, weight in self.heads.items():
             meant = reduced(target, target.shape[-1] // predictions[scale].shape[-1])
-            for name, (value, factor) in self._terms(predictions[scale], meant).items():
+            for name, (value, factor) in self._terms(scale, predictions[scale], meant).items():
                 total = total + weight * factor * value
                 self.terms[name] = self.terms.get(name, 0) + share * value.detach()
         return total
 
-    def _terms(self, prediction: Tensor, target: Tensor) -> dict[str, tuple[Tensor, float]]:
+    def _terms(self, scale: int, prediction: Tensor, target: Tensor) -> dict[str, tuple[Tensor, float]]:
         """Each term and its weight."""
         config = self.config
         found: dict[str, tuple[Tensor, float]] = {}
         if config.pixel:
             distance = F.l1_loss if config.pixel_kind == "l1" else F.mse_loss
             found["pixel"] = (distance(prediction, target), config.pixel)
+        if config.colour:
+            means = F.avg_pool2d(prediction - target, _COLOUR_PX * scale)
+            found["colour"] = (means.abs().mean(), config.colour)
         if self.vgg is None:
             return found
         with torch.no_grad():

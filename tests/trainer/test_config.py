@@ -139,7 +139,7 @@ def test_an_unknown_key_of_a_loss_that_has_the_name_of_a_key() -> None:
         ("data.reduce=[2, 1]", "data: reduce is (2.0, 1.0)"),
         ("data.reduce=[0.5, 1]", "data: reduce is (0.5, 1.0)"),
         ("data.valid_percent=100", "data.valid_percent: input should be less than 100"),
-        ("losses.default.pixel=0", "losses.default: pixel, features and gram are all 0"),
+        ("losses.default.pixel=0", "losses.default: pixel, colour, features and gram are all 0"),
         ("losses.default.gram=1", "losses.default: features or gram is above 0, but layers names none"),
         ("losses.default.layers.relu9_9=1", "losses.default.layers: VGG-16 has no relu9_9; it has relu1_1"),
         ("losses.default.layers.relu1_2=-1", "losses.default.layers.relu1_2: input should be greater"),

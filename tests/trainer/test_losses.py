@@ -221,6 +221,20 @@ def test_the_pixel_term(kind: str, power: int) -> None:
     assert total == pytest.approx(3 * meant)
 
 
+@pytest.mark.parametrize("scale", [1, 4])
+def test_the_colour_term_is_of_means_over_8_px_of_the_input(scale: int) -> None:
+    """What adds up to 0 within each square costs nothing, however large; a shift costs what it is."""
+    side = 8 * scale
+    target = pictures(2, 3, 2 * side, 3 * side)
+    texture = torch.tensor([0.5, -0.5]).repeat(side // 2)[:, None] * torch.ones(side)
+    shift = torch.tensor([[0.01, -0.02, 0.03], [0.04, -0.05, 0.06]]).repeat_interleave(side, 0)
+    shift = shift.repeat_interleave(side, 1)
+    prediction = target + texture.repeat(2, 3) + shift
+    total, terms = value(Loss(pixel=0, colour=2), {scale: 1}, {scale: prediction}, target)
+    assert terms == {"colour": pytest.approx(0.035, abs=1e-6)}
+    assert total == pytest.approx(0.07, abs=2e-6)
+
+
 @pytest.mark.parametrize("normalise", [False, True])
 def test_the_terms_of_vgg(normalise: bool) -> None:
     a, b = pictures(2, 3, 16, 16), pictures(2, 3, 16, 16, seed=1)
