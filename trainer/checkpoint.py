@@ -42,6 +42,8 @@ class State:
     """The highest rate of each phase that has begun, found or given."""
     validation: dict[str, float] = field(default_factory=dict)
     """PSNR of the last validation by head, dB."""
+    begun_scales: list[int] = field(default_factory=list)
+    """What the weights served that the run began with; none if it began afresh."""
     logged: dict[str, float] = field(default_factory=dict)
     """Steps, samples and seconds of the log."""
     rng: dict[str, Any] = field(default_factory=dict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 import platform
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from trainer.config import Config
 from trainer.data import Stores, sample_crops
 from trainer.export import Exported
 from trainer.photos import Photos, Store
+from trainer.schedule import up_to_scale
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +33,13 @@ def release(
 ) -> Exported:
     """Export the averaged weights of a run as ``out/NAME.safetensors``.
 
+    Stages beyond the largest scale that it serves are left out: they belong to a body that is no more.
+
     Raises:
         WeightsError, DestinationError: as :func:`trainer.export.export`.
     """
-    network = network.eval()
+    scales = served_scales(config, state.begun_scales)
+    network = up_to_scale(network, scales[-1]).eval()
     margin = measure_halo(network, stores, config.run.seed)
     about = config.release
     return export.export(
@@ -44,7 +49,7 @@ def release(
         version=about.version,
         description=about.description,
         licence=about.licence,
-        scales=tuple(sorted({scale for phase in config.phases for scale in phase.head_weights})),
+        scales=scales,
         degradations=config.degradations.names(),
         training=record(
             config,
@@ -57,6 +62,20 @@ def release(
         halo=margin.halo if margin else _UNMEASURED,
         storage=about.storage,
     )
+
+
+def served_scales(config: Config, begun: Collection[int]) -> tuple[int, ...]:
+    """What the weights of a run are good for: what it trained, and what it began with and left as it was.
+
+    Where each phase trains only its newest stage, nothing changes on the way to smaller scales.
+
+    Args:
+        begun: the scales of the weights that it began with.
+    """
+    trained = {scale for phase in config.phases for scale in phase.head_weights}
+    if all(phase.train == "stage" for phase in config.phases) and config.network.batch_norm == "fixed":
+        trained |= {scale for scale in begun if scale < min(phase.scale for phase in config.phases)}
+    return tuple(sorted(trained))
 
 
 def measure_halo(network: SuperResolutionNet, stores: Stores, seed: int) -> halo.Choice | None:

@@ -169,7 +169,8 @@ def _begin(training: Training) -> tuple[State, SuperResolutionNet]:
     identity = {**config.identity(training.found.sha256), "processes": training.world.size}
     state = checkpoint.load(training.out, identity)
     if state is None:
-        state, network = State(identity), first_network(training)
+        state = State(identity, begun_scales=_begun_scales(config))
+        network = first_network(training)
         _check_space(network, training.out)
     else:
         stages = sum(name.startswith("heads.") and name.endswith(".weight") for name in state.network) - 1
@@ -180,6 +181,13 @@ def _begin(training: Training) -> tuple[State, SuperResolutionNet]:
             f"going on from {training.out / checkpoint.FILE}, {int(state.logged.get('samples', 0)):,} samples"
         )
     return state, _placed(network, training)
+
+
+def _begun_scales(config: Config) -> list[int]:
+    """What the weights serve that the run begins with; none where it begins afresh."""
+    if config.start.weights is None:
+        return []
+    return list(weights.read_card(weights.find(str(config.start.weights))).scales)
 
 
 def _placed(network: SuperResolutionNet, training: Training) -> SuperResolutionNet:

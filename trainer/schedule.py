@@ -33,6 +33,17 @@ def with_stages(network: SuperResolutionNet, stages: int, seed: int) -> SuperRes
     return larger.to(device).to(memory_format=torch.channels_last)
 
 
+def up_to_scale(network: SuperResolutionNet, scale: int) -> SuperResolutionNet:
+    """The network without the stages and heads beyond that scale; itself where it has none."""
+    stages = network.level(scale)
+    if network.config.stages == stages:
+        return network
+    smaller = SuperResolutionNet(dataclasses.replace(network.config, stages=stages))
+    smaller.load_state_dict(network.state_dict(), strict=False)
+    device = next(network.parameters()).device
+    return smaller.to(device).to(memory_format=torch.channels_last)
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What the LR finder saw."""

@@ -22,6 +22,7 @@ from trainer import checkpoint, data, run
 from trainer.callbacks import TrainingDiverged
 from trainer.config import Config
 from trainer.learner import groups
+from trainer.release import served_scales
 
 Tiny = Callable[..., Config]
 Tensors = dict[str, torch.Tensor]
@@ -247,6 +248,65 @@ def test_only_what_is_trained_moves(tiny: Tiny, photo_folder: Path, tmp_path: Pa
             "all": [True, True, True, True],
         }[trained]
     )
+
+
+@pytest.mark.parametrize(
+    ("then", "served", "stages"),
+    [
+        (phase("body"), (1,), 0),
+        (phase("stage", scale=2, size=64, train="stage"), (1, 2), 1),
+        (phase("all", scale=2, size=64), (2,), 1),
+    ],
+    ids=lambda value: value["name"] if isinstance(value, dict) else None,
+)
+def test_weights_serve_what_a_run_trained_and_what_it_left_alone(
+    tiny: Tiny,
+    photo_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    then: dict[str, Any],
+    served: tuple[int, ...],
+    stages: int,
+) -> None:
+    first = tiny(phase("x2", scale=2, size=64, heads={1: 1.0, 2: 1.0}))
+    path = run.train(first, (photo_folder,), tmp_path / "first", say=lambda _: None)
+    config, out = tiny(then, start={"weights": str(path)}), tmp_path / "second"
+    before = weights.load(path).network
+    stop_at(monkeypatch, (0, 0, 2))
+    with pytest.raises(Interrupted):
+        train(config, photo_folder, out)
+    path.unlink()  # a run that has begun needs it no more
+    loaded = weights.load(run.train(config, (photo_folder,), out, say=lambda _: None))
+    assert loaded.card.scales == served
+    assert loaded.network.config.stages == stages
+    picture = torch.rand(1, 3, 32, 32)
+    for scale in set(served) - {then["scale"]}:
+        with torch.inference_mode():
+            assert torch.equal(loaded.network(picture, scale), before(picture, scale))
+
+
+@pytest.mark.parametrize(
+    ("phases", "batch_norm", "served"),
+    [
+        ((phase("x4", scale=4, size=128, train="stage"),), "fixed", (1, 2, 4)),
+        ((phase("x2", scale=2, size=64, train="stage"),), "fixed", (1, 2)),
+        ((phase("x4", scale=4, size=128, train="stage"),), "train", (4,)),
+        ((phase("x4", scale=4, size=128, train="decoder"),), "fixed", (4,)),
+        (
+            (
+                phase("x2", scale=2, size=64, train="stage"),
+                phase("x4", scale=4, size=128, heads={2: 1.0, 4: 1.0}, train="stage"),
+            ),
+            "fixed",
+            (1, 2, 4),
+        ),
+    ],
+)
+def test_what_a_run_leaves_alone(
+    tiny: Tiny, phases: tuple[dict[str, Any], ...], batch_norm: str, served: tuple[int, ...]
+) -> None:
+    config = tiny(*phases, network={"batch_norm": batch_norm})
+    assert served_scales(config, [1, 2, 4]) == served
 
 
 def test_statistics_of_batch_norm_stay_unless_they_are_to_be_trained(
