@@ -158,27 +158,43 @@ def card_text(path: Path, card: Card) -> str:
         f"  learnt    {', '.join(card.degradations) or 'nothing on record'}",
         f"  licence   {card.licence}",
         f"  tiles     halo {card.halo_px} px, ramp {card.ramp_px} px",
-        *_record(card.training),
-        *_record(card.metrics),
         f"  file      {show(path)}",
+        *_record(card.metrics),
+        "  training",
+        *_record(card.training, indent="    "),
     ]
     return "\n".join(lines)
 
 
-def _record(record: Mapping[str, Json]) -> Iterator[str]:
+_LONG = 140
+"""Characters of a record that are read at a glance; a longer one gets a line for each of its entries."""
+
+
+def _record(record: Mapping[str, Json], indent: str = "  ") -> Iterator[str]:
     """Lines of a record that may be nested, without whole configurations: ``--json`` has those."""
     for key, value in record.items():
-        for entry in value if isinstance(value, list) else [value]:
-            yield f"  {key:9} {_flat(entry)}"
+        if key == "config":
+            continue
+        for entry in value if isinstance(value, list) and _has_records(value) else [value]:
+            line = f"{indent}{key:9} {_flat(entry)}"
+            if isinstance(entry, dict) and len(line) > _LONG:
+                yield f"{indent}{key}"
+                yield from _record(entry, indent + "  ")
+            else:
+                yield line
+
+
+def _has_records(values: list[Json]) -> bool:
+    return any(isinstance(value, dict) for value in values)
 
 
 def _flat(value: Json) -> str:
     if isinstance(value, list):
-        return " ".join(map(_flat, value))
+        return ", ".join(map(_flat, value))
     if not isinstance(value, dict):
         return str(value)
     entries = {key: entry for key, entry in value.items() if key != "config"}
     return ", ".join(
-        f"{key} ({_flat(entry)})" if isinstance(entry, dict) else f"{key} {_flat(entry)}"
+        f"{key} ({_flat(entry)})" if isinstance(entry, dict | list) else f"{key} {_flat(entry)}"
         for key, entry in entries.items()
     )
