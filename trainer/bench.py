@@ -140,7 +140,10 @@ class Bench:
             values[f"ssim_{space}"] = metrics.ssim(a, b, self.crop)
             if sample.mask is not None and metrics.cropped(sample.mask, self.crop).any():
                 values[f"psnr_{space}_mask"] = metrics.psnr(a, b, self.crop, mask=sample.mask)
-        return values | {"colour_drift": metrics.colour_drift(ours, floats(sample.source), self.scale)}
+        return values | {
+            "colour_drift": metrics.colour_drift(ours, floats(sample.source), self.scale),
+            "colour_error": metrics.colour_error(ours, target, self.scale),
+        }
 
     def protocol(self, feature_weights: Path | None) -> dict[str, str]:
         """How it was measured, in words."""

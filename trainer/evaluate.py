@@ -154,7 +154,7 @@ class _Tally:
                 for key, value in row.values.items():
                     columns.setdefault(key, []).append(value)
         means = {key: float(np.mean(values)) for key, values in columns.items()}
-        return means | {"colour_drift": max(columns["colour_drift"])}
+        return means | {key: max(columns[key]) for key in ("colour_drift", "colour_error")}
 
     def _grid(self, method: str) -> dict[str, float]:
         ours, target = (np.concatenate(self._grids[name]) for name in (method, "target"))

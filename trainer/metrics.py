@@ -303,6 +303,20 @@ def colour_drift(prediction: Picture, source: Picture, scale: int) -> float:
     return float(np.abs(difference).max() * 255)
 
 
+def colour_error(prediction: Picture, target: Picture, scale: int) -> float:
+    """As :func:`colour_drift`, of the same blocks, but against the truth: a repair moves colours.
+
+    ``prediction`` and ``target`` are alike in size, ``scale`` times the source.
+
+    Raises:
+        ValueError: they are not alike.
+    """
+    if prediction.shape != target.shape:
+        raise ValueError(f"pictures of shape {prediction.shape} and {target.shape} cannot be compared")
+    block = min(32 * scale, *target.shape[:2])
+    return float(np.abs(_block_means(prediction, block) - _block_means(target, block)).max() * 255)
+
+
 def _block_means(picture: Picture, block: int) -> Picture:
     rows, columns = picture.shape[0] // block, picture.shape[1] // block
     whole = picture[: rows * block, : columns * block]

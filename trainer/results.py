@@ -22,7 +22,8 @@ COLUMNS: Mapping[str, tuple[str, int]] = {
     "distance": ("feature distance", 4),
     "distance_ratio": ("feature distance, relative", 3),
     "lpips": ("LPIPS", 4),
-    "colour_drift": ("colour drift, 1/255", 2),
+    "colour_drift": ("colour drift from the input, 1/255", 2),
+    "colour_error": ("colour error, 1/255", 2),
     **{
         f"grid_{surface}_{period}": (f"grid {period} px, {surface}", 2)
         for surface in ("flat", "textured")
@@ -50,7 +51,7 @@ class Results:
     """What was measured and by which rules, by heading."""
     rows: tuple[Row, ...]
     summary: Mapping[str, Mapping[str, float]]
-    """Method, metric: means over the pictures; but the largest colour drift, and the grid of all patches."""
+    """Method, metric: means over the pictures; but the largest of colour, and the grid of all patches."""
     left_out: tuple[tuple[str, str], ...]
     """(file, reason)."""
     not_measured: Mapping[str, str]

@@ -73,7 +73,7 @@ def test_x4_from_end_to_end(model: Path, pictures: Path) -> None:
     assert sorted(path.name for path in out.iterdir()) == [
         *("best.png", "images.csv", "median.png", "results.json", "results.md", "sheets.pdf", "worst.png")
     ]
-    for key in ("psnr_y", "ssim_rgb", "colour_drift", "grid_textured_2"):
+    for key in ("psnr_y", "ssim_rgb", "colour_drift", "colour_error", "grid_textured_2"):
         assert all(np.isfinite(values[key]) for values in results.summary.values()), key
 
     with (out / "images.csv").open(encoding="utf-8") as file:

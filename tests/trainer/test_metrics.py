@@ -271,6 +271,18 @@ def test_colour_drift_is_the_worst_blocks() -> None:
     assert metrics.colour_drift(prediction, source, 2) == pytest.approx(3, abs=0.5)
 
 
+def test_colour_error_is_that_of_the_worst_block_against_the_truth() -> None:
+    target = picture(150, 200)
+    prediction = target.copy()
+    prediction[64:128, 64:128, 1] += 3 / 255
+    prediction[128:] = 1  # beyond the last whole block
+    prediction[:2, :2] += 2 / 255
+    assert metrics.colour_error(prediction, target, 2) == pytest.approx(3)
+    assert metrics.colour_error(prediction[:20, :40], target[:20, :40], 4) == pytest.approx(2 * 4 / 400)
+    with pytest.raises(ValueError, match="cannot be compared"):
+        metrics.colour_error(prediction, target[::2, ::2], 2)
+
+
 def test_colour_drift_of_a_picture_smaller_than_a_block() -> None:
     source = picture(20, 40)
     assert metrics.colour_drift(source + 2 / 255, source, 1) == pytest.approx(2)
