@@ -96,7 +96,7 @@ def upscale_photo(job: Job, run: Run) -> Outcome:
     with run.scratch.for_photo() as scratch:
         picture = run.codecs.decode(job.photo.source, scratch.path(), run.options.max_pixels)
         size_in = (picture.header.height, picture.header.width)
-        size = output_size(picture.header, job.format, run.options) or size_in
+        size = output_size(picture.header, job.format, run.options, run.model.reach) or size_in
         provenance = provenance_of(picture.sha256, size_in, size, job.format, run.options, run.model)
         encoding = encoding_of(picture, job.format, size, quality=run.options.quality, provenance=provenance)
         sidecar = _sidecar(job, picture, encoding, provenance, run.ledger)

@@ -98,6 +98,11 @@ class Card:
             )
 
     @property
+    def reach(self) -> int:
+        """The largest factor that it gives: that of two passes, one after the other."""
+        return max(self.scales) ** 2
+
+    @property
     def generative(self) -> bool:
         """Whether it may invent or remove things: it learnt to, or no record says that it did not."""
         recorded = bool(self.training and self.degradations)

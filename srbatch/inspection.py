@@ -16,6 +16,7 @@ from srbatch.archive import state_folder
 from srbatch.card import Card, Json
 from srbatch.discover import show
 from srbatch.ledger import Ledger
+from srbatch.options import MAX_FACTOR
 from srbatch.watch.status import Snapshot, read
 
 
@@ -154,7 +155,7 @@ def card_text(path: Path, card: Card) -> str:
     """A model card for people."""
     lines = [
         f"{card.name} {card.version}: {card.description}",
-        f"  scales    {', '.join(f'x{scale}' for scale in card.scales)} (and any factor up to 8)",
+        f"  scales    {', '.join(f'x{scale}' for scale in card.scales)}{_between(card)}",
         f"  learnt    {', '.join(card.degradations) or 'nothing on record'}",
         f"  licence   {card.licence}",
         f"  tiles     halo {card.halo_px} px, ramp {card.ramp_px} px",
@@ -164,6 +165,10 @@ def card_text(path: Path, card: Card) -> str:
         *_record(card.training, indent="    "),
     ]
     return "\n".join(lines)
+
+
+def _between(card: Card) -> str:
+    return f" (and any factor up to {min(card.reach, MAX_FACTOR)})" if card.reach > 1 else ""
 
 
 _LONG = 140

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srbatch import weights
-from srbatch.errors import WeightsError
-from srbatch.options import Options
+from srbatch.errors import UsageError, WeightsError
+from srbatch.options import MAX_FACTOR, Options
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,15 +27,27 @@ class Model:
 
         Raises:
             WeightsError: they are missing or damaged.
+            UsageError: they do not reach the factor that was asked for.
         """
         self._options = options
         self.path: Path = weights.find(options.model)
         self.card = weights.read_card(self.path)
+        scale = options.size.scale
+        if scale is not None and scale > self.reach:
+            raise UsageError(
+                f"--scale {scale:g}: the model {self.card.name} {self.card.version} reaches {self.reach};"
+                f" use --scale {self.reach}, or another --model"
+            )
         try:
             with self.path.open("rb") as file:
                 self.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise WeightsError(f"weights {self.path} cannot be read: {error.strerror}") from error
+
+    @property
+    def reach(self) -> int:
+        """The largest factor that photos can be enlarged by."""
+        return min(self.card.reach, MAX_FACTOR)
 
     @property
     def source_type(self) -> str:

@@ -150,11 +150,7 @@ class _Headers:
     def _first(self) -> Iterator[Outcome | Job]:
         waiting, future = self._due.popleft()
         for (photo, todo), header in zip(waiting, future.result(), strict=True):
-            made = (
-                header
-                if isinstance(header, PhotoError)
-                else _job(photo, todo, header, self._settings.options)
-            )
+            made = header if isinstance(header, PhotoError) else _job(photo, todo, header, self._settings)
             if isinstance(made, Job):
                 yield made
                 continue
@@ -167,18 +163,23 @@ class _Headers:
             yield outcome
 
 
-def _job(photo: Photo, todo: Todo, header: Header, options: Options) -> Job | Header | PhotoError:
+def _job(photo: Photo, todo: Todo, header: Header, settings: Settings) -> Job | Header | PhotoError:
     """A job; or the header where nothing is to be enlarged; or why it is impossible."""
     fmt = photo.format or header.format
     try:
-        size = output_size(header, fmt, options)
+        size = output_size(header, fmt, settings.options, settings.model.reach)
     except PhotoTooLarge as error:
         return error
     return Job(photo, todo, header, fmt, size) if size else header
 
 
-def output_size(header: Header, fmt: Format, options: Options) -> tuple[int, int] | None:
+def output_size(
+    header: Header, fmt: Format, options: Options, reach: int = MAX_FACTOR
+) -> tuple[int, int] | None:
     """(height, width) of the output, or None for a photo that is as large as was asked already.
+
+    Args:
+        reach: the largest factor of the model.
 
     Raises:
         PhotoTooLarge: beyond the largest factor, or more than the format can hold.
@@ -187,10 +188,10 @@ def output_size(header: Header, fmt: Format, options: Options) -> tuple[int, int
     if size is None:
         return None
     factor = factor_of(header, size)
-    if factor > MAX_FACTOR * (1 + 1 / max(header.height, header.width)):  # rounding of tiny photos
+    if factor > reach * (1 + 1 / max(header.height, header.width)):  # rounding of tiny photos
         raise PhotoTooLarge(
-            f"{header.width} x {header.height} px would have to grow {factor:.1f} times;"
-            f" {MAX_FACTOR} times is the most"
+            f"{header.width} x {header.height} px would have to grow {factor:.3g} times; the most is {reach}"
+            f"{f' with the model {options.model}' if reach < MAX_FACTOR else ''}"
         )
     if max(size) > fmt.max_side_px:
         raise PhotoTooLarge(

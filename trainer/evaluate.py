@@ -70,6 +70,8 @@ def evaluate(
         precision=precision,
         strength=strength,
     )
+    if scale > card.reach:
+        raise UsageError(f"--scale {scale}: the model {card.name} {card.version} reaches {card.reach}")
     bench = Bench.of(upscaler, scale, degrade, feature_weights)
     paths, left_out = pictures(data, bench)
     tally = _Tally()

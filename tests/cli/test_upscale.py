@@ -12,8 +12,10 @@ import pytest
 import pyvips
 from PIL import Image
 
-from srbatch import ledger
+from srbatch import ledger, weights
+from srbatch.card import Card, NetworkConfig
 from srbatch.errors import ExitCode
+from srbatch.network import SuperResolutionNet
 from tests.cli.conftest import Srbatch
 from tests.conftest import Originals, crop
 
@@ -74,6 +76,43 @@ def test_sizes(
     assert result.code == 0, result.err
     with Image.open(tmp_path / "hi" / "a.png") as image:
         assert image.size == size
+
+
+@pytest.fixture
+def restorer(tmp_path: Path) -> Path:
+    """A model without stages, which serves x1 alone."""
+    config = NetworkConfig(encoder="resnet18", features=4, refine_blocks=0, stages=0)
+    path = tmp_path / "restorer.safetensors"
+    card = Card("restorer", "0.0", "random weights", "none", config, (1,), halo_px=0, ramp_px=32)
+    weights.save(path, SuperResolutionNet(config).eval(), card, "fp32")
+    return path
+
+
+def test_a_model_for_x1_restores_and_does_not_enlarge(
+    srbatch: Srbatch, photos: Path, tmp_path: Path, restorer: Path
+) -> None:
+    out = tmp_path / "hi"
+    refused = srbatch("upscale", photos, "--scale", 2, "--model", restorer, "--out", out)
+    assert refused.code == ExitCode.USAGE
+    assert "--scale 2: the model restorer 0.0 reaches 1; use --scale 1, or another --model" in refused.err
+    assert not out.exists()
+    done = srbatch("upscale", photos, "--scale", 1, "--model", restorer, "--out", out)
+    assert "4 done, 0 skipped, 0 failed" in done.err
+
+
+def test_photos_beyond_the_reach_of_a_model_fail_one_by_one(
+    srbatch: Srbatch, originals: Originals, tmp_path: Path, restorer: Path
+) -> None:
+    crop(40, 60).save(originals.folder / "large.png")
+    crop(20, 30).save(originals.folder / "small.png")
+    originals.remember()
+    out = tmp_path / "hi"
+    result = srbatch("upscale", originals.folder, "--long-edge", 60, "--model", restorer, "--out", out)
+    assert result.code == ExitCode.SOME_FAILED
+    assert "0 done, 1 skipped, 1 failed" in result.err
+    assert "30 x 20 px would have to grow 2 times; the most is 1 with the model" in result.err
+    again = srbatch("upscale", originals.folder, "--long-edge", 60, "--out", out)
+    assert "1 done, 1 skipped, 0 failed" in again.err
 
 
 def test_a_photo_that_is_large_enough_is_skipped_with_the_reason(
