@@ -133,7 +133,8 @@ def preview(photos: tuple[Path, ...], out: Path, count: int, size: int | None, *
     found = found_photos.find(photos, smallest=side, valid_percent=config.data.valid_percent)
     store = found_photos.Store(found.train, out.parent, cache_bytes=0)
     crops = data.sample_crops(store, side, range(count), config.run.seed)
-    sheet.write_sheet(crops, config.degradations, out, factor=phase.scale, seed=config.run.seed)
+    degradations = config.degradations_of(phase)
+    sheet.write_sheet(crops, degradations, out, factor=phase.scale, seed=config.run.seed)
     _say(f"{out}: look at it at 100 %")
 
 

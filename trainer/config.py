@@ -178,6 +178,9 @@ class Phase(Strict):
         default="all", description="stage: the newest stage and its head; decoder: all but the encoder; all"
     )
     loss: str = Field(default="default", description="name of one of the losses")
+    degradations: Degradations | None = Field(
+        default=None, description="in a file, what it has otherwise than the run; by default nothing"
+    )
     epochs: int = Field(default=1, ge=1, description="after each one it is validated and a panel drawn")
     samples_per_epoch: int = Field(ge=1, description="crops on each device, whatever the number of photos")
     batch: int = Field(ge=1, description="crops per step on each device")
@@ -319,6 +322,10 @@ class Config(Strict):
                     " and only the newest is trained; put a phase between, or train more"
                 )
         return self
+
+    def degradations_of(self, phase: Phase) -> Degradations:
+        """What the crops of a phase suffer."""
+        return phase.degradations or self.degradations
 
     def identity(self, photos_sha256: str) -> dict[str, Any]:
         """What a run must have in common with the one that it goes on from, as JSON has it."""

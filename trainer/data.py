@@ -156,7 +156,8 @@ class Stores:
 def recipe(config: Config, phase: Phase) -> Recipe:
     """What the pairs of a phase are made by."""
     data = config.data
-    return Recipe(config.run.seed, phase.size, phase.scale, data.reduce, data.flip, config.degradations)
+    degradations = config.degradations_of(phase)
+    return Recipe(config.run.seed, phase.size, phase.scale, data.reduce, data.flip, degradations)
 
 
 def loaders(

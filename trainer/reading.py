@@ -50,7 +50,14 @@ def load(preset: str, file: Path | None = None, values: Iterable[str] = ()) -> C
 
 
 def _spell_out(data: dict[str, Any]) -> None:
-    """Put a preset of degradations in the place of its name, so that single values can be changed."""
+    """Put presets of degradations in the place of their names, so that single values can be changed."""
+    phases = data.get("phases")
+    for table in (data, *(phases if isinstance(phases, list) else ())):
+        if isinstance(table, dict):
+            _spell_out_table(table)
+
+
+def _spell_out_table(data: dict[str, Any]) -> None:
     name = data.get("degradations")
     if not isinstance(name, str):
         return
@@ -68,10 +75,23 @@ def parse(data: Mapping[str, Any], where: str) -> Config:
         UsageError: with a line for each mistake.
     """
     try:
-        return Config.model_validate(data)
+        return Config.model_validate({**data, "phases": _degraded(data)} if "phases" in data else data)
     except ValidationError as error:
         lines = [_explain(detail) for detail in error.errors()]
         raise UsageError(f"{where}: " + "\n  ".join(lines)) from None
+
+
+def _degraded(data: Mapping[str, Any]) -> Any:
+    """The phases, with the run's degradations below those that some have of their own."""
+    below, phases = data.get("degradations", {}), data["phases"]
+    if not isinstance(below, dict) or not isinstance(phases, list):
+        return phases  # what is wrong with them is told by the check
+
+    def complete(phase: Any) -> Any:
+        own = phase.get("degradations") if isinstance(phase, dict) else None
+        return {**phase, "degradations": _merged(below, own)} if isinstance(own, dict) else phase
+
+    return [complete(phase) for phase in phases]
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -129,10 +149,16 @@ def _keys_at(path: list[str]) -> list[str]:
     kind: Any = Config
     for key in path:
         if _is_model(kind):
-            kind = kind.model_fields[key].annotation
+            kind = _without_none(kind.model_fields[key].annotation)
         else:  # dict[str, Loss] or tuple[Phase, ...], whose keys are no fields
             kind = next((inner for inner in get_args(kind) if _is_model(inner)), None)
     return list(kind.model_fields) if _is_model(kind) else []
+
+
+def _without_none(kind: Any) -> Any:
+    """The kind that an optional value has where it is given."""
+    kinds = [inner for inner in get_args(kind) if inner is not type(None)]
+    return kinds[0] if type(None) in get_args(kind) and len(kinds) == 1 else kind
 
 
 def _is_model(kind: Any) -> TypeGuard[type[BaseModel]]:

@@ -50,7 +50,9 @@ def release(
         description=about.description,
         licence=about.licence,
         scales=scales,
-        degradations=config.degradations.names(),
+        degradations=tuple(
+            dict.fromkeys(name for p in config.phases for name in config.degradations_of(p).names())
+        ),
         training=record(
             config,
             found,

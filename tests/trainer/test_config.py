@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from srbatch.errors import UsageError
 from trainer import config
 from trainer.config import LAYERS, Config, Phase
-from trainer.degrade import PHOTO, RESTORE
+from trainer.data import recipe
+from trainer.degrade import PHOTO, RESTORE, Degradations
 from trainer.reading import load, parse, presets
 
 PHASE = {"name": "one", "size": 64, "scale": 2, "samples_per_epoch": 10, "batch": 4}
@@ -218,6 +219,52 @@ def test_a_file_may_name_degradations(file: Path) -> None:
     assert load("release", file, ["degradations.text.probability=0"]).degradations == RESTORE.model_copy(
         update={"text": RESTORE.text.model_copy(update={"probability": 0})}
     )
+
+
+def test_a_phase_may_have_degradations_of_its_own(file: Path) -> None:
+    file.write_text(
+        """
+        degradations = "restore"
+        [[phases]]
+        name = "fill"
+        size = 64
+        scale = 1
+        samples_per_epoch = 8
+        batch = 4
+        degradations = { holes = { probability = 0.75 }, noise = { sigma = [0, 9] } }
+        [[phases]]
+        name = "mild"
+        size = 64
+        scale = 1
+        samples_per_epoch = 8
+        batch = 4
+        degradations = "photo"
+        [[phases]]
+        name = "as-the-run"
+        size = 64
+        scale = 1
+        samples_per_epoch = 8
+        batch = 4
+        """
+    )
+    config = load("smoke", file, ["degradations.text.probability=0.5", "phases.0.degradations.jpeg.double=1"])
+    fill, mild, rest = (config.degradations_of(phase) for phase in config.phases)
+    expected = RESTORE.model_dump()
+    expected["text"]["probability"] = 0.5
+    assert rest == config.degradations == Degradations.model_validate(expected)
+    expected["holes"]["probability"] = 0.75
+    expected["noise"]["sigma"] = (0, 9)
+    expected["jpeg"]["double"] = 1
+    assert fill == Degradations.model_validate(expected)
+    assert mild == PHOTO
+    assert recipe(config, config.phases[0]).degradations == fill
+    for value, said in [
+        ("phases.0.degradations=foto", "there is no such preset"),
+        ("phases.0.degradations.hole={}", "phases.0.degradations.hole: there is no such key; holes is"),
+        ("phases.0.degradations.holes.siz_px=[1, 2]", "size_px is the nearest"),
+        ("phases.0.degradations.holes.probability=2", "phases.0.degradations.holes.probability"),
+    ]:
+        assert said in refused(value, file=file)
 
 
 @pytest.mark.parametrize(

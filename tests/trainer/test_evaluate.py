@@ -234,7 +234,7 @@ def test_settings_that_mean_nothing(model: Path, pictures: Path) -> None:
         run(model, pictures, 2, degrade="rust")
     with pytest.raises(UsageError, match="scale 0"):
         run(model, pictures, 0)
-    with pytest.raises(UsageError, match="scale 17: the model tiny 0.0 reaches 16"):
+    with pytest.raises(UsageError, match=r"scale 17: the model tiny 0\.0 reaches 16"):
         run(model, pictures, 17)
     with pytest.raises(WeightsError):
         run(pictures / "list.txt", pictures, 2)
