@@ -167,6 +167,7 @@ class Bench:
             ),
             "other methods": others,
             "colour drift": "largest difference from the input in the mean of 32 x 32 px of it",
+            "colour error": "largest difference from the picture in the mean of the same parts",
             "grid": f"spectral lines at periods of 2 and 4 px, against the target; bar {metrics.GRID_BAR}",
         }
         if feature_weights:

@@ -61,6 +61,8 @@ def evaluate(
     make_folder(out)
     model = files.load(files.find(str(weights)) if isinstance(weights, str) else weights)
     card = model.card
+    if scale > card.reach:
+        raise UsageError(f"--scale {scale}: the model {card.name} {card.version} reaches {card.reach}")
     upscaler = Upscaler(
         model.network,
         scales=card.scales,
@@ -70,8 +72,6 @@ def evaluate(
         precision=precision,
         strength=strength,
     )
-    if scale > card.reach:
-        raise UsageError(f"--scale {scale}: the model {card.name} {card.version} reaches {card.reach}")
     bench = Bench.of(upscaler, scale, degrade, feature_weights)
     paths, left_out = pictures(data, bench)
     tally = _Tally()

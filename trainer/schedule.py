@@ -27,21 +27,21 @@ def with_stages(network: SuperResolutionNet, stages: int, seed: int) -> SuperRes
         return network
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs too
-        larger = SuperResolutionNet(dataclasses.replace(network.config, stages=stages))
-    larger.load_state_dict(network.state_dict(), strict=False)
-    device = next(network.parameters()).device
-    return larger.to(device).to(memory_format=torch.channels_last)
+        return _of_size(network, stages)
 
 
 def up_to_scale(network: SuperResolutionNet, scale: int) -> SuperResolutionNet:
     """The network without the stages and heads beyond that scale; itself where it has none."""
     stages = network.level(scale)
-    if network.config.stages == stages:
-        return network
-    smaller = SuperResolutionNet(dataclasses.replace(network.config, stages=stages))
-    smaller.load_state_dict(network.state_dict(), strict=False)
+    return network if network.config.stages == stages else _of_size(network, stages)
+
+
+def _of_size(network: SuperResolutionNet, stages: int) -> SuperResolutionNet:
+    """A network with that many stages and what the two have in common, on the same device."""
+    other = SuperResolutionNet(dataclasses.replace(network.config, stages=stages))
+    other.load_state_dict(network.state_dict(), strict=False)
     device = next(network.parameters()).device
-    return smaller.to(device).to(memory_format=torch.channels_last)
+    return other.to(device).to(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True, slots=True)
