@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -174,6 +177,7 @@ def loaders(
         Pairs(stores.train, made_by),
         batch_sampler=steps,
         num_workers=workers,
+        worker_init_fn=_leave_signals_to_the_main_process,
         pin_memory=device.type == "cuda",
         # Spawned: a fork would copy the locks of torch's threads in whatever condition they are.
         multiprocessing_context="spawn" if workers else None,
@@ -182,6 +186,44 @@ def loaders(
     fixed = _Fixed(config.data.valid_crops, phase.batch)
     valid = Loader(Pairs(stores.valid, made_by), batch_sampler=fixed)
     return DataLoaders(train, valid, device=device), steps
+
+
+def _leave_signals_to_the_main_process(_: int) -> None:
+    """In a worker: Ctrl-C and service managers reach it too, and the step in hand still needs its pairs."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def no_workers_left() -> Iterator[None]:
+    """End workers that were begun within: they ignore the signal that `multiprocessing` would end them with.
+
+    Loaders end theirs when they are freed, but an error that is on its way keeps them alive.
+    """
+    before = set(multiprocessing.active_children())
+    try:
+        yield
+    finally:
+        left = set(multiprocessing.active_children()) - before
+        if left:
+            with _ends_of_children_unseen():
+                for worker in left:
+                    worker.kill()
+                    worker.join()
+
+
+@contextmanager
+def _ends_of_children_unseen() -> Iterator[None]:
+    """Without torch's handler, which raises an error wherever the program is when a worker is killed."""
+    number = getattr(signal, "SIGCHLD", None)  # Windows has none
+    if number is None:
+        yield
+        return
+    handler = signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(number, handler)
 
 
 def sample_crops(store: Store, size: int, numbers: Sequence[int], seed: int) -> list[NDArray[np.float32]]:

@@ -29,11 +29,19 @@ class Interrupt:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Catch the signals."""
+        """Catch the signals.
+
+        Raises:
+            Interrupted: in place of what a worker's end causes that was hit by the same signal as it started.
+        """
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.signal(number, self._note) for number in numbers}
         try:
             yield
+        except RuntimeError as error:
+            if self.pending:
+                raise self.error() from error
+            raise
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

@@ -33,7 +33,7 @@ from trainer.callbacks import (
 )
 from trainer.checkpoint import Checkpoints, State, averaged
 from trainer.config import STRIDE, Config, Phase
-from trainer.data import Steps, Stores, loaders, sample_crops
+from trainer.data import Steps, Stores, loaders, no_workers_left, sample_crops
 from trainer.distributed import World
 from trainer.interruption import EndAtOnce, Interrupt, Stop
 from trainer.panels import Panels
@@ -99,7 +99,7 @@ def train(
     interrupt = Interrupt()
     training = prepare(config, folders, out, cache or out / "cache", interrupt, say)
     state, network = _begin(training)
-    with interrupt.listening():  # from here on there is something to save
+    with interrupt.listening(), no_workers_left():  # from here on there is something to save
         with _logging(training, state) as writer:
             for index in range(state.phase, len(config.phases)):
                 network = _run_phase(index, network, state, training, writer)
@@ -360,7 +360,7 @@ def find_rate(
         raise UsageError(f"--phase {index}: the configuration has {len(config.phases)} phases, from 0")
     interrupt = Interrupt()
     training = prepare(config, folders, out, cache or out / "cache", interrupt, say)
-    with interrupt.listening():
+    with interrupt.listening(), no_workers_left():
         phase = config.phases[index]
         network = _placed(first_network(training), training)
         network = schedule.with_stages(network, phase.stages, config.run.seed + index)

@@ -135,6 +135,32 @@ def test_killed_at_any_moment_it_goes_on_from_the_last_step(
     assert all(torch.equal(got[name], expected[name]) for name in expected)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows signals no groups of processes like this")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_its_processes_saves_the_step_in_hand(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """A terminal's Ctrl-C and service managers reach the workers too."""
+    config = tiny(phase("long", samples_per_epoch=100_000), data={"workers": 2})
+    out = tmp_path / "run"
+    command = [sys.executable, "-c", ALONE, config.model_dump_json(), str(photo_folder), str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 150
+        while not (out / "log.csv").exists() or not log(out, "loss"):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.killpg(process.pid, number)
+        _, told = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert "Interrupted" in told.splitlines()[-1]
+    assert "RuntimeError" not in told
+    state = torch.load(out / checkpoint.FILE, weights_only=True)
+    assert state["step"] >= log(out, "loss")[-1][0] > 0
+
+
 def test_two_processes_share_what_one_would_do(tiny: Tiny, photo_folder: Path, tmp_path: Path) -> None:
     config = tiny(phase("x1", batch=2, samples_per_epoch=8), optimiser={"ema": 0.0})
     expected = train(
