@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from srbatch import weights
+from srbatch import hardware, weights
 from srbatch.errors import DeviceError, OutOfMemory, UsageError, WrongOutput
 from srbatch.hardware import pick_device, pick_devices, pick_precision
 from srbatch.upscaler import Pixels, Upscaler
@@ -203,6 +203,33 @@ def test_devices_and_precisions_that_are_not_there() -> None:
         pick_precision("fp16", torch.device("cpu"))
     with pytest.raises(UsageError, match="at least"):
         upscaler(Nothing(), tile=32)
+
+
+@pytest.mark.parametrize(
+    ("seen", "bf16_seconds", "chosen"),
+    [
+        ({"_is_amx_tile_supported", "_is_avx512_bf16_supported"}, None, "bf16"),
+        ({"_is_avx512_bf16_supported"}, 0.5, "bf16"),
+        ({"_is_avx512_bf16_supported"}, 0.9, "fp32"),
+        ({"_is_avx512_bf16_supported"}, 1.4, "fp32"),
+        (set(), None, "fp32"),
+    ],
+    ids=["AMX", "clearly faster", "hardly faster", "slower", "emulated"],
+)
+def test_a_cpu_has_the_faster_precision(
+    seen: set[str], bf16_seconds: float | None, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def seconds(kind: torch.dtype) -> float:
+        assert bf16_seconds is not None, "measured where the instructions tell"
+        return bf16_seconds if kind == torch.bfloat16 else 1.0
+
+    monkeypatch.setattr(hardware, "_torch_sees", seen.__contains__)
+    monkeypatch.setattr(hardware, "_convolution_seconds", seconds)
+    hardware._cpu_is_faster_in_bf16.cache_clear()
+    try:
+        assert pick_precision("auto", torch.device("cpu")) == chosen
+    finally:
+        hardware._cpu_is_faster_in_bf16.cache_clear()
 
 
 # ---- the released weights --------------------------------------------------------------------------
