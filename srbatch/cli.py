@@ -100,6 +100,7 @@ _model = _options(
         "--model", default="photo", show_default=True, help="A name of `srbatch models`, or a path."
     ),
     click.option("--strength", default=1.0, show_default=True, help="0 (bicubic) to 1 (all of the network)."),
+    click.option("--tta", is_flag=True, help="Average over 8 views: nearer to the truth, 8 times the time."),
     click.option(
         "--device",
         default="auto",

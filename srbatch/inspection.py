@@ -148,7 +148,8 @@ def _recipe_text(recipe: str) -> str:
     made = json.loads(recipe)
     quality = f", quality {made['quality']}" if made["quality"] is not None else ""
     strength = f", strength {made['strength']:g}" if made["strength"] != 1 else ""
-    return f"{made['size']}, model {made['model'][:12]}{quality}{strength}"
+    views = ", tta" if made.get("tta") else ""
+    return f"{made['size']}, model {made['model'][:12]}{quality}{strength}{views}"
 
 
 def card_text(path: Path, card: Card) -> str:

@@ -89,6 +89,7 @@ class Model:
             tile=options.tile,
             batch=options.batch,
             strength=options.strength,
+            tta=options.tta,
         )
 
 

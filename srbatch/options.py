@@ -87,6 +87,8 @@ class Options:
 
     model: str = "photo"
     strength: float = 1.0
+    tta: bool = False
+    """Average the network over eight views of each tile."""
     device: str = "auto"
     engine: str = "auto"
     precision: str = "auto"

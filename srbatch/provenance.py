@@ -67,6 +67,8 @@ def provenance_of(
     ]
     if options.strength != 1:
         done.append(f"strength {options.strength:g}")
+    if options.tta:
+        done.append("averaged over eight views")
     return Provenance(
         software=SOFTWARE,
         source_type=model.source_type,

@@ -75,6 +75,8 @@ def recipe(options: Options, weights_sha256: str, *, lossy: bool) -> str:
             "size": str(options.size),
             "strength": options.strength,
             "quality": options.quality if lossy else None,
+            # Absent where it is off: what was made before there was a choice stays what was asked for.
+            **({"tta": True} if options.tta else {}),
         },
         sort_keys=True,
     )

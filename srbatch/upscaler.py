@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from srbatch import allocator, tiling, transfer
+from srbatch import allocator, ensemble, tiling, transfer
 from srbatch.blockwise import BlockwiseNet
 from srbatch.errors import DeviceError, OutOfMemory, UsageError, WrongOutput
 from srbatch.hardware import device_is_lost, free_bytes, means_out_of_memory, pick_device, pick_precision
@@ -43,8 +43,10 @@ def in_memory(height: int, width: int, channels: int) -> NDArray[np.uint16]:
 
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_BYTES_PER_PX = 14_500
+_BYTES_PER_PX = 16_000
 """Memory that one input pixel of a tile takes at its peak in fp32 at x4 (measured with tiles of 512 px)."""
+_BYTES_PER_PX_BY_BLOCKS = 3_600
+"""The same where the network is run by blocks, in any precision: what is as large as a tile is in fp32."""
 _MAX_TILE = {"cpu": 512, "mps": 512, "cuda": 512}
 _MAX_BATCH = {"cpu": 1, "mps": 2, "cuda": 4}
 _LANES = {"cpu": 1, "mps": 1, "cuda": 2}
@@ -99,11 +101,12 @@ class Upscaler:
         tile: int | None = None,
         batch: int | None = None,
         strength: float = 1.0,
+        tta: bool = False,
     ) -> None:
         """``network(x, scale)`` returns the residual over the bicubic enlargement, as
 
         :class:`srbatch.network.SuperResolutionNet` does; ``scales`` are its heads; ``halo`` and
-        ``ramp`` (input pixels) what its tiles need.
+        ``ramp`` (input pixels) what its tiles need; ``tta`` averages it over eight views of each tile.
 
         Raises:
             DeviceError: the device does not exist.
@@ -122,6 +125,7 @@ class Upscaler:
         self._heads = tuple(sorted(scales))
         self._shape = {"halo": halo, "ramp": ramp, "stride": stride}
         self._strength = strength
+        self._tta = tta
         self._smallest = (ceil((2 * halo + ramp) / stride) + 2) * stride
         if tile is not None and tile < self._smallest:
             raise UsageError(f"--tile {tile}: the tiles of this model overlap; at least {self._smallest}")
@@ -359,7 +363,7 @@ class Upscaler:
         down = [torch.from_numpy(w).to(self.device) for w in plan.rows.weights(head)]
         px_per_tile = height * width / plan.tiles
         carried = None
-        enlarged = self._enlarged_tiles(pixels, plan, head) if whole is None else iter([(0, whole)])
+        enlarged = self._enlarged_tiles(pixels, plan, head, tick) if whole is None else iter([(0, whole)])
         # One buffer for all strips, given out a few rows at a time: as wide as the result and as high as a
         # tile, it is by far the largest thing in memory, and copies of parts of it are small.
         strip = torch.empty(colours, plan.rows.tile * head, plan.columns.padded * head, device=self.device)
@@ -379,15 +383,17 @@ class Upscaler:
                 yield strip[:, top : min(top + _ROWS_AT_ONCE, end), : width * head]
 
     def _enlarged_tiles(
-        self, pixels: Pixels, plan: tiling.Plan, head: int
+        self, pixels: Pixels, plan: tiling.Plan, head: int, tick: Tick
     ) -> Iterator[tuple[int, torch.Tensor]]:
         """(column, tile (C, h, w)) of all tiles, row by row, sent in batches that are all of one size."""
-        sent = self._sent(pixels, plan, head)
+        sent = self._sent(pixels, plan, head, tick)
         # CUDA gets a batch before the one ahead of it is looked at, so that it never waits for us.
         for columns, batch in transfer.one_ahead(sent) if self.device.type == "cuda" else sent:
             yield from zip(columns, self._checked(batch), strict=False)
 
-    def _sent(self, pixels: Pixels, plan: tiling.Plan, head: int) -> Iterator[tuple[range, _Batch]]:
+    def _sent(
+        self, pixels: Pixels, plan: tiling.Plan, head: int, tick: Tick
+    ) -> Iterator[tuple[range, _Batch]]:
         count = len(plan.columns)
         for row in range(len(plan.rows)):
             rows = plan.rows.source(row)
@@ -396,14 +402,14 @@ class Upscaler:
                 columns = range(start, min(start + batch, count))
                 tiles = [_cut(pixels, rows, plan.columns.source(c)) for c in columns]
                 tiles += [tiles[-1]] * (batch - len(tiles))
-                yield columns, self._begin(np.stack(tiles), head)
+                yield columns, self._begin(np.stack(tiles), head, tick)
 
     @torch.inference_mode()
-    def _begin(self, tiles: Pixels, head: int) -> _Batch:
-        """Send integer tiles (B, h, w, C) through the network."""
+    def _begin(self, tiles: Pixels, head: int, tick: Tick = lambda _: None) -> _Batch:
+        """Send integer tiles (B, h, w, C) through the network; ``tick`` may end that between two views."""
         x = _to_floats(tiles, self.device).permute(0, 3, 1, 2)
         colour = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
-        residual = self._residual(colour, head, self.precision)
+        residual = self._residual(colour, head, self.precision, tick)
         finite = transfer.Landing(torch.isfinite(residual).flatten(1).all(dim=1))
         return _Batch(colour, residual, finite, head, is_grey=x.shape[1] == 1)
 
@@ -423,11 +429,17 @@ class Upscaler:
         result = SuperResolutionNet.enlarge(batch.colour, batch.head).add_(residual, alpha=self._strength)
         return result.mean(dim=1, keepdim=True) if batch.is_grey else result
 
-    def _residual(self, x: torch.Tensor, head: int, precision: str) -> torch.Tensor:
+    def _residual(
+        self, x: torch.Tensor, head: int, precision: str, tick: Tick = lambda _: None
+    ) -> torch.Tensor:
         dtype = _DTYPES[precision]
         with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
             network = self._network if precision == "fp32" else self._in_half
-            residual: torch.Tensor = network(x, head)
+            residual: torch.Tensor
+            if self._tta:
+                residual = ensemble.averaged(network, x, head, lambda: tick(0.0))
+            else:
+                residual = network(x, head)
         expected = (*x.shape[:2], x.shape[2] * head, x.shape[3] * head)
         if residual.shape != expected:
             raise WrongOutput(f"the network returned {tuple(residual.shape)} where {expected} was due")
@@ -435,7 +447,11 @@ class Upscaler:
 
     def _default_tiles(self, tile: int | None, batch: int | None) -> Tiles:
         kind = self.device.type
-        per_px = _BYTES_PER_PX * max(self._heads[-1] / 4, 1) ** 2 / (1 if self.precision == "fp32" else 2)
+        if isinstance(self._network, BlockwiseNet):
+            at_x4 = float(_BYTES_PER_PX_BY_BLOCKS)
+        else:
+            at_x4 = _BYTES_PER_PX / (1 if self.precision == "fp32" else 2)
+        per_px = at_x4 * max(self._heads[-1] / 4, 1) ** 2
         budget = free_bytes(self.device) * _SHARE_OF_FREE_MEMORY / per_px
         if tile is None:
             stride = self._shape["stride"]

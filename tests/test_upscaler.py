@@ -13,7 +13,8 @@ from torch import nn
 from srbatch import hardware, weights
 from srbatch.errors import DeviceError, OutOfMemory, UsageError, WrongOutput
 from srbatch.hardware import pick_device, pick_devices, pick_precision
-from srbatch.upscaler import Pixels, Upscaler
+from srbatch.network import NetworkConfig, SuperResolutionNet
+from srbatch.upscaler import Pixels, Tiles, Upscaler
 from tests.networks import Faulty, Local, Nothing
 
 
@@ -133,11 +134,64 @@ def test_strength_blends_with_the_bicubic_base() -> None:
     assert np.abs(full - base).mean() > 2
 
 
+# ---- eight views -----------------------------------------------------------------------------------
+
+
+def views(array: Pixels) -> list[Pixels]:
+    """Of a photo (H, W, C): four turns, each as it is and mirrored."""
+    turns = [np.rot90(array, k) for k in range(4)]
+    return [np.ascontiguousarray(view) for turn in turns for view in (turn, turn[:, ::-1])]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_tta_is_the_mean_over_the_photo_turned_and_mirrored(scale: int, precision: str) -> None:
+    photo = noise(64, 96, 3, np.uint16) // 2 + 2**14
+    size = {view.shape: (view.shape[0] * scale, view.shape[1] * scale) for view in views(photo)}
+    engine = upscaler(Local(), precision=precision)
+    single = [enlarge(engine, view, size[view.shape]) for view in views(photo)]
+    # Back in the other order: mirrored first, then turned.
+    ways = [(turn, mirrored) for turn in range(4) for mirrored in (False, True)]
+    back = [np.rot90(one[:, ::-1] if m else one, -k) for one, (k, m) in zip(single, ways, strict=True)]
+    found = enlarge(upscaler(Local(), precision=precision, tta=True), photo, size[photo.shape])
+    assert np.abs(found - np.mean(back, axis=0)).max() < 1
+    assert np.abs(found - single[0].astype(float)).mean() > 100, "one view would have done"
+
+
+def test_tta_is_the_same_for_a_photo_lying_on_its_side() -> None:
+    """Several tiles, of which the borders lie at the same places whichever side is up."""
+    photo = noise(128, 128, 3) // 2 + 64
+    engine = upscaler(Local(), tta=True)
+    upright, turned = (enlarge(engine, view, (256, 256)).astype(int) for view in views(photo)[:3:2])
+    assert np.abs(np.rot90(upright) - turned).max() <= 1
+
+
+def test_one_view_that_is_not_a_number_is_done_again_in_fp32() -> None:
+    pixels = noise(96, 64, 3)
+    expected = enlarge(upscaler(Local(), tta=True), pixels, (192, 128))
+    assert np.array_equal(
+        enlarge(upscaler(Faulty(Local(), 5, "nan"), tta=True), pixels, (192, 128)), expected
+    )
+
+
+def test_a_tile_in_eight_views_can_be_left_after_each() -> None:
+    network = Faulty(Local(), -1, "raise")
+
+    def stop(_: float) -> None:
+        if network.calls == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(upscaler(network, tta=True).enlarge(noise(96, 64, 3), (192, 128), tick=stop))
+    assert network.calls == 3
+
+
 def test_progress_adds_up_to_the_photo() -> None:
     for factor in (2, 8):
         ticks: list[float] = []
         pixels = noise(150, 170, 3)
-        list(upscaler(Nothing()).enlarge(pixels, (150 * factor, 170 * factor), tick=ticks.append))
+        engine = upscaler(Nothing(), tta=factor == 2)
+        list(engine.enlarge(pixels, (150 * factor, 170 * factor), tick=ticks.append))
         assert sum(ticks) == pytest.approx(150 * 170)
 
 
@@ -160,6 +214,17 @@ def test_out_of_memory_at_any_call_gives_the_same_photo_after_shrinking() -> Non
             enlarge(engine, pixels, (300, 500))
         assert engine.shrink()
         assert np.array_equal(enlarge(engine, pixels, (300, 500)), expected)
+
+
+@pytest.mark.parametrize(("free_gb", "by_blocks", "whole"), [(32, 512, 512), (4, 512, 256), (0.1, 96, 96)])
+def test_tiles_fit_into_free_memory(
+    free_gb: float, by_blocks: int, whole: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network by blocks takes less. In fp32, at most 40 % of what is free."""
+    monkeypatch.setattr("srbatch.upscaler.free_bytes", lambda device: int(free_gb * 1e9))
+    config = NetworkConfig("resnet18", features=4, refine_blocks=0)
+    for network, tile in ((SuperResolutionNet(config), by_blocks), (Local(), whole)):
+        assert upscaler(network, tile=None).tiles == Tiles(tile, 1)
 
 
 def test_the_ladder_ends() -> None:

@@ -189,6 +189,7 @@ def mix(first: str, second: str, out: Path, share: float, keep_x1: bool, dtype: 
 @click.option("--device", default="auto", show_default=True)
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto")
 @click.option("--strength", default=1.0, show_default=True, help="0 (bicubic) to 1 (all of the network).")
+@click.option("--tta", is_flag=True, help="Average over eight views, as srbatch does with this flag.")
 def evaluate(weights: str, data: Path, **options: Any) -> None:
     """Measure PSNR, SSIM and feature distance beside nearest, bilinear, bicubic and Lanczos."""
     from trainer import evaluate as evaluation

@@ -37,6 +37,7 @@ def evaluate(
     device: str = "auto",
     precision: str = "auto",
     strength: float = 1.0,
+    tta: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Results:
     """Measure weights on the pictures in the folder ``data`` and write the report into the folder ``out``.
@@ -50,6 +51,7 @@ def evaluate(
         degrade: damage done to the low resolution, as `trainer.degrade.evaluation` reads it.
         feature_weights: DenseNet-169 for `metrics.FeatureDistance`; without it that is not measured.
         strength: of the network's residual, as ``srbatch --strength``.
+        tta: whether it is averaged over eight views, as ``srbatch --tta``.
         progress: is told the name of each picture before it is done.
 
     Raises:
@@ -71,6 +73,7 @@ def evaluate(
         device=device,
         precision=precision,
         strength=strength,
+        tta=tta,
     )
     bench = Bench.of(upscaler, scale, degrade, feature_weights)
     paths, left_out = pictures(data, bench)
@@ -84,7 +87,7 @@ def evaluate(
         "data": f"{data.resolve().name}, {len(paths)} pictures",
         "scale": f"x{scale}",
         "head": _head(card.scales, scale),
-        "run": f"{upscaler.device}, {upscaler.precision}, strength {strength:g}",
+        "run": f"{upscaler.device}, {upscaler.precision}, strength {strength:g}{', tta' if tta else ''}",
         **bench.protocol(feature_weights),
     }
     title = f"{name} on {data.resolve().name} x{scale}{f', {degrade}' if degrade else ''}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from pathlib import Path
@@ -364,6 +365,24 @@ def test_other_settings_are_reported_and_redone_only_when_asked(
     assert "4 done" in srbatch("upscale", photos, "--scale", 2, "--out", out, "--redo-changed").err
     with Image.open(out / "a.jpg") as image:
         assert image.size == (128, 96)
+
+
+def test_eight_views_are_another_recipe_and_are_declared(
+    srbatch: Srbatch, originals: Originals, tmp_path: Path
+) -> None:
+    crop(32, 48).save(originals.folder / "a.png")
+    originals.remember()
+    out = tmp_path / "hi"
+    srbatch("upscale", originals.folder, "--scale", 2, "--out", out)
+    before = (out / "a.png").read_bytes()
+    assert b"eight views" not in before
+    again = ("upscale", originals.folder, "--scale", 2, "--out", out, "--tta")
+    assert "1 skipped: made with other settings" in srbatch(*again).err
+    assert "1 done" in srbatch(*again, "--redo-changed").err
+    assert b"averaged over eight views" in (out / "a.png").read_bytes()
+    assert ", tta" in srbatch("status", out).out
+    with Image.open(out / "a.png") as image, Image.open(io.BytesIO(before)) as one:
+        assert np.abs(np.asarray(image).astype(int) - np.asarray(one)).max() > 0
 
 
 def test_files_that_are_not_ours_are_never_replaced(srbatch: Srbatch, photos: Path, tmp_path: Path) -> None:

@@ -133,6 +133,14 @@ def test_x1_compares_with_the_damaged_input(model: Path, pictures: Path) -> None
     assert "the picture itself" in results.describe()
 
 
+def test_eight_views_are_another_result_and_the_report_says_so(model: Path, pictures: Path) -> None:
+    one = run(model, pictures, 2)
+    eight = run(model, pictures, 2, tta=True)
+    assert eight.protocol["run"] == one.protocol["run"] + ", tta"
+    assert eight.summary["prediction"] != one.summary["prediction"]
+    assert eight.summary["bicubic"] == one.summary["bicubic"]
+
+
 def test_x1_without_damage_has_no_finite_psnr(model: Path, pictures: Path) -> None:
     results = run(model, pictures, 1, strength=0.0)
     assert results.summary["prediction"]["psnr_rgb"] == float("inf")
