@@ -56,9 +56,10 @@ def _photo_like(height: int, width: int, generator: torch.Generator) -> Tensor:
     cells", J. Opt. Soc. Am. A 4(12).
     """
     frequency = torch.hypot(torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width))
-    frequency[0, 0] = torch.inf  # no mean
-    noise = torch.randn(4, height, width, generator=generator)
-    waves: Tensor = torch.fft.irfft2(torch.fft.rfft2(noise) / frequency, s=(height, width))
+    frequency[0, 0] = 1
+    spectrum = torch.fft.rfft2(torch.randn(4, height, width, generator=generator)) / frequency
+    spectrum[:, 0, 0] = 0  # no mean; divided by infinity it would be no number with torch 2.6
+    waves: Tensor = torch.fft.irfft2(spectrum, s=(height, width))
     waves /= waves.std(dim=(1, 2), keepdim=True)
     return (0.5 + 0.2 * waves[:1] + 0.05 * waves[1:]).clamp(0, 1)[None]
 
