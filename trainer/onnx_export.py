@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 OPSET = 18
 """The lowest that torch's exporter writes without converting."""
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
+_OLDEST_TORCH = (2, 7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,9 @@ def export_onnx(source: Weights, scale: int, out: Path) -> OnnxExport:
 
 
 def _require_packages() -> None:
+    if tuple(map(int, torch.__version__.split(".")[:2])) < _OLDEST_TORCH:
+        oldest = ".".join(map(str, _OLDEST_TORCH))
+        raise UsageError(f"ONNX needs torch {oldest} or newer, and this is {torch.__version__}")
     missing = " ".join(package for package in _PACKAGES if importlib.util.find_spec(package) is None)
     if missing:
         raise UsageError(f"ONNX needs packages that are not installed: python -m pip install {missing}")

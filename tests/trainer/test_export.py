@@ -315,6 +315,15 @@ def test_missing_packages_are_named(
         export_onnx(exported.weights, 2, tmp_path / "x2.onnx")
 
 
+def test_a_torch_whose_exporter_fails_is_named(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "__version__", "2.6.0+cu124")
+    with pytest.raises(UsageError, match=r"ONNX needs torch 2\.7 or newer, and this is 2\.6\.0"):
+        export_onnx(exported.weights, 2, tmp_path / "x2.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_scales_and_names_that_make_no_sense_are_refused(exported: Exported, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no trained head for scale 4; it has 1, 2"):
         export_onnx(exported.weights, 4, tmp_path / "x4.onnx")
