@@ -59,7 +59,7 @@ def pick_device(name: str) -> torch.device:
 def pick_precision(name: str, device: torch.device) -> str:
     """The precision of that name, or for ``auto`` the fastest that the device computes natively.
 
-    On CPUs of which the instructions do not tell that is measured, once in a process.
+    Where a CPU's instructions do not tell, that is measured, once in a process.
 
     Raises:
         UsageError: the device cannot do it.
