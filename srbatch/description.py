@@ -13,10 +13,10 @@ from srbatch.containers import C2PA_LOST
 from srbatch.decisions import resolution_of
 from srbatch.discover import show
 from srbatch.errors import PhotoError
-from srbatch.exif import BrokenExif, TiffReader, Value
 from srbatch.formats import Format
 from srbatch.metadata import Metadata
 from srbatch.picture import Picture
+from srbatch.tiff_structure import BrokenTiff, TiffReader, Value
 
 _COLOURS = {1: "grey", 2: "grey with transparency", 3: "RGB", 4: "RGB with transparency"}
 _DATES = {0x9003: "taken", 0x9004: "digitised"}
@@ -139,7 +139,7 @@ class Unreadable:
 def facts_of(block: bytes) -> ExifFacts:
     """What stands in a block that was found to be sound."""
     reader = TiffReader(io.BytesIO(block))
-    tags = reader.tags()
+    tags = exif.tags_in(reader)
     dates = {name: _text(tags.exif.get(tag)) for tag, name in _DATES.items()}
     dates["changed"] = _text(tags.main.get(_CHANGED))
     note = tags.exif.get(_MAKER_NOTE)
@@ -157,7 +157,7 @@ def facts_of(block: bytes) -> ExifFacts:
 def _thumbnail_bytes(reader: TiffReader) -> int:
     """0 where there is none, or a damaged one."""
     for directory in reader.following(reader.ifd0):
-        with suppress(BrokenExif):
+        with suppress(BrokenTiff):
             if numbers := reader.numbers(directory.find(_THUMBNAIL_BYTES)):
                 return numbers[0]
     return 0

@@ -1,4 +1,4 @@
-"""TIFF structures: the EXIF block of JPEG, PNG and WebP files, and the directories of TIFF files.
+"""What EXIF says: the block of JPEG, PNG, WebP and HEIF files, and the same tags in TIFF files.
 
 An EXIF block *is* a small TIFF file: a header, IFD0 (what describes the picture), the Exif, GPS and
 Interoperability directories that it points to, and IFD1 (the thumbnail). Two rules shape this module:
@@ -14,15 +14,27 @@ from __future__ import annotations
 
 import io
 import struct
-from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
 
 from srbatch.errors import PhotoTooLarge
 from srbatch.placement import Placement
+from srbatch.tiff_structure import (
+    ASCII,
+    BYTE,
+    LONG,
+    RATIONAL,
+    SHORT,
+    UNDEFINED,
+    BrokenTiff,
+    Directory,
+    Entry,
+    Layout,
+    TiffReader,
+    Value,
+)
 
 ORIENTATION, SOFTWARE, XMP, IPTC, PHOTOSHOP, ICC = 0x0112, 0x0131, 700, 33723, 34377, 34675
 EXIF_IFD, GPS_IFD, INTEROP_IFD, SUB_IFDS = 0x8769, 0x8825, 0xA005, 0x014A
@@ -50,66 +62,8 @@ _SUBJECTS = frozenset([0x9214, 0xA214])  # SubjectArea, SubjectLocation
 # A JPEG thumbnail or previews that hang on IFD0 itself, and the thumbnail tags of Windows' GDI+.
 _THUMBNAILS_IN_IFD0 = frozenset([0x0201, 0x0202, SUB_IFDS, *range(0x5012, 0x501C), *range(0x5020, 0x503C)])
 _DATA_OF_THUMBNAIL = ((0x0201, 0x0202), (0x0111, 0x0117))
-
-_BYTE, _ASCII, _SHORT, LONG, _RATIONAL, _UNDEFINED, _LONG8 = 1, 2, 3, 4, 5, 7, 16
-_POINTER_TYPES = frozenset([LONG, 13, _LONG8, 18])
-# Bytes of a number of each type: what is swapped where byte orders differ. A rational is two numbers.
-_NUMBER_SIZE = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 1, 7: 1, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4}
-_NUMBER_SIZE |= {16: 8, 17: 8, 18: 8, 129: 1}  # BigTIFF's; 129 is UTF-8 text (Exif 3.0)
-_RATIONALS = frozenset([5, 10])
-_BIG_ONLY = frozenset([16, 17, 18])
-_UTF_16 = b"UNICODE\0"  # in the byte order of the structure: the standard is silent, this is the custom
-_SWAP_CODE = {2: "H", 4: "I", 8: "Q"}
-
-# No photo comes near these. They keep a crafted file, which can name the same bytes again and again,
-# from taking hours or all memory.
-_MOST_ENTRIES = 4096
-_MOST_DIRECTORIES = 256
-_LARGEST_VALUE = 1 << 28
 _LARGEST_COPY = 1 << 26
-_LARGEST_LIST = 1 << 16
-
-
-class BrokenExif(ValueError):
-    """A block or file is not the TIFF structure that it should be; the message says where."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One tag of a directory, its value not yet read. Offsets count from the start of the structure."""
-
-    tag: int
-    type: int
-    count: int
-    at: int
-    value_at: int
-
-    @property
-    def size(self) -> int:
-        """Bytes of the value; 0 for a type that nobody knows."""
-        return self.count * _unit_size(self.type)
-
-
-@dataclass(frozen=True, slots=True)
-class Directory:
-    """An image file directory as it stands in the structure."""
-
-    at: int
-    end: int
-    entries: tuple[Entry, ...]
-    next_at: int
-
-    def find(self, tag: int) -> Entry | None:
-        """The first entry with that tag."""
-        return next((entry for entry in self.entries if entry.tag == tag), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A tag's type and value, its numbers in little-endian order wherever they came from."""
-
-    type: int
-    data: bytes
+"""Bytes of all values of a directory: a crafted file can name the same ones again and again."""
 
 
 @dataclass(slots=True)
@@ -129,197 +83,36 @@ class Tags:
         return Tags(main, self.exif, self.gps, self.interop)
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """How numbers stand in a structure: byte order, and classic TIFF or BigTIFF."""
-
-    order: str
-    big: bool
-
-    @property
-    def head_size(self) -> int:
-        return 8 if self.big else 2
-
-    @property
-    def entry_size(self) -> int:
-        return 20 if self.big else 12
-
-    @property
-    def offset_size(self) -> int:
-        return 8 if self.big else 4
-
-    def count(self, number: int) -> bytes:
-        return struct.pack(self.order + ("Q" if self.big else "H"), number)
-
-    def offset(self, number: int) -> bytes:
-        return struct.pack(self.order + ("Q" if self.big else "I"), number)
-
-    def number(self, raw: bytes) -> int:
-        return int.from_bytes(raw, "little" if self.order == "<" else "big")
-
-    def entry(self, tag: int, value: Value, elsewhere: int) -> tuple[bytes, bytes]:
-        """An entry, and the bytes that it expects at offset ``elsewhere`` (none where they fit inside)."""
-        data = _swapped(value.type, value.data) if self.order == ">" else value.data
-        head = struct.pack(self.order + "HH", tag, value.type)
-        head += self.offset(len(data) // _unit_size(value.type))
-        if len(data) <= self.offset_size:
-            return head + data.ljust(self.offset_size, b"\0"), b""
-        return head + self.offset(elsewhere), data + b"\0" * (len(data) % 2)
-
-    def pointer(self, offset: int) -> Value:
-        """A reference to another directory."""
-        if self.big:
-            # Not the type IFD8 that was made for this: Pillow, for one, does not know it.
-            return Value(_LONG8, struct.pack("<Q", offset))
-        return Value(LONG, struct.pack("<I", offset))
-
-    def directory(self, entries: Mapping[int, Value | bytes], at: int, next_at: int = 0) -> bytes:
-        """A directory for offset ``at`` and its values; entries given as bytes stay what they are."""
-        size = self.head_size + len(entries) * self.entry_size + self.offset_size
-        head, values = bytearray(self.count(len(entries))), bytearray()
-        for tag, value in sorted(entries.items()):
-            if isinstance(value, bytes):
-                head += value
-                continue
-            entry, elsewhere = self.entry(tag, value, at + size + len(values))
-            head += entry
-            values += elsewhere
-        return bytes(head + self.offset(next_at) + values)
+def tags_in(reader: TiffReader) -> Tags:
+    """All tags of IFD0 that are no pointers or pixels, and those of the directories below it."""
+    tags = Tags()
+    exif, gps = reader.intact_child(reader.ifd0, EXIF_IFD), reader.intact_child(reader.ifd0, GPS_IFD)
+    interop = reader.intact_child(exif, INTEROP_IFD)
+    pointers = ((reader.ifd0, EXIF_IFD, exif), (reader.ifd0, GPS_IFD, gps), (exif, INTEROP_IFD, interop))
+    for parent, tag, child in pointers:
+        tags.unreadable += parent is not None and parent.find(tag) is not None and child is None
+    wanted = DESCRIPTIVE | _RESOLUTION | {ORIENTATION}
+    _copy(reader, [e for e in reader.ifd0.entries if e.tag in wanted], tags.main, tags)
+    for directory, values in ((exif, tags.exif), (gps, tags.gps), (interop, tags.interop)):
+        if directory:
+            _copy(reader, [e for e in directory.entries if e.tag != INTEROP_IFD], values, tags)
+    return tags
 
 
-class TiffReader:
-    """Bounds-checked reading of a TIFF structure. Only what is asked for is read, never pixels.
-
-    Everything raises ``BrokenExif`` where the structure leads out of the file.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.end = file.seek(0, io.SEEK_END)
-        head = self._read(0, 8)
-        order = {b"II": "<", b"MM": ">"}.get(head[:2])
-        version = struct.unpack((order or "<") + "H", head[2:4])[0]
-        if order is None or version not in (42, 43):
-            raise BrokenExif("it does not start with a TIFF header")
-        self.layout = _Layout(order, big=version == 43)
-        if self.layout.big and head[4:] != struct.pack(order + "HH", 8, 0):
-            raise BrokenExif("its BigTIFF header is damaged")
-        first = self._read(8, 8) if self.layout.big else head[4:]
-        self.ifd0 = self.directory(self.layout.number(first))
-
-    def _read(self, at: int, size: int) -> bytes:
-        if at + size > self.end:
-            raise BrokenExif(f"it leads to byte {at + size} but ends at byte {self.end}")
-        self._file.seek(at)
-        data = self._file.read(size)
-        if len(data) != size:
-            raise BrokenExif(f"it ends early, at byte {at + len(data)}")
-        return data
-
-    def directory(self, at: int) -> Directory:
-        """The directory at an offset."""
-        layout = self.layout
-        if at < 8:
-            raise BrokenExif("a directory lies inside the header")
-        count = layout.number(self._read(at, layout.head_size))
-        if count > _MOST_ENTRIES:
-            raise BrokenExif(f"a directory claims {count} entries")
-        first = at + layout.head_size
-        raw = self._read(first, count * layout.entry_size + layout.offset_size)
-        entries = tuple(
-            self._entry(raw[i : i + layout.entry_size], first + i)
-            for i in range(0, count * layout.entry_size, layout.entry_size)
-        )
-        next_at = layout.number(raw[-layout.offset_size :])
-        return Directory(at, first + len(raw), entries, next_at)
-
-    def _entry(self, raw: bytes, at: int) -> Entry:
-        layout = self.layout
-        slot = layout.entry_size - layout.offset_size
-        tag, kind, count = layout.number(raw[:2]), layout.number(raw[2:4]), layout.number(raw[4:slot])
-        inside = count * _unit_size(kind) <= layout.offset_size
-        return Entry(tag, kind, count, at, at + slot if inside else layout.number(raw[slot:]))
-
-    def raw(self, entry: Entry) -> bytes:
-        """The bytes of a value, in the structure's own byte order."""
-        if not entry.size or entry.size > _LARGEST_VALUE:
-            raise BrokenExif(f"tag {entry.tag} has a value of unknown or impossible size")
-        return self._read(entry.value_at, entry.size)
-
-    def numbers(self, entry: Entry | None) -> list[int]:
-        """The value as unsigned whole numbers; empty for an absent tag and for one of another type."""
-        if entry is None or entry.type not in {_SHORT, *_POINTER_TYPES}:
-            return []
-        if entry.size > _LARGEST_LIST:
-            raise BrokenExif(f"tag {entry.tag} lists {entry.count} numbers")
-        data, step = self.raw(entry), _NUMBER_SIZE[entry.type]
-        return [self.layout.number(data[i : i + step]) for i in range(0, len(data), step)]
-
-    def child(self, parent: Directory | None, tag: int) -> Directory | None:
-        """The directory that a tag points to; None if there is none."""
-        entry = parent.find(tag) if parent else None
-        if entry is None or entry.type not in _POINTER_TYPES:
-            return None
-        return self.directory(self.numbers(entry)[0])
-
-    def intact_child(self, parent: Directory | None, tag: int) -> Directory | None:
-        """Like ``child``, but None also where the pointer leads nowhere."""
-        try:
-            return self.child(parent, tag)
-        except BrokenExif:
-            return None
-
-    def following(self, directory: Directory) -> Iterator[Directory]:
-        """The directories chained behind one, up to the first damaged or repeated one (256 at most)."""
-        seen = {directory.at}
-        while directory.next_at and directory.next_at not in seen and len(seen) < _MOST_DIRECTORIES:
-            try:
-                directory = self.directory(directory.next_at)
-            except BrokenExif:
-                return
-            seen.add(directory.at)
-            yield directory
-
-    def tags(self) -> Tags:
-        """All tags of IFD0 that are no pointers or pixels, and those of the directories below it."""
-        tags = Tags()
-        exif, gps = self.intact_child(self.ifd0, EXIF_IFD), self.intact_child(self.ifd0, GPS_IFD)
-        interop = self.intact_child(exif, INTEROP_IFD)
-        pointers = ((self.ifd0, EXIF_IFD, exif), (self.ifd0, GPS_IFD, gps), (exif, INTEROP_IFD, interop))
-        for parent, tag, child in pointers:
-            tags.unreadable += parent is not None and parent.find(tag) is not None and child is None
-        wanted = DESCRIPTIVE | _RESOLUTION | {ORIENTATION}
-        self._copy([e for e in self.ifd0.entries if e.tag in wanted], tags.main, tags)
-        for directory, values in ((exif, tags.exif), (gps, tags.gps), (interop, tags.interop)):
-            if directory:
-                self._copy([e for e in directory.entries if e.tag != INTEROP_IFD], values, tags)
-        return tags
-
-    def _copy(self, entries: list[Entry], values: dict[int, Value], tags: Tags) -> None:
-        room = _LARGEST_COPY
-        for entry in entries:
-            data = self._readable(entry, room)
-            if data is None:
-                tags.unreadable += 1
-                continue
-            room -= len(data)
-            if self.layout.order == ">":
-                data = _swapped(entry.type, data)
-            values.setdefault(entry.tag, Value(entry.type, data))
-
-    def _readable(self, entry: Entry, room: int) -> bytes | None:
-        """A value that can be copied into any structure; None for all others."""
-        if entry.size > room or entry.type in _BIG_ONLY:
-            return None
-        try:
-            return self.raw(entry)
-        except BrokenExif:
-            return None
+def _copy(reader: TiffReader, entries: Iterable[Entry], values: dict[int, Value], tags: Tags) -> None:
+    room = _LARGEST_COPY
+    for entry in entries:
+        value = reader.value(entry, room)
+        if value is None:
+            tags.unreadable += 1
+            continue
+        room -= len(value.data)
+        values.setdefault(entry.tag, value)
 
 
 def tags_of(block: bytes | None) -> Tags:
     """The tags of an EXIF block; no block has none."""
-    return TiffReader(io.BytesIO(block)).tags() if block else Tags()
+    return tags_in(TiffReader(io.BytesIO(block))) if block else Tags()
 
 
 def homeless_in_tiff(block: bytes) -> tuple[list[int], int]:
@@ -328,7 +121,7 @@ def homeless_in_tiff(block: bytes) -> tuple[list[int], int]:
     placed = DESCRIPTIVE | {EXIF_IFD, GPS_IFD, PADDING}
     # Below stands what tells how pixels are stored; the TIFF file has its own.
     lost = [e.tag for e in reader.ifd0.entries if e.tag > LAST_STRUCTURAL and e.tag not in placed]
-    return lost, reader.tags().unreadable
+    return lost, tags_in(reader).unreadable
 
 
 def orientation(block: bytes) -> int:
@@ -336,7 +129,7 @@ def orientation(block: bytes) -> int:
     reader = TiffReader(io.BytesIO(block))
     try:
         numbers = reader.numbers(reader.ifd0.find(ORIENTATION))
-    except BrokenExif:
+    except BrokenTiff:
         return 1
     return numbers[0] if len(numbers) == 1 and 1 <= numbers[0] <= 8 else 1
 
@@ -344,7 +137,7 @@ def orientation(block: bytes) -> int:
 def resolution(block: bytes) -> tuple[float, float] | None:
     """Pixels per mm, across and down, of the stored picture; None where the block does not say."""
     main = tags_of(block).main
-    unit = main.get(_UNIT, Value(_SHORT, b"\2\0"))
+    unit = main.get(_UNIT, Value(SHORT, b"\2\0"))
     mm = _MM_OF_UNIT.get(int.from_bytes(unit.data, "little"))
     across, down = (_rational(main.get(tag)) for tag in (_ACROSS, _DOWN))
     return (across / mm, down / mm) if mm and across and down else None
@@ -352,7 +145,7 @@ def resolution(block: bytes) -> tuple[float, float] | None:
 
 def _rational(value: Value | None) -> float:
     """A single unsigned rational; 0 for anything else."""
-    if value is None or value.type != _RATIONAL or len(value.data) != 8:
+    if value is None or value.type != RATIONAL or len(value.data) != 8:
         return 0.0
     above, below = struct.unpack("<II", value.data)
     return above / below if below else 0.0
@@ -365,7 +158,7 @@ def fresh(software: str) -> bytes:
 
 def block_of(tags: Tags) -> bytes:
     """An EXIF block with these tags, IFD0 first."""
-    layout = _Layout("<", big=False)
+    layout = Layout("<", big=False)
     return b"II*\0" + layout.offset(8) + _assembled(layout, tags, {}, 8)
 
 
@@ -380,7 +173,7 @@ def corrected(
     reader = TiffReader(io.BytesIO(block))
     layout, size, patched = reader.layout, {"width": width, "height": height}, bytearray(block)
     if layout.big:
-        raise BrokenExif("an EXIF block cannot be BigTIFF")
+        raise BrokenTiff("an EXIF block cannot be BigTIFF")
     exif = reader.intact_child(reader.ifd0, EXIF_IFD)
     for entry in exif.entries if exif else ():
         if entry.tag in _SIZE_IN_EXIF:
@@ -392,7 +185,7 @@ def corrected(
         if entry.tag not in _THUMBNAILS_IN_IFD0:
             ifd0.setdefault(entry.tag, block[entry.at : entry.at + layout.entry_size])
     if ORIENTATION in ifd0:
-        ifd0[ORIENTATION] = Value(_SHORT, struct.pack("<H", 1))
+        ifd0[ORIENTATION] = Value(SHORT, struct.pack("<H", 1))
     for tag in _SIZE_IN_IFD0.keys() & ifd0.keys():
         ifd0[tag] = Value(LONG, struct.pack("<I", size[_SIZE_IN_IFD0[tag]]))
     if software is not None:
@@ -412,13 +205,13 @@ def corrected(
 def _move_subject(patched: bytearray, reader: TiffReader, exif: Directory, placement: Placement) -> None:
     """Write where the subject lies in the output, at the end of the block what does not fit into an entry."""
     for entry in exif.entries:
-        if entry.tag not in _SUBJECTS or entry.type != _SHORT or not 2 <= entry.count <= 4:
+        if entry.tag not in _SUBJECTS or entry.type != SHORT or not 2 <= entry.count <= 4:
             continue
         try:
             numbers = placement.subject(reader.numbers(entry))
-        except BrokenExif:
+        except BrokenTiff:
             continue
-        kind, code = (_SHORT, "H") if max(numbers) < 1 << 16 else (LONG, "I")  # no reader minds
+        kind, code = (SHORT, "H") if max(numbers) < 1 << 16 else (LONG, "I")  # no reader minds
         value = Value(kind, struct.pack(f"<{len(numbers)}{code}", *numbers))
         written, elsewhere = reader.layout.entry(entry.tag, value, len(patched))
         patched[entry.at : entry.at + reader.layout.entry_size] = written
@@ -434,9 +227,9 @@ def append_to_tiff(
     """
     tags = tags_of(block).descriptive()
     if xmp:
-        tags.main[XMP] = Value(_BYTE, xmp)
+        tags.main[XMP] = Value(BYTE, xmp)
     if iptc:
-        tags.main[IPTC] = Value(_UNDEFINED, iptc)
+        tags.main[IPTC] = Value(UNDEFINED, iptc)
     with path.open("r+b") as file:
         reader = TiffReader(file)
         layout, old = reader.layout, reader.ifd0
@@ -455,7 +248,7 @@ def append_to_tiff(
         file.write(layout.offset(at))
 
 
-def _assembled(layout: _Layout, tags: Tags, kept: Mapping[int, bytes], at: int, next_at: int = 0) -> bytes:
+def _assembled(layout: Layout, tags: Tags, kept: Mapping[int, bytes], at: int, next_at: int = 0) -> bytes:
     """IFD0 for offset ``at``, and behind it the Exif, Interoperability and GPS directories."""
     main: dict[int, Value | bytes] = {**kept, **tags.main}
     exif: dict[int, Value | bytes] = {**tags.exif}
@@ -517,7 +310,7 @@ def _thumbnail_data(reader: TiffReader, directory: Directory) -> _Spans:
                 reader.numbers(directory.find(starts)), reader.numbers(directory.find(sizes)), strict=False
             )
             spans += [(start, start + size) for start, size in pairs if size]
-        except BrokenExif:
+        except BrokenTiff:
             continue
     return spans
 
@@ -554,22 +347,5 @@ def _overlaps(span: tuple[int, int], used: _Spans, starts: list[int]) -> bool:
     return before >= 0 and used[before][1] > span[0]
 
 
-def _unit_size(kind: int) -> int:
-    return _NUMBER_SIZE.get(kind, 0) * (2 if kind in _RATIONALS else 1)
-
-
-def _swapped(kind: int, data: bytes) -> bytes:
-    """The same numbers in the other byte order, and the same UTF-16 (UserComment, and GPS texts like it)."""
-    if kind == _UNDEFINED and data.startswith(_UTF_16):
-        whole = len(data) // 2 * 2
-        return _UTF_16 + _swapped(_SHORT, data[len(_UTF_16) : whole]) + data[whole:]
-    code = _SWAP_CODE.get(_NUMBER_SIZE[kind])
-    if code is None:
-        return data
-    numbers = array(code, data)
-    numbers.byteswap()
-    return numbers.tobytes()
-
-
 def _text(text: str) -> Value:
-    return Value(_ASCII, text.encode() + b"\0")
+    return Value(ASCII, text.encode() + b"\0")

@@ -9,8 +9,8 @@ from typing import BinaryIO
 
 from srbatch.containers import C2PA_LOST, EXIF_ID, XMP_ID, Blocks, Insertion, cut_off
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
-from srbatch.exif import BrokenExif, TiffReader
 from srbatch.photoshop import PHOTOSHOP_ID, photoshop_resource, take_photoshop
+from srbatch.tiff_structure import BrokenTiff, TiffReader
 
 JPEG_SEGMENT_BYTES = 65_533
 LARGEST_JPEG_XMP = JPEG_SEGMENT_BYTES - len(XMP_ID)
@@ -100,7 +100,7 @@ def _note_on_mpf(index: bytes) -> str:
     try:
         reader = TiffReader(BytesIO(index))
         pictures = sum(reader.numbers(reader.ifd0.find(0xB001)))
-    except BrokenExif:
+    except BrokenTiff:
         pictures = 0
     further = "1 further picture" if pictures == 2 else f"{max(pictures - 1, 0) or 'the'} further pictures"
     return f"{further} of the multi-picture file (MPF) {'was' if pictures == 2 else 'were'} not carried"

@@ -25,12 +25,12 @@ from typing import BinaryIO, Protocol
 from srbatch import bitmaps, exif, heif, jpeg, png, profiles, tiff, webp, xmp
 from srbatch.containers import Blocks, HeadSplicer
 from srbatch.errors import UnsupportedPhoto, WrongOutput
-from srbatch.exif import BrokenExif
 from srbatch.formats import Format
 from srbatch.heif import HeifRewriter
 from srbatch.packets import UnusableXmp
 from srbatch.placement import Placement
 from srbatch.provenance import Provenance
+from srbatch.tiff_structure import BrokenTiff
 from srbatch.webp import WebpRewriter
 
 _READERS: dict[Format, Callable[[BinaryIO], Blocks]] = {
@@ -123,7 +123,7 @@ def read(path: Path, fmt: Format) -> Metadata:
     if found.exif is not None:
         try:
             said = exif.orientation(found.exif)
-        except BrokenExif as error:
+        except BrokenTiff as error:
             found.exif = None
             found.note(f"the EXIF block is damaged and was not carried: {error}")
     if found.xmp is not None:

@@ -7,8 +7,8 @@ from typing import BinaryIO
 from srbatch import exif
 from srbatch.containers import C2PA_LOST, Blocks
 from srbatch.errors import UnreadablePhoto
-from srbatch.exif import BrokenExif, TiffReader
 from srbatch.photoshop import take_photoshop
+from srbatch.tiff_structure import LONG, BrokenTiff, TiffReader
 
 _TIFF_GEOGRAPHY = frozenset([33550, 33922, 34264, 34735, 34736, 34737])
 _TIFF_C2PA = 52545
@@ -21,8 +21,8 @@ def read_tiff(file: BinaryIO) -> Blocks:
     """The tags of the first picture in a TIFF or BigTIFF file."""
     try:
         reader = TiffReader(file)
-        tags = reader.tags()
-    except BrokenExif as error:
+        tags = exif.tags_in(reader)
+    except BrokenTiff as error:
         raise UnreadablePhoto(f"the TIFF file is damaged or cut off: {error}") from error
     blocks = Blocks()
     blocks.icc = _tiff_block(reader, exif.ICC, blocks)
@@ -41,10 +41,10 @@ def _tiff_block(reader: TiffReader, tag: int, blocks: Blocks) -> bytes | None:
     entry = reader.ifd0.find(tag)
     try:
         data = reader.raw(entry) if entry else None
-    except BrokenExif:
+    except BrokenTiff:
         blocks.note(f"the TIFF tag {tag} is damaged and was not carried")
         return None
-    if data and entry and entry.type == exif.LONG:
+    if data and entry and entry.type == LONG:
         data = data.rstrip(b"\0")  # IPTC was long declared as 32-bit numbers, and padded to them
     return data
 

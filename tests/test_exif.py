@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
 from srbatch import exif
-from srbatch.exif import BrokenExif, Tags, TiffReader, Value
+from srbatch.exif import Tags
+from srbatch.tiff_structure import BrokenTiff, Layout, TiffReader, Value
 
 MAKER_NOTE = b"Maker\0\1\2" + bytes(range(256)) + b"odd"
 THUMBNAIL = b"\xff\xd8THUMBNAIL-OF-THE-OLD-PHOTO\xff\xd9"
@@ -223,13 +224,13 @@ def test_a_directory_that_points_to_itself_ends() -> None:
     ids=["empty", "short", "prefix", "far away", "cut off", "BigTIFF"],
 )
 def test_rubbish_is_called_broken(rubbish: bytes) -> None:
-    with pytest.raises(BrokenExif):
+    with pytest.raises(BrokenTiff):
         fix(rubbish)
 
 
 def exercise(data: bytes) -> None:
     """Everything that is done with a block that a file brings along."""
-    with suppress(BrokenExif):
+    with suppress(BrokenTiff):
         exif.orientation(data)
         fix(data)
         exif.block_of(exif.tags_of(data))
@@ -281,7 +282,7 @@ def test_tags_are_appended_to_a_tiff_file(tmp_path: Path, order: str, kind: str)
     assert (pyvips.Image.new_from_file(str(path), revalidate=True).numpy() == pixels).all()
     with path.open("rb") as file:
         reader = TiffReader(file)
-        assert reader.tags().descriptive() == exif.tags_of(fix(block(order))).descriptive()
+        assert exif.tags_in(reader).descriptive() == exif.tags_of(fix(block(order))).descriptive()
         xmp, iptc = reader.ifd0.find(exif.XMP), reader.ifd0.find(exif.IPTC)
         assert xmp is not None
         assert iptc is not None
@@ -304,7 +305,7 @@ def test_a_big_endian_tiff_file_gets_tags_in_its_own_order(tmp_path: Path) -> No
     exif.append_to_tiff(path, block("<"))
     with path.open("rb") as file:
         reader = TiffReader(file)
-        assert reader.tags().descriptive() == exif.tags_of(block("<")).descriptive()
+        assert exif.tags_in(reader).descriptive() == exif.tags_of(block("<")).descriptive()
         assert reader.numbers(reader.ifd0.find(0x0100)) == [64]
 
 
@@ -344,7 +345,7 @@ def test_resolution(
 @pytest.mark.parametrize("end", [b"", b"!"])
 def test_texts_in_utf_16_follow_the_byte_order(tmp_path: Path, end: bytes) -> None:
     comment = b"UNICODE\0" + "Größe".encode("utf-16-be") + end
-    big = exif._Layout(">", big=False)
+    big = Layout(">", big=False)
     tags = Tags(exif={0x9286: Value(7, b"UNICODE\0" + "Größe".encode("utf-16-le") + end)})
     data = b"MM\0*" + big.offset(8) + exif._assembled(big, tags, {}, 8)
     assert comment in data

@@ -16,12 +16,12 @@ import pytest
 from PIL import Image
 
 from srbatch import exif, metadata, regions
-from srbatch.exif import TiffReader
 from srbatch.formats import Format
 from srbatch.metadata import Metadata
 from srbatch.packets import UnusableXmp
 from srbatch.picture import upright
 from srbatch.placement import Placement
+from srbatch.tiff_structure import LONG, TiffReader
 from tests.conftest import Originals, crop
 from tests.networks import upscaled
 from tests.test_exif import SHORT, block
@@ -200,6 +200,6 @@ def test_a_subject_beyond_16_bits_is_written_with_more(order: str) -> None:
         placement=Placement(1, (30_000, 40_000), (60_000, 80_000)),
     )
     value = exif.tags_of(made).exif[0x9214]
-    assert value.type == exif.LONG
+    assert value.type == LONG
     assert struct.unpack("<4I", value.data) == (80_000, 20, 4_000, 40)
     assert exif.tags_of(made).exif[0x927C] == exif.tags_of(bytes(source)).exif[0x927C]
