@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 from srbatch.errors import DeviceOutOfMemory, OutOfMemory
 
 if TYPE_CHECKING:
-    from srbatch.upscaler import Pixels, Spool, Tick, Tiles, Upscaler
+    from srbatch.arrays import Pixels
+    from srbatch.tile_memory import Tiles
+    from srbatch.upscaler import Spool, Tick, Upscaler
 
 _BANDS_AHEAD = 8
 """Bands that wait to be written while the device goes on; each is a few rows of the output."""

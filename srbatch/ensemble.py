@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-_VIEWS = tuple((quarters, mirrored) for quarters in range(4) for mirrored in (False, True))
+VIEWS = tuple((quarters, mirrored) for quarters in range(4) for mirrored in (False, True))
 """Quarter turns, and whether the turned picture is mirrored; the first is the picture as it is."""
 
 
-def averaged(network: nn.Module, x: Tensor, scale: int, pause: Callable[[], None]) -> Tensor:
+def averaged(
+    network: Callable[[Tensor, int], Tensor], x: Tensor, scale: int, pause: Callable[[], None]
+) -> Tensor:
     """Return the mean over all views of what ``network(x, scale)`` returns, turned back, in fp32.
 
     Args:
@@ -25,10 +27,10 @@ def averaged(network: nn.Module, x: Tensor, scale: int, pause: Callable[[], None
         pause: called between two views; may raise, to end it.
     """
     total: Tensor = network(x, scale).float()
-    for quarters, mirrored in _VIEWS[1:]:
+    for quarters, mirrored in VIEWS[1:]:
         pause()
         given = torch.rot90(x, quarters, (2, 3))
         given = (given.flip(3) if mirrored else given).contiguous(memory_format=torch.channels_last)
         found = network(given, scale)
         total = total + torch.rot90(found.flip(3) if mirrored else found, -quarters, (2, 3))
-    return total / len(_VIEWS)
+    return total / len(VIEWS)

@@ -12,27 +12,39 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from math import ceil
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from srbatch import allocator, ensemble, tiling, transfer
+from srbatch import allocator, ensemble, tile_memory, tiling, transfer
+from srbatch.arrays import (
+    AlphaRows,
+    Pixels,
+    colour_channels,
+    cut,
+    enlargement,
+    largest_level,
+    to_floats,
+    to_integers,
+)
 from srbatch.blockwise import BlockwiseNet
 from srbatch.errors import DeviceError, OutOfMemory, UsageError, WrongOutput
-from srbatch.hardware import device_is_lost, free_bytes, means_out_of_memory, pick_device, pick_precision
+from srbatch.hardware import device_is_lost, means_out_of_memory, pick_device, pick_precision
 from srbatch.network import SuperResolutionNet
-from srbatch.resample import BICUBIC, LANCZOS, BandResampler
+from srbatch.resample import LANCZOS, BandResampler
+from srbatch.tile_memory import Tiles
 
 log = logging.getLogger(__name__)
 
-Pixels = NDArray[Any]
-"""Integers, uint8 or uint16, of shape (H, W, C)."""
 Tick = Callable[[float], None]
-"""Told how many pixels of the photo were done since the last call; may raise to stop the photo."""
+"""Told how many pixels of the photo were done since the last call; may raise to stop the photo.
+
+Of a tile that is seen in eight views, each is an eighth of its pixels.
+"""
 Spool = Callable[[int, int, int], NDArray[np.uint16]]
 """Gives an array (height, width, C), in memory or on disk, that is ours until the photo is done."""
 
@@ -43,27 +55,11 @@ def in_memory(height: int, width: int, channels: int) -> NDArray[np.uint16]:
 
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_BYTES_PER_PX = 16_000
-"""Memory that one input pixel of a tile takes at its peak in fp32 at x4 (measured with tiles of 512 px)."""
-_BYTES_PER_PX_BY_BLOCKS = 3_600
-"""The same where the network is run by blocks, in any precision: what is as large as a tile is in fp32."""
-_MAX_TILE = {"cpu": 512, "mps": 512, "cuda": 512}
-_MAX_BATCH = {"cpu": 1, "mps": 2, "cuda": 4}
 _LANES = {"cpu": 1, "mps": 1, "cuda": 2}
-_SHARE_OF_FREE_MEMORY = 0.4
-"""For each lane."""
 _KEPT_BYTES = 64 * 2**20
 """On a CPU, at a tile of 512 px: the body's feature maps in bf16 and x4's picture in fp32 have 52 MB."""
 _ROWS_AT_ONCE = 128
 """Of the result, given out together."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tiles:
-    """The most pixels on a tile's side, and the most tiles sent at once."""
-
-    tile: int
-    batch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +121,20 @@ class Upscaler:
         self._heads = tuple(sorted(scales))
         self._shape = {"halo": halo, "ramp": ramp, "stride": stride}
         self._strength = strength
-        self._tta = tta
+        self._views = len(ensemble.VIEWS) if tta else 1
         self._smallest = (ceil((2 * halo + ramp) / stride) + 2) * stride
         if tile is not None and tile < self._smallest:
             raise UsageError(f"--tile {tile}: the tiles of this model overlap; at least {self._smallest}")
-        self._tiles = self._default_tiles(tile, batch)
+        self._tiles = tile_memory.fitting(
+            self.device,
+            by_blocks=isinstance(self._network, BlockwiseNet),
+            precision=self.precision,
+            largest=self._heads[-1],
+            stride=stride,
+            smallest=self._smallest,
+            tile=tile,
+            batch=batch,
+        )
 
     @property
     def network(self) -> torch.nn.Module:
@@ -205,7 +210,7 @@ class Upscaler:
             DeviceError: the device failed.
         """
         with self._explained():
-            yield from self._passes(pixels, size, _levels(pixels, bits), spool, tick)
+            yield from self._passes(pixels, size, largest_level(pixels, bits), spool, tick)
 
     def enlarge_whole(
         self, pixels: Pixels, size: tuple[int, int], *, spool: Spool = in_memory, bits: int | None = None
@@ -232,7 +237,7 @@ class Upscaler:
         if plan.tiles > 1:
             return None
         head = self._head(pixels, size)
-        return head, plan.rows.tile, plan.columns.tile, _colours(pixels), pixels.dtype
+        return head, plan.rows.tile, plan.columns.tile, colour_channels(pixels), pixels.dtype
 
     def enlarge_together(
         self, photos: Sequence[tuple[Pixels, tuple[int, int], Tick, int | None]]
@@ -248,14 +253,14 @@ class Upscaler:
         tiles = []
         for pixels, *_ in photos:
             plan = self._plan(pixels)
-            colours = pixels[:, :, : _colours(pixels)]
-            tiles.append(_cut(colours, plan.rows.source(0), plan.columns.source(0)))
+            colours = pixels[:, :, : colour_channels(pixels)]
+            tiles.append(cut(colours, plan.rows.source(0), plan.columns.source(0)))
         # Few batch shapes, as there are few tile shapes: algorithms are chosen for each.
         padded = 1 << (len(tiles) - 1).bit_length()
         with self._explained():
             enlarged = self._checked(self._begin(np.stack(tiles + [tiles[-1]] * (padded - len(tiles))), head))
         return [
-            self._finish(pixels, size, _levels(pixels, bits), tick, whole)
+            self._finish(pixels, size, largest_level(pixels, bits), tick, whole)
             for (pixels, size, tick, bits), whole in zip(photos, enlarged, strict=False)
         ]
 
@@ -295,11 +300,11 @@ class Upscaler:
         return tiling.plan(*pixels.shape[:2], tile=self._tiles.tile, **self._shape)
 
     def _two_passes(self, pixels: Pixels, size: tuple[int, int]) -> bool:
-        return _factor(pixels, size) > self._heads[-1]
+        return enlargement(pixels, size) > self._heads[-1]
 
     def _head(self, pixels: Pixels, size: tuple[int, int]) -> int:
         """The smallest of the heads that reaches the size, or the largest."""
-        factor = _factor(pixels, size)
+        factor = enlargement(pixels, size)
         return next((scale for scale in self._heads if scale >= factor), self._heads[-1])
 
     def _passes(
@@ -340,15 +345,15 @@ class Upscaler:
     ) -> Iterator[torch.Tensor]:
         """(rows, width, C) integers on the device."""
         height, width, channels = pixels.shape
-        head, colours = self._head(pixels, size), _colours(pixels)
+        head, colours = self._head(pixels, size), colour_channels(pixels)
         full = (height * head, width * head)
         fit = BandResampler(full, size, LANCZOS, self.device) if full != size else None
-        alpha = _AlphaRows(pixels[:, :, colours:], size, self.device) if channels > colours else None
+        alpha = AlphaRows(pixels[:, :, colours:], size, self.device) if channels > colours else None
         for band in self._bands(pixels[:, :, :colours], head, tick, whole):
             rows = fit.push(band) if fit else band
             if alpha:
                 rows = torch.cat([rows, alpha.take(rows.shape[1])])
-            yield _to_integers(rows, levels)
+            yield to_integers(rows, levels)
 
     def _bands(
         self, pixels: Pixels, head: int, tick: Tick, whole: torch.Tensor | None
@@ -362,6 +367,8 @@ class Upscaler:
         across = [torch.from_numpy(w).to(self.device) for w in plan.columns.weights(head)]
         down = [torch.from_numpy(w).to(self.device) for w in plan.rows.weights(head)]
         px_per_tile = height * width / plan.tiles
+        # Of a tile in several views, all but one were told of when they were made.
+        px_left = px_per_tile / self._views if whole is None else px_per_tile
         carried = None
         enlarged = self._enlarged_tiles(pixels, plan, head, tick) if whole is None else iter([(0, whole)])
         # One buffer for all strips, given out a few rows at a time: as wide as the result and as high as a
@@ -373,7 +380,7 @@ class Upscaler:
                 left = plan.columns.origins[column] * head
                 weight = down[index][:, None] * across[column]
                 strip[:, :, left : left + plan.columns.tile * head].addcmul_(tile, weight)
-                tick(px_per_tile)
+                tick(px_left)
             if carried is not None:
                 strip[:, : carried.shape[1]] += carried
             last = index == len(plan.rows) - 1
@@ -395,21 +402,23 @@ class Upscaler:
         self, pixels: Pixels, plan: tiling.Plan, head: int, tick: Tick
     ) -> Iterator[tuple[range, _Batch]]:
         count = len(plan.columns)
+        px_per_view = pixels.shape[0] * pixels.shape[1] / plan.tiles / self._views
         for row in range(len(plan.rows)):
             rows = plan.rows.source(row)
             batch = ceil(count / ceil(count / self._tiles.batch))
             for start in range(0, count, batch):
                 columns = range(start, min(start + batch, count))
-                tiles = [_cut(pixels, rows, plan.columns.source(c)) for c in columns]
+                tiles = [cut(pixels, rows, plan.columns.source(c)) for c in columns]
                 tiles += [tiles[-1]] * (batch - len(tiles))
-                yield columns, self._begin(np.stack(tiles), head, tick)
+                pause = partial(tick, px_per_view * len(columns))
+                yield columns, self._begin(np.stack(tiles), head, pause)
 
     @torch.inference_mode()
-    def _begin(self, tiles: Pixels, head: int, tick: Tick = lambda _: None) -> _Batch:
-        """Send integer tiles (B, h, w, C) through the network; ``tick`` may end that between two views."""
-        x = _to_floats(tiles, self.device).permute(0, 3, 1, 2)
+    def _begin(self, tiles: Pixels, head: int, pause: Callable[[], None] = lambda: None) -> _Batch:
+        """Send integer tiles (B, h, w, C) through the network; ``pause`` is called between two views."""
+        x = to_floats(tiles, self.device).permute(0, 3, 1, 2)
         colour = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
-        residual = self._residual(colour, head, self.precision, tick)
+        residual = self._residual(colour, head, self.precision, pause)
         finite = transfer.Landing(torch.isfinite(residual).flatten(1).all(dim=1))
         return _Batch(colour, residual, finite, head, is_grey=x.shape[1] == 1)
 
@@ -430,56 +439,23 @@ class Upscaler:
         return result.mean(dim=1, keepdim=True) if batch.is_grey else result
 
     def _residual(
-        self, x: torch.Tensor, head: int, precision: str, tick: Tick = lambda _: None
+        self, x: torch.Tensor, head: int, precision: str, pause: Callable[[], None] = lambda: None
     ) -> torch.Tensor:
         dtype = _DTYPES[precision]
+        network = partial(_run, self._network if precision == "fp32" else self._in_half)
         with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
-            network = self._network if precision == "fp32" else self._in_half
-            residual: torch.Tensor
-            if self._tta:
-                residual = ensemble.averaged(network, x, head, lambda: tick(0.0))
-            else:
-                residual = network(x, head)
-        expected = (*x.shape[:2], x.shape[2] * head, x.shape[3] * head)
-        if residual.shape != expected:
-            raise WrongOutput(f"the network returned {tuple(residual.shape)} where {expected} was due")
-        return residual.float()
-
-    def _default_tiles(self, tile: int | None, batch: int | None) -> Tiles:
-        kind = self.device.type
-        if isinstance(self._network, BlockwiseNet):
-            at_x4 = float(_BYTES_PER_PX_BY_BLOCKS)
-        else:
-            at_x4 = _BYTES_PER_PX / (1 if self.precision == "fp32" else 2)
-        per_px = at_x4 * max(self._heads[-1] / 4, 1) ** 2
-        budget = free_bytes(self.device) * _SHARE_OF_FREE_MEMORY / per_px
-        if tile is None:
-            stride = self._shape["stride"]
-            sizes = [n * stride for n in tiling.ladder(_MAX_TILE[kind] // stride)]
-            fitting = [size for size in sizes if size >= self._smallest and size**2 <= budget]
-            tile = fitting[-1] if fitting else self._smallest
-        return Tiles(tile, batch or max(1, min(_MAX_BATCH[kind], int(budget / tile**2))))
+            if self._views > 1:
+                return ensemble.averaged(network, x, head, pause)
+            return network(x, head).float()
 
 
-class _AlphaRows:
-    """The enlarged alpha channel, given out in as many rows at a time as are wanted."""
-
-    def __init__(self, alpha: Pixels, size: tuple[int, int], device: torch.device) -> None:
-        self._alpha = alpha  # (H, W, 1)
-        self._device = device
-        self._resampler = BandResampler(alpha.shape[:2], size, BICUBIC, device)
-        self._ready = torch.empty(1, 0, size[1], device=device)
-        self._row = 0
-
-    def take(self, count: int) -> torch.Tensor:
-        """The next rows, (1, count, width), in [0, 1] but for the kernel's overshoot."""
-        while self._ready.shape[1] < count:
-            rows = self._alpha[self._row : self._row + 256]
-            self._row += len(rows)
-            band = _to_floats(rows, self._device).permute(2, 0, 1)
-            self._ready = torch.cat([self._ready, self._resampler.push(band)], dim=1)
-        result, self._ready = self._ready[:, :count], self._ready[:, count:]
-        return result
+def _run(network: torch.nn.Module, x: torch.Tensor, head: int) -> torch.Tensor:
+    """What the network returns, if that has the shape that it should have."""
+    residual: torch.Tensor = network(x, head)
+    expected = (*x.shape[:2], x.shape[2] * head, x.shape[3] * head)
+    if residual.shape != expected:
+        raise WrongOutput(f"the network returned {tuple(residual.shape)} where {expected} was due")
+    return residual
 
 
 def _as_run_on(device: torch.device, network: torch.nn.Module) -> torch.nn.Module:
@@ -498,43 +474,3 @@ def _for_half_precision(network: torch.nn.Module, device: torch.device, precisio
     except ImportError:  # Triton is not everywhere where CUDA is
         return network
     return fused.fused(network, _DTYPES[precision]) or network
-
-
-def _levels(pixels: Pixels, bits: int | None) -> int:
-    return 2**bits - 1 if bits else int(np.iinfo(pixels.dtype).max)
-
-
-def _colours(pixels: Pixels) -> int:
-    """Channels without alpha."""
-    channels: int = pixels.shape[2]
-    return channels - (channels + 1) % 2
-
-
-def _factor(pixels: Pixels, size: tuple[int, int]) -> float:
-    height: int = pixels.shape[0]
-    width: int = pixels.shape[1]
-    return max(size[0] / height, size[1] / width)
-
-
-def _cut(pixels: Pixels, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Pixels:
-    """The tile of these rows and columns; what is not mirrored is a view, a hundred times as fast."""
-    for axis, places in enumerate((rows, columns)):
-        first, count = int(places[0]), len(places)
-        if (places == np.arange(first, first + count)).all():
-            pixels = pixels[(slice(None),) * axis + (slice(first, first + count),)]
-        else:
-            pixels = pixels.take(places, axis)
-    return pixels
-
-
-def _to_floats(pixels: Pixels, device: torch.device) -> torch.Tensor:
-    """Integers of any shape to fp32 in [0, 1] on the device; they cross the bus as integers."""
-    levels = np.iinfo(pixels.dtype).max
-    return transfer.to_device(pixels, device).float() / levels
-
-
-def _to_integers(rows: torch.Tensor, levels: int) -> torch.Tensor:
-    """(C, rows, W) floats to (rows, W, C) integers, rounded once."""
-    dtype = torch.uint8 if levels == 255 else torch.uint16
-    scaled = (rows.clamp(0, 1) * levels).round_().permute(1, 2, 0).to(torch.int32)
-    return scaled.to(dtype).contiguous()

@@ -32,11 +32,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from srbatch import weights
+from srbatch.arrays import Pixels
 from srbatch.card import Card
 from srbatch.devices import Devices
 from srbatch.errors import Interrupted, OutOfMemory, WrongOutput
 from srbatch.network import NetworkConfig, SuperResolutionNet
-from srbatch.upscaler import Pixels, Tiles, Upscaler, in_memory
+from srbatch.tile_memory import Tiles
+from srbatch.upscaler import Upscaler, in_memory
 from tests.networks import Local, Nothing
 
 if TYPE_CHECKING:  # fastai takes seconds to import, and here there is mostly no device to train on

@@ -19,12 +19,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from srbatch import openvino_engine, openvino_graph
+from srbatch.arrays import Pixels
 from srbatch.errors import DeviceError, ExitCode, OutOfMemory, UsageError
 from srbatch.model import Model
 from srbatch.network import NetworkConfig, SuperResolutionNet
 from srbatch.openvino_engine import MOST_OFF, OpenVinoNetwork
 from srbatch.options import Options
-from srbatch.upscaler import Pixels, Upscaler
+from srbatch.upscaler import Upscaler
 from tests.cli.conftest import as_command
 from tests.conftest import Originals, crop, sample
 

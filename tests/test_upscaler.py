@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from srbatch import hardware, weights
+from srbatch import hardware, tiling, weights
+from srbatch.arrays import Pixels
 from srbatch.errors import DeviceError, OutOfMemory, UsageError, WrongOutput
 from srbatch.hardware import pick_device, pick_devices, pick_precision
 from srbatch.network import NetworkConfig, SuperResolutionNet
-from srbatch.upscaler import Pixels, Tiles, Upscaler
+from srbatch.tile_memory import Tiles
+from srbatch.upscaler import Upscaler
 from tests.networks import Faulty, Local, Nothing
 
 
@@ -186,6 +188,22 @@ def test_a_tile_in_eight_views_can_be_left_after_each() -> None:
     assert network.calls == 3
 
 
+def test_progress_goes_on_with_each_view() -> None:
+    ticks: list[float] = []
+    engine = upscaler(Nothing(), tta=True, batch=2)
+    list(engine.enlarge(noise(150, 170, 3), (300, 340), tick=ticks.append))
+    plan = tiling.plan(150, 170, tile=96, halo=8, ramp=16, stride=32)
+    assert max(ticks) == pytest.approx(150 * 170 / plan.tiles / 8 * 2), "both tiles of a batch"
+    assert sum(ticks) == pytest.approx(150 * 170)
+
+
+@pytest.mark.parametrize("call", [0, 3])
+def test_a_wrong_shape_in_any_view_is_told(call: int) -> None:
+    engine = upscaler(Faulty(Local(), call, "shape"), tta=True)
+    with pytest.raises(WrongOutput, match=r"returned .* where .* was due"):
+        enlarge(engine, noise(96, 64, 3), (192, 128))
+
+
 def test_progress_adds_up_to_the_photo() -> None:
     for factor in (2, 8):
         ticks: list[float] = []
@@ -221,7 +239,7 @@ def test_tiles_fit_into_free_memory(
     free_gb: float, by_blocks: int, whole: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A network by blocks takes less. In fp32, at most 40 % of what is free."""
-    monkeypatch.setattr("srbatch.upscaler.free_bytes", lambda device: int(free_gb * 1e9))
+    monkeypatch.setattr("srbatch.tile_memory.free_bytes", lambda device: int(free_gb * 1e9))
     config = NetworkConfig("resnet18", features=4, refine_blocks=0)
     for network, tile in ((SuperResolutionNet(config), by_blocks), (Local(), whole)):
         assert upscaler(network, tile=None).tiles == Tiles(tile, 1)

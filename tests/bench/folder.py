@@ -37,13 +37,13 @@ import torch
 from PIL import Image
 
 from srbatch import metadata, weights
+from srbatch.arrays import Pixels
 from srbatch.codec_pool import CodecPool
 from srbatch.encode import Encoding
 from srbatch.formats import Format
 from srbatch.hardware import pick_device
 from srbatch.model import Model
 from srbatch.options import ENGINES, Options
-from srbatch.upscaler import Pixels
 from tests.bench import peers, report
 from tests.bench.measured_run import started
 from tests.bench.peers import QUALITY, SCALE

@@ -28,7 +28,8 @@ from srbatch import weights
 from srbatch.card import Card
 from srbatch.openvino_engine import OpenVinoNetwork
 from srbatch.options import PRECISIONS
-from srbatch.upscaler import Tiles, Upscaler
+from srbatch.tile_memory import Tiles
+from srbatch.upscaler import Upscaler
 from tests.bench import report
 
 MATMUL, CONVOLUTION = "matrix product", "3 x 3 convolution"

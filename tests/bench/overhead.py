@@ -32,7 +32,8 @@ from srbatch.errors import ExitCode
 from srbatch.model import Model
 from srbatch.options import Options, TargetSize
 from srbatch.report import Silent
-from srbatch.upscaler import Tiles, Upscaler
+from srbatch.tile_memory import Tiles
+from srbatch.upscaler import Upscaler
 
 RUN, NETWORK, BARE = "whole run", "its calls of the network", "the same calls in a plain loop"
 """The rows of the table."""

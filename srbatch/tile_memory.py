@@ -1,0 +1,59 @@
+"""How large tiles and batches may be where nobody says: by the free memory of the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from srbatch import tiling
+from srbatch.hardware import free_bytes
+
+_BYTES_PER_PX = 16_000
+"""Memory that one input pixel of a tile takes at its peak in fp32 at x4 (measured with tiles of 512 px)."""
+_BYTES_PER_PX_BY_BLOCKS = 3_600
+"""The same where the network is run by blocks, in any precision: what is as large as a tile is in fp32."""
+_MAX_TILE = {"cpu": 512, "mps": 512, "cuda": 512}
+_MAX_BATCH = {"cpu": 1, "mps": 2, "cuda": 4}
+_SHARE_OF_FREE_MEMORY = 0.4
+"""For each lane."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """The most pixels on a tile's side, and the most tiles sent at once."""
+
+    tile: int
+    batch: int
+
+
+def fitting(
+    device: torch.device,
+    *,
+    by_blocks: bool,
+    precision: str,
+    largest: int,
+    stride: int,
+    smallest: int,
+    tile: int | None,
+    batch: int | None,
+) -> Tiles:
+    """Return what fits into the memory that is free now; ``tile`` and ``batch`` that are given stay.
+
+    Args:
+        by_blocks: the network is run by blocks, which take little memory.
+        precision: as :func:`srbatch.hardware.pick_precision` returns it.
+        largest: of the network's heads.
+        stride: sides are multiples of it.
+        smallest: side of a tile that is not all overlap; it is returned even where it does not fit.
+    """
+    if by_blocks:
+        at_x4 = float(_BYTES_PER_PX_BY_BLOCKS)
+    else:
+        at_x4 = _BYTES_PER_PX / (1 if precision == "fp32" else 2)
+    per_px = at_x4 * max(largest / 4, 1) ** 2
+    budget = free_bytes(device) * _SHARE_OF_FREE_MEMORY / per_px
+    if tile is None:
+        sizes = [n * stride for n in tiling.ladder(_MAX_TILE[device.type] // stride)]
+        tile = max((n for n in sizes if n >= smallest and n**2 <= budget), default=smallest)
+    return Tiles(tile, batch or max(1, min(_MAX_BATCH[device.type], int(budget / tile**2))))
