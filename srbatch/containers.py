@@ -7,6 +7,7 @@ are put together.
 
 from __future__ import annotations
 
+import re
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -19,9 +20,14 @@ from srbatch.errors import UnreadablePhoto, WrongOutput
 EXIF_ID = b"Exif\0\0"
 XMP_ID = b"http://ns.adobe.com/xap/1.0/\0"
 C2PA_LOST = "the C2PA manifest does not survive re-encoding and was not carried"
+GAIN_MAP_LOST = "the gain map, which shows the photo in high dynamic range, was not carried"
 
 _LARGEST_BLOCK = 1 << 28  # no photo's metadata comes near it; a crafted file's may
 _LARGEST_INFLATED = 1 << 26
+_CHUNK = 1 << 16
+_PADDING = re.compile(rb"[\x00\xff\s]*")
+_VIDEO = re.compile(rb"ftyp(?:mp4|iso|avc|qt  |M4V|3gp)")
+"""How a file of ISO's base media format (14496-12) begins, with the brands that videos have."""
 
 Insertion = tuple[int, bytes]
 """An offset in a stream, and the bytes to slip in there."""
@@ -138,6 +144,20 @@ def size_of(file: BinaryIO) -> int:
     size = file.seek(0, SEEK_END)
     file.seek(here)
     return size
+
+
+def behind_picture(file: BinaryIO, start: int) -> str | None:
+    """What to tell of what lies there; None where there is nothing, or padding alone."""
+    file.seek(start)
+    is_video, is_padding, before = False, True, b""
+    while chunk := file.read(_CHUNK):
+        is_padding = is_padding and _PADDING.fullmatch(chunk) is not None
+        is_video = is_video or _VIDEO.search(before + chunk) is not None
+        before = chunk[-7:]
+    if is_padding:
+        return None
+    what = "a video, as motion photos have one" if is_video else "in no standard's format"
+    return f"{file.tell() - start:,} bytes behind the picture ({what}) were not carried"
 
 
 def inflated(packed: bytes) -> bytes | None:

@@ -15,12 +15,13 @@ from __future__ import annotations
 import io
 import struct
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 from srbatch.errors import PhotoTooLarge
-from srbatch.placement import Placement
+from srbatch.placement import Placement, rational
 from srbatch.tiff_structure import (
     ASCII,
     BYTE,
@@ -59,6 +60,7 @@ _MM_OF_UNIT = {2: 25.4, 3: 10.0}
 _SIZE_IN_IFD0 = {0x0100: "width", 0x0101: "height"}
 _SIZE_IN_EXIF = {0xA002: "width", 0xA003: "height"}
 _SUBJECTS = frozenset([0x9214, 0xA214])  # SubjectArea, SubjectLocation
+_FOCAL_PLANE = (0xA20E, 0xA20F)  # FocalPlaneXResolution, FocalPlaneYResolution
 # A JPEG thumbnail or previews that hang on IFD0 itself, and the thumbnail tags of Windows' GDI+.
 _THUMBNAILS_IN_IFD0 = frozenset([0x0201, 0x0202, SUB_IFDS, *range(0x5012, 0x501C), *range(0x5020, 0x503C)])
 _DATA_OF_THUMBNAIL = ((0x0201, 0x0202), (0x0111, 0x0117))
@@ -140,15 +142,15 @@ def resolution(block: bytes) -> tuple[float, float] | None:
     unit = main.get(_UNIT, Value(SHORT, b"\2\0"))
     mm = _MM_OF_UNIT.get(int.from_bytes(unit.data, "little"))
     across, down = (_rational(main.get(tag)) for tag in (_ACROSS, _DOWN))
-    return (across / mm, down / mm) if mm and across and down else None
+    return (float(across) / mm, float(down) / mm) if mm and across and down else None
 
 
-def _rational(value: Value | None) -> float:
+def _rational(value: Value | None) -> Fraction:
     """A single unsigned rational; 0 for anything else."""
     if value is None or value.type != RATIONAL or len(value.data) != 8:
-        return 0.0
+        return Fraction(0)
     above, below = struct.unpack("<II", value.data)
-    return above / below if below else 0.0
+    return Fraction(above, below) if below else Fraction(0)
 
 
 def fresh(software: str) -> bytes:
@@ -195,15 +197,18 @@ def corrected(
     _erase(patched, *_dead_and_live(reader, kept))
     patched += b"\0" * (len(patched) % 2)
     if exif and placement:
-        _move_subject(patched, reader, exif, placement)
+        for placed, value in _placed(reader, exif, placement):
+            written, elsewhere = layout.entry(placed.tag, value, len(patched))
+            patched[placed.at : placed.at + layout.entry_size] = written
+            patched += elsewhere
     at = len(patched)
     patched += layout.directory(ifd0, at)
     patched[4:8] = layout.offset(at)
     return bytes(patched)
 
 
-def _move_subject(patched: bytearray, reader: TiffReader, exif: Directory, placement: Placement) -> None:
-    """Write where the subject lies in the output, at the end of the block what does not fit into an entry."""
+def _placed(reader: TiffReader, exif: Directory, placement: Placement) -> Iterator[tuple[Entry, Value]]:
+    """Tags of the Exif directory that hold for the photo's pixels, and their values for the output."""
     for entry in exif.entries:
         if entry.tag not in _SUBJECTS or entry.type != SHORT or not 2 <= entry.count <= 4:
             continue
@@ -212,10 +217,12 @@ def _move_subject(patched: bytearray, reader: TiffReader, exif: Directory, place
         except BrokenTiff:
             continue
         kind, code = (SHORT, "H") if max(numbers) < 1 << 16 else (LONG, "I")  # no reader minds
-        value = Value(kind, struct.pack(f"<{len(numbers)}{code}", *numbers))
-        written, elsewhere = reader.layout.entry(entry.tag, value, len(patched))
-        patched[entry.at : entry.at + reader.layout.entry_size] = written
-        patched += elsewhere
+        yield entry, Value(kind, struct.pack(f"<{len(numbers)}{code}", *numbers))
+    entries = [found for tag in _FOCAL_PLANE if (found := exif.find(tag))]
+    across_and_down = [number for found in entries if (number := _rational(reader.value(found, 8)))]
+    if len(across_and_down) == len(_FOCAL_PLANE):
+        for entry, number in zip(entries, placement.focal_plane(*across_and_down), strict=True):
+            yield entry, Value(RATIONAL, struct.pack("<II", *rational(number)))
 
 
 def append_to_tiff(

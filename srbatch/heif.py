@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from io import SEEK_END
 from typing import BinaryIO
 
-from srbatch.containers import C2PA_LOST, Blocks, Rewriter
+from srbatch.containers import C2PA_LOST, GAIN_MAP_LOST, Blocks, Rewriter
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
 
 _LARGEST_META = 1 << 26
@@ -211,7 +211,7 @@ def _meta_of(file: BinaryIO, blocks: Blocks) -> bytes:
             found = file.read(size - start - 4)
         elif head[4:8] == b"uuid" and head[start : start + 16] == _C2PA_UUID:
             blocks.note(C2PA_LOST)
-        elif head[4:8] == b"moov":
+        elif head[4:8] in (b"moov", b"mpvd"):  # mpvd: a motion photo's
             blocks.note("the moving pictures in the HEIF file were not carried")
         at += size
     if found is None:
@@ -267,6 +267,8 @@ def _is_srgb(primaries: int, curve: int) -> bool:
 
 
 def _note_losses(meta: _Meta, blocks: Blocks) -> None:
+    if any(item.kind == b"tmap" for item in meta.items.values()):
+        blocks.note(GAIN_MAP_LOST)
     for kind, source, targets in meta.references:
         if kind == b"auxl" and meta.primary in targets:
             for box in meta.properties_of(source):

@@ -13,12 +13,14 @@ from srbatch.photoshop import PHOTOSHOP_ID, photoshop_resource, take_photoshop
 from srbatch.tiff_structure import BrokenTiff, TiffReader
 
 JPEG_SEGMENT_BYTES = 65_533
+MPF_ID = b"MPF\0"
+MPF_ENTRIES, MPF_ENTRY_BYTES = 0xB002, 16
+"""In the index of a multi-picture file (CIPA DC-007): the tag of its list, and the size of an entry."""
 LARGEST_JPEG_XMP = JPEG_SEGMENT_BYTES - len(XMP_ID)
 
 _EXTENDED_XMP_ID = b"http://ns.adobe.com/xmp/extension/\0"
 _ICC_ID = b"ICC_PROFILE\0"
-_MPF_ID = b"MPF\0"
-_APP0, _APP1, _APP2, _APP11, _APP13, _APP14, _COM, _SOS, _EOI = (
+_APP0, _APP1, _APP2, _APP11, _APP13, _APP14, _COM, _SOS, EOI = (
     *(0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE),
     *(0xFE, 0xDA, 0xD9),
 )
@@ -29,7 +31,7 @@ def read_jpeg(file: BinaryIO) -> Blocks:
     """The blocks before the picture data of a JPEG file."""
     blocks, photoshop = Blocks(), bytearray()
     icc_parts: list[bytes] = []
-    for marker, body in _jpeg_segments(file):
+    for marker, body in segments(file):
         if marker == _APP1 and body.startswith(EXIF_ID):
             if blocks.exif is None:
                 blocks.exif = body[len(EXIF_ID) :]
@@ -55,7 +57,12 @@ def read_jpeg(file: BinaryIO) -> Blocks:
     return blocks
 
 
-def _jpeg_segments(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+def segments(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Markers and bodies of the segments before the picture data; the file is then behind SOS.
+
+    Raises:
+        UnreadablePhoto: it is no JPEG file, or cut off.
+    """
     if file.read(2) != b"\xff\xd8":
         raise UnreadablePhoto("not a JPEG file: it does not start like one")
     while True:
@@ -64,8 +71,8 @@ def _jpeg_segments(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
             byte = file.read(1)
         while byte == b"\xff":  # any number of them may come before a marker
             byte = file.read(1)
-        marker = byte[0] if byte else _EOI
-        if marker == _EOI:
+        marker = byte[0] if byte else EOI
+        if marker == EOI:
             raise UnreadablePhoto(cut_off("JPEG"))
         if marker == _SOS:
             return
@@ -80,8 +87,8 @@ def _jpeg_segments(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 def _note_segment(blocks: Blocks, marker: int, body: bytes) -> None:
     """Say what is lost with an application segment that is not carried, if that is anything."""
-    if marker == _APP2 and body.startswith(_MPF_ID):
-        blocks.note(_note_on_mpf(body[len(_MPF_ID) :]))
+    if marker == _APP2 and body.startswith(MPF_ID):
+        blocks.note(_note_on_mpf(body[len(MPF_ID) :]))
     elif marker == _APP11 and b"c2pa" in body[:256]:
         blocks.note(C2PA_LOST)
     elif marker == _APP11 and C2PA_LOST in blocks.notes and _continues_a_box(body):

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from srbatch import bitmaps, exif, heif, jpeg, png, profiles, tiff, webp, xmp
-from srbatch.containers import Blocks, HeadSplicer
+from srbatch.containers import GAIN_MAP_LOST, Blocks, HeadSplicer
 from srbatch.errors import UnsupportedPhoto, WrongOutput
 from srbatch.formats import Format
 from srbatch.heif import HeifRewriter
@@ -128,7 +128,9 @@ def read(path: Path, fmt: Format) -> Metadata:
             found.note(f"the EXIF block is damaged and was not carried: {error}")
     if found.xmp is not None:
         try:
-            xmp.check(found.xmp)
+            found.xmp = xmp.usable(found.xmp)
+            if xmp.tells_of_gain_map(found.xmp):
+                found.note(GAIN_MAP_LOST)
         except UnusableXmp as error:
             found.xmp, found.extended_xmp = None, []
             found.note(f"the XMP packet {error} and was not carried")

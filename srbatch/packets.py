@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,18 +22,46 @@ _TAG_NAME = re.compile(rb"<[^\s/>]+")
 _ATTRIBUTE = re.compile(rb"\s+([^\s=]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
 
 
+_BYTE_ORDER_MARKS = (
+    *((codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be")),  # they begin like the next
+    *((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")),
+)
+_CODECS = {
+    b"\1\0\1\0": "utf-16-be",
+    b"\0\1\0\1": "utf-16-le",
+    b"\1\1\1\0": "utf-32-be",
+    b"\0\1\1\1": "utf-32-le",
+}
+"""By which of the first four bytes are zeros (1): a packet begins with ASCII characters."""
+_DECLARATION = re.compile(r"^\s*<\?xml\s[^>]*\?>")
+
+
 class UnusableXmp(ValueError):
     """A packet that cannot be corrected, and so must not be carried: it would contradict the output."""
 
 
-def parser_of(packet: bytes) -> expat.XMLParserType:
-    """A parser that tells names with their namespaces, and refuses what no packet may hold.
+def in_utf8(packet: bytes) -> bytes:
+    """The packet in UTF-8, in which it is edited; XMP allows UTF-16 and UTF-32 too (ISO 16684-1, 7.1).
 
     Raises:
-        UnusableXmp: the packet is not in UTF-8.
+        UnusableXmp: it is damaged.
     """
-    if packet.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise UnusableXmp("is not in UTF-8")
+    codec = next((codec for mark, codec in _BYTE_ORDER_MARKS if packet.startswith(mark)), None)
+    if codec is None:
+        codec = _CODECS.get(bytes(byte == 0 for byte in packet[:4]))
+    if codec is None:
+        return packet
+    unit = 4 if "32" in codec else 2
+    try:
+        # Writers of TIFF pad with single zeros.
+        text = packet[: len(packet) // unit * unit].decode(codec).rstrip("\0")
+    except UnicodeDecodeError as error:
+        raise UnusableXmp(f"is damaged ({error.reason})") from None
+    return _DECLARATION.sub("", text.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}"), count=1).encode()
+
+
+def parser_of(packet: bytes) -> expat.XMLParserType:
+    """A parser that tells names with their namespaces, and refuses what no packet may hold."""
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.namespace_prefixes = True
     parser.ordered_attributes = True

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pyvips
 
-from srbatch import light, metadata, profiles
+from srbatch import jpeg_trailer, light, metadata, profiles
 from srbatch.errors import PhotoChanged, PhotoTooLarge, UnreadablePhoto, UnsupportedPhoto
 from srbatch.formats import Format
 from srbatch.loading import BITS, LAB, Pixels, format_of, from_memory, loaded, reason_of
@@ -142,7 +142,8 @@ def decode(path: Path, raw: Path, max_pixels: float) -> Picture:
             resolution = _resolution(image)
             found = replace(found, size=(image.height, image.width))
             found, convert = _colours(image, found, header.bits, raw.with_suffix(".icc"))
-        notes = found.notes + _write_pixels(file, fmt, raw, convert)
+        behind = jpeg_trailer.note(file) if fmt is Format.JPEG else None
+        notes = found.notes + ((behind,) if behind else ()) + _write_pixels(file, fmt, raw, convert)
         after = path.stat()
         if (before.st_size, before.st_mtime_ns, before.st_ino) != (
             after.st_size,

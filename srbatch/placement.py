@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+
+_LARGEST = (1 << 32) - 1
+
+
+def rational(number: Fraction) -> tuple[int, int]:
+    """Numerator and denominator of the nearest number that EXIF's RATIONAL can hold; not of negative ones."""
+    near = min(number, Fraction(_LARGEST)).limit_denominator(_LARGEST // min(max(ceil(number), 1), _LARGEST))
+    return near.numerator, near.denominator
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +30,26 @@ class Placement:
     def on_its_side(self) -> bool:
         """Whether the stored picture's width is the output's height."""
         return self.turn >= 5
+
+    @property
+    def factors(self) -> tuple[Fraction, Fraction]:
+        """How much longer the stored picture's width and height become."""
+        (height, width), (high, wide) = self.stored, self.output
+        across, down = (high, wide) if self.on_its_side else (wide, high)
+        return Fraction(across, width), Fraction(down, height)
+
+    def focal_plane(self, across: Fraction, down: Fraction) -> tuple[Fraction, Fraction]:
+        """EXIF's FocalPlaneXResolution and FocalPlaneYResolution for the output.
+
+        They count pixels of the picture as it is written in the file, along its width and its height, not
+        those of the sensor (Exif 3.0, 4.6.6.7): an angle of view follows from them.
+
+        Args:
+            across: pixels per unit along the stored picture's width.
+            down: the same along its height.
+        """
+        enlarged = across * self.factors[0], down * self.factors[1]
+        return enlarged[::-1] if self.on_its_side else enlarged
 
     def point(self, x: float, y: float) -> tuple[float, float]:
         """A point in parts of width and height, from the upper left."""

@@ -12,6 +12,7 @@ from srbatch.containers import (
     XMP_ID,
     Blocks,
     Insertion,
+    behind_picture,
     cut_off,
     inflated,
     printable,
@@ -51,6 +52,8 @@ def read_png(file: BinaryIO) -> Blocks:
             else:
                 _take_png_chunk(kind, data, blocks)
         at += 12 + size
+    if behind := behind_picture(file, at):
+        blocks.note(behind)
     _take_raw_profiles(blocks)
     return blocks
 

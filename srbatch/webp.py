@@ -6,7 +6,17 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from srbatch.containers import C2PA_LOST, EXIF_ID, Blocks, Rewriter, cut_off, printable, read_block, size_of
+from srbatch.containers import (
+    C2PA_LOST,
+    EXIF_ID,
+    Blocks,
+    Rewriter,
+    behind_picture,
+    cut_off,
+    printable,
+    read_block,
+    size_of,
+)
 from srbatch.errors import UnreadablePhoto, WrongOutput
 
 _WEBP_NOT_MISSED = frozenset([b"VP8X", b"VP8 ", b"VP8L", b"ALPH"])
@@ -31,6 +41,8 @@ def read_webp(file: BinaryIO) -> Blocks:
         if kind not in _WEBP_NOT_MISSED:
             _take_webp_chunk(kind, read_block(file, size), blocks)
         at += 8 + size + size % 2
+    if behind := behind_picture(file, end):
+        blocks.note(behind)
     return blocks
 
 

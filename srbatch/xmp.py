@@ -6,12 +6,14 @@ again would rename prefixes, drop comments and break names inside values.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from fractions import Fraction
 from xml.sax.saxutils import escape, quoteattr
 
 from srbatch import regions
-from srbatch.packets import RDF, Name, Properties
-from srbatch.placement import Placement
+from srbatch.packets import RDF, Name, Properties, in_utf8
+from srbatch.placement import Placement, rational
 from srbatch.provenance import Provenance
 
 _BASIC = "http://ns.adobe.com/xap/1.0/"
@@ -37,6 +39,28 @@ _SIZES: dict[Name, str] = {
     (_EXIF, "PixelYDimension"): "height",
 }
 
+# Of motion photos and photos with a gain map (developer.android.com/media/platform), and Apple's.
+_CAMERA = "http://ns.google.com/photos/1.0/camera/"
+_DIRECTORY: Name = ("http://ns.google.com/photos/1.0/container/", "Directory")
+_GAIN_MAPS = frozenset(["http://ns.adobe.com/hdr-gain-map/1.0/", "http://ns.apple.com/HDRGainMap/1.0/"])
+# Of panoramas (developers.google.com/streetview/spherical-metadata).
+_PANORAMA = "http://ns.google.com/photos/1.0/panorama/"
+_PANORAMA_LENGTHS: tuple[tuple[Name, ...], tuple[Name, ...]] = (
+    (
+        *((_PANORAMA, f"CroppedArea{local}Pixels") for local in ("Left", "ImageWidth")),
+        (_PANORAMA, "FullPanoWidthPixels"),
+        *((_PANORAMA, f"LargestValidInteriorRect{local}") for local in ("Left", "Width")),
+    ),
+    (
+        *((_PANORAMA, f"CroppedArea{local}Pixels") for local in ("Top", "ImageHeight")),
+        (_PANORAMA, "FullPanoHeightPixels"),
+        *((_PANORAMA, f"LargestValidInteriorRect{local}") for local in ("Top", "Height")),
+    ),
+)
+"""Along the width, and along the height."""
+_FOCAL_PLANE: tuple[Name, Name] = ((_EXIF, "FocalPlaneXResolution"), (_EXIF, "FocalPlaneYResolution"))
+_NUMBER = re.compile(r"\s*\d{1,10}(?:/0*[1-9]\d{0,9})?\s*")
+
 _EMPTY_PACKET = (
     '<?xpacket begin="\N{ZERO WIDTH NO-BREAK SPACE}" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
     f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{RDF}">\n'
@@ -45,20 +69,29 @@ _EMPTY_PACKET = (
 _PACKET_END = b"<?xpacket end"
 
 
-def check(packet: bytes) -> None:
-    """Find out whether a packet can be corrected.
+def usable(packet: bytes) -> bytes:
+    """A packet that can be corrected, in UTF-8.
 
     Raises:
         UnusableXmp: it cannot; the message goes on from "the XMP packet".
     """
-    Properties(packet)
+    return Properties(in_utf8(packet)).packet
+
+
+def tells_of_gain_map(packet: bytes) -> bool:
+    """Whether a packet says that another picture in the file gives this one a higher dynamic range.
+
+    Raises:
+        UnusableXmp: see :func:`usable`.
+    """
+    return any(found.name[0] in _GAIN_MAPS for found in Properties(packet).found)
 
 
 def source_type(packet: bytes) -> str | None:
     """What a packet says of how the picture came to be, mostly a URI of IPTC's; None if it does not.
 
     Raises:
-        UnusableXmp: see :func:`check`.
+        UnusableXmp: see :func:`usable`.
     """
     return Properties(packet).value(_SOURCE_TYPE)
 
@@ -84,20 +117,23 @@ def corrected(
             asked for a turn but XMP, viewers disagree on whether XMP may, and the output stays as it was to
             each of them.
         provenance: None declares nothing.
-        placement: where regions of the photo lie in the output; None leaves them where they are.
+        placement: where regions of the photo lie in the output, and how its lengths grow; None leaves them.
 
     Raises:
-        UnusableXmp: see :func:`check`.
+        UnusableXmp: see :func:`usable`.
     """
     if packet is None:
         if provenance is None:
             return None
         packet = _EMPTY_PACKET
-    elif placement is not None:
+    packet = in_utf8(packet)
+    if placement is not None:
         packet = regions.moved(packet, placement)
     properties = Properties(packet)
     size = {"width": width, "height": height}
     values = {name: str(size[side]) for name, side in _SIZES.items()}
+    if placement is not None:
+        values |= _enlarged(properties, placement)
     if turned:
         values[_ORIENTATION] = "1"
     new: dict[Name, str] = {}
@@ -106,6 +142,36 @@ def corrected(
         new = _history_and_origin(properties, provenance)
         new |= {name: _element(name, _plain(values[name])) for name in (_SOURCE_TYPE, _INSTANCE)}
     return _edited(properties, values, new)
+
+
+def _enlarged(properties: Properties, placement: Placement) -> dict[Name, str]:
+    """What a packet has that counts pixels, for the output."""
+    values: dict[Name, str] = {}
+    across, down = (_number(properties.value(name)) for name in _FOCAL_PLANE)
+    if across and down:
+        for name, number in zip(_FOCAL_PLANE, placement.focal_plane(across, down), strict=True):
+            values[name] = "{}/{}".format(*rational(number))
+    if placement.turn == 1:  # a sphere lying on its side would be none
+        for names, factor in zip(_PANORAMA_LENGTHS, placement.factors, strict=True):
+            lengths = {name: _number(properties.value(name)) for name in names}
+            values |= {name: str(round(n * factor)) for name, n in lengths.items() if n is not None}
+    return values
+
+
+def _number(text: str | None) -> Fraction | None:
+    """A number as XMP has them, "3888" or "3888000/877"; None for anything else."""
+    match = _NUMBER.fullmatch(text or "")
+    return Fraction(match[0].strip()) if match else None
+
+
+def _is_void(name: Name) -> bool:
+    """Whether a property tells of something that the output does not have: another picture, or a video."""
+    space, local = name
+    return (
+        name in (_THUMBNAILS, _DIRECTORY)
+        or space in _GAIN_MAPS
+        or (space == _CAMERA and local.startswith(("MotionPhoto", "MicroVideo")))
+    )
 
 
 def _edited(properties: Properties, values: Mapping[Name, str], new: dict[Name, str]) -> bytes:
@@ -122,7 +188,7 @@ def _edited(properties: Properties, values: Mapping[Name, str], new: dict[Name, 
                 continue
             result += packet[at : found.list_end] + new.pop(_HISTORY).encode()
             at = found.list_end
-        elif found.name in values or found.name == _THUMBNAILS:
+        elif found.name in values or _is_void(found.name):
             result += packet[at : found.start]
             at = found.end
             if found.name in values:

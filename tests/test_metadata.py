@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
 import io
 import os
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from srbatch import exif, metadata, packets, xmp
+from srbatch.containers import GAIN_MAP_LOST
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
 from srbatch.formats import Format
 from srbatch.metadata import Metadata
@@ -251,9 +253,9 @@ def test_a_damaged_exif_block_is_told_and_left_out(tmp_path: Path) -> None:
         (PACKET[:300], "not well-formed"),
         (b"<x/>", "holds no properties"),
         (b"", "not well-formed"),
-        (PACKET.decode().encode("utf-16"), "not in UTF-8"),
+        (codecs.BOM_UTF16_LE + b"<\0\0\xd8", "is damaged (unexpected end"),
     ],
-    ids=["DOCTYPE", "cut off", "no RDF", "empty", "UTF-16"],
+    ids=["DOCTYPE", "cut off", "no RDF", "empty", "UTF-16, cut off"],
 )
 def test_an_xmp_packet_that_cannot_be_corrected_is_told_and_left_out(
     tmp_path: Path, packet: bytes, why: str
@@ -266,6 +268,48 @@ def test_an_xmp_packet_that_cannot_be_corrected_is_told_and_left_out(
     assert len(found.notes) == 1
     assert why in found.notes[0]
     assert found.notes[0].endswith("was not carried")
+
+
+@pytest.mark.parametrize("marked", [True, False], ids=["BOM", "no BOM"])
+@pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_a_packet_in_another_encoding_of_unicode_is_carried_in_utf_8(
+    tmp_path: Path, codec: str, marked: bool
+) -> None:
+    mark = "\ufeff" * marked
+    packet = (mark + PACKET.decode()).encode(codec)
+    data = splice(encoded(".jpg"), 2, segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet))
+    found = read_bytes(tmp_path, Format.JPEG, data)
+    assert (found.xmp, found.notes) == (PACKET, ())
+    # Of a sidecar, which may begin like a document and, in a TIFF file, end in zeros.
+    whole = (mark + "<?xml version='1.0' encoding='UTF-16'?>" + PACKET.decode()).encode(codec) + b"\0"
+    made = xmp.corrected(whole, width=WIDTH, height=HEIGHT, turned=True, provenance=None)
+    assert made == xmp.corrected(PACKET, width=WIDTH, height=HEIGHT, turned=True, provenance=None)
+
+
+MOTION = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:GCamera="http://ns.google.com/photos/1.0/camera/"
+ xmlns:Container="http://ns.google.com/photos/1.0/container/"
+ xmlns:Item="http://ns.google.com/photos/1.0/container/item/" xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/"
+ GCamera:MotionPhoto="1" GCamera:MotionPhotoVersion="1" GCamera:MotionPhotoPresentationTimestampUs="500000"
+ GCamera:MicroVideo="1" GCamera:MicroVideoOffset="4321" GCamera:SpecialTypeID="none"{}>
+ <Container:Directory><rdf:Seq>
+  <rdf:li rdf:parseType="Resource"><Container:Item Item:Mime="image/jpeg" Item:Semantic="Primary"/></rdf:li>
+  <rdf:li rdf:parseType="Resource"><Container:Item Item:Mime="video/mp4" Item:Length="4321"/></rdf:li>
+ </rdf:Seq></Container:Directory>
+ <dc:title xmlns:dc="http://purl.org/dc/elements/1.1/">Oma</dc:title>
+</rdf:Description></rdf:RDF></x:xmpmeta>"""
+
+
+def test_an_output_does_not_claim_the_video_or_the_gain_map_of_its_photo(tmp_path: Path) -> None:
+    """Viewers that believe it look for what is not there."""
+    for gain_map in (False, True):
+        packet = MOTION.format(' hdrgm:Version="1.0"' if gain_map else "").encode()
+        data = splice(encoded(".jpg"), 2, segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet))
+        found = read_bytes(tmp_path, Format.JPEG, data)
+        assert found.notes == ((GAIN_MAP_LOST,) if gain_map else ())
+        made = wanted(found, Format.JPEG, provenance=None).xmp
+        assert parsed(made) == [("SpecialTypeID", "none"), ("title", "Oma")]
+        assert b"4321" not in (made or b"")
 
 
 @pytest.mark.parametrize("fmt", WRITTEN)
@@ -409,7 +453,7 @@ def test_a_damaged_packet_is_refused_or_comes_out_well_formed(changes: list[tupl
     for at, byte in changes:
         damaged[at % len(damaged)] = byte
     try:
-        xmp.check(bytes(damaged))
+        xmp.usable(bytes(damaged))
     except packets.UnusableXmp:
         return
     result = wanted(replace(FULL, xmp=bytes(damaged)), Format.PNG).xmp
