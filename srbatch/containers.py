@@ -49,6 +49,8 @@ class Blocks:
     """Type and data of tEXt, zTXt and iTXt chunks."""
     png_colour: list[bytes] = field(default_factory=list)
     """Type and data of the chunks that give RGB a meaning without an ICC profile."""
+    extra_is_data: bool = False
+    """Whether the channel beside the colours is not said to be transparency: infrared, a mask."""
     turned: bool = False
     """Whether the format's own means, not EXIF, say that the stored picture must be turned."""
     notes: list[str] = field(default_factory=list)

@@ -28,6 +28,11 @@ def encoding_of(
         heic.library()
     height, width = size
     channels = header.channels
+    if channels in (2, 4) and picture.metadata.extra_is_data and fmt is not Format.TIFF:
+        raise UnsupportedPhoto(
+            "it has a channel beside its colours that is not said to be transparency, which"
+            f" {fmt.value} cannot hold; use --format tiff"
+        )
     if channels in (2, 4) and not fmt.alpha:
         if not picture.opaque:
             raise UnsupportedPhoto(f"it has transparency, which {fmt.value} cannot hold; use --format png")

@@ -174,7 +174,10 @@ def _colours(picture: Picture) -> str:
     if picture.header.cmyk:
         return "CMYK"
     linear = ", linear" if picture.metadata.linear else ""
-    return _COLOURS[picture.header.channels] + linear
+    colours = _COLOURS[picture.header.channels]
+    if picture.metadata.extra_is_data:
+        colours = colours.replace("transparency", "a channel that is not said to be transparency")
+    return colours + linear
 
 
 def _picture_line(picture: Picture) -> str:

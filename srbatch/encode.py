@@ -14,7 +14,7 @@ import pyvips
 from srbatch import heic, light, metadata
 from srbatch.errors import WrongOutput
 from srbatch.formats import Format
-from srbatch.loading import from_memory, loaded, reason_of
+from srbatch.loading import forget_warnings, from_memory, loaded, reason_of
 from srbatch.metadata import Metadata
 from srbatch.picture import dtype_of
 
@@ -106,6 +106,7 @@ def _save(image: Any, encoding: Encoding, file: BinaryIO, write: Callable[[bytes
             return -1
         return len(data)
 
+    forget_warnings()
     target = pyvips.TargetCustom()
     target.on_write(guarded)
     target.on_read(file.read)  # TIFF goes back to fill in what it did not know
@@ -203,6 +204,11 @@ def _worst_difference(image: Any, meant: Any, block: int) -> float:
         image = image[0].bandjoin(image[3])
     meant = meant.extract_band(0, n=min(image.bands, meant.bands))  # WebP drops alpha that is full
     difference = image.cast("int") - meant.cast("int")
+    if block > 1 and meant.bands in (2, 4):
+        # Colours count as far as they are seen; of what is not, a lossy codec makes what is short to write.
+        alpha = meant[meant.bands - 1] / (255 if meant.format == "uchar" else 65_535)
+        seen = difference.extract_band(0, n=meant.bands - 1) * alpha
+        difference = seen.bandjoin(difference[meant.bands - 1])
     if 1 < block <= min(image.width, image.height):
         whole = difference.crop(0, 0, image.width // block * block, image.height // block * block)
         difference = whole.shrink(block, block)

@@ -38,6 +38,8 @@ from srbatch.tiff_structure import (
 )
 
 ORIENTATION, SOFTWARE, XMP, IPTC, PHOTOSHOP, ICC = 0x0112, 0x0131, 700, 33723, 34377, 34675
+EXTRA_SAMPLES = 0x0152
+"""What channels beside the colours are: 0 anything, 1 alpha that colours were multiplied by, 2 alpha."""
 EXIF_IFD, GPS_IFD, INTEROP_IFD, SUB_IFDS = 0x8769, 0x8825, 0xA005, 0x014A
 
 DESCRIPTIVE = frozenset(
@@ -226,10 +228,16 @@ def _placed(reader: TiffReader, exif: Directory, placement: Placement) -> Iterat
 
 
 def append_to_tiff(
-    path: Path, block: bytes | None, *, xmp: bytes | None = None, iptc: bytes | None = None
+    path: Path,
+    block: bytes | None,
+    *,
+    xmp: bytes | None = None,
+    iptc: bytes | None = None,
+    extra_is_data: bool = False,
 ) -> None:
     """Add the descriptive tags of an EXIF block, XMP and IPTC to a TIFF or BigTIFF file, in place.
 
+    ``extra_is_data`` makes the channel beside the colours one that is no transparency.
     Pixels are not touched: a new IFD0 goes to the end of the file and the header is pointed at it.
     """
     tags = tags_of(block).descriptive()
@@ -237,6 +245,8 @@ def append_to_tiff(
         tags.main[XMP] = Value(BYTE, xmp)
     if iptc:
         tags.main[IPTC] = Value(UNDEFINED, iptc)
+    if extra_is_data:
+        tags.main[EXTRA_SAMPLES] = Value(SHORT, b"\0\0")
     with path.open("r+b") as file:
         reader = TiffReader(file)
         layout, old = reader.layout, reader.ifd0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,7 +14,7 @@ import pyvips
 from numpy.typing import NDArray
 from PIL import Image
 
-from srbatch.errors import UnreadablePhoto, UnsupportedPhoto
+from srbatch.errors import PhotoError, UnreadablePhoto, UnsupportedPhoto
 from srbatch.formats import Format
 from srbatch.heic import Heic
 
@@ -28,6 +29,7 @@ Pixels = NDArray[Any]
 BITS = {"uchar": 8, "ushort": 16}
 """By libvips' name for the numbers of a picture."""
 LAB = "its colours are Lab, which is not supported; convert it to RGB of 16 bits"
+_UNSUPPORTED = re.compile("not supported|unsupported|not configured", re.IGNORECASE)
 _LOADERS = {
     Format.JPEG: pyvips.Image.jpegload_source,
     Format.PNG: pyvips.Image.pngload_source,
@@ -96,9 +98,10 @@ def loaded(file: BufferedReader, fmt: Format, fail_on: str = "error", pixels: bo
 
     Raises:
         UnreadablePhoto: the header is damaged.
-        UnsupportedPhoto: its colours are Lab.
+        UnsupportedPhoto: its colours are Lab, or it is of a kind that the decoder does not know.
     """
     file.seek(0)
+    forget_warnings()
     if fmt in (Format.BMP, Format.HEIC):
         yield (_bmp if fmt is Format.BMP else _heic)(file, pixels)
         return
@@ -111,7 +114,7 @@ def loaded(file: BufferedReader, fmt: Format, fail_on: str = "error", pixels: bo
     except pyvips.Error as error:
         if "labq" in str(error):  # libvips takes 8-bit Lab for a packed kind of its own
             raise UnsupportedPhoto(LAB) from error
-        raise UnreadablePhoto(f"damaged or cut off: {reason_of(error)}") from error
+        raise unreadable(reason_of(error)) from error
     yield _drawn_out(image) if fmt is Format.AVIF and image.format == "ushort" else image
     del source  # libvips calls back into it until here, and pyvips does not keep it
 
@@ -155,7 +158,7 @@ def _bmp(file: BufferedReader, pixels: bool) -> Any:
             made = from_memory(np.asarray(image.convert(kind)).reshape(shape)) if pixels else _black(shape)
             dpi = image.info.get("dpi", (0, 0))
     except (OSError, SyntaxError, ValueError) as error:
-        raise UnreadablePhoto(f"damaged or cut off: {reason_of(error)}") from error
+        raise unreadable(reason_of(error)) from error
     return made.copy(xres=dpi[0] / 25.4, yres=dpi[1] / 25.4) if min(dpi) > 0 else made
 
 
@@ -174,6 +177,25 @@ def _black(shape: tuple[int, int, int], *, deep: bool = False) -> Any:
     image = pyvips.Image.black(shape[1], shape[0], bands=shape[2]).cast("ushort" if deep else "uchar")
     grey, colour = ("grey16", "rgb16") if deep else ("b-w", "srgb")
     return image.copy(interpretation=grey if shape[2] <= 2 else colour)
+
+
+def is_unsupported(reason: str) -> bool:
+    """Whether a decoder says that the file is of a kind that it does not know."""
+    return _UNSUPPORTED.search(reason) is not None
+
+
+def unreadable(reason: str) -> PhotoError:
+    """The error for what a decoder said of a file that it did not read."""
+    if is_unsupported(reason):
+        return UnsupportedPhoto(
+            f"it is of a kind that is not read ({reason}); convert it to TIFF, PNG or JPEG of a usual kind"
+        )
+    return UnreadablePhoto(f"damaged or cut off: {reason}")
+
+
+def forget_warnings() -> None:
+    """For before a picture is read or written: libvips keeps what it said of others, and tells it first."""
+    pyvips.vips_lib.vips_error_clear()
 
 
 def reason_of(error: Exception) -> str:

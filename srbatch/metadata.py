@@ -74,6 +74,8 @@ class Metadata:
     """Of AVIF and HEIC: their own means say how to turn the picture, and what else says so is void."""
     turn_of_regions: int = 1
     """How what EXIF and XMP say of places in the picture must be turned with it, as in EXIF (1 to 8)."""
+    extra_is_data: bool = False
+    """Whether the file has a channel beside the colours that is not said to be transparency."""
     size: tuple[int, int] | None = None
     """(height, width) of the stored picture, known once it is decoded."""
     linear: bool = False
@@ -144,6 +146,7 @@ def read(path: Path, fmt: Format) -> Metadata:
         png_text=tuple(found.png_text),
         png_colour=tuple(found.png_colour),
         orientation=1 if turned_by_codec else said,
+        extra_is_data=found.extra_is_data,
         turned_by_codec=turned_by_codec,
         turn_of_regions=said if found.turned or not turned_by_codec else 1,
         notes=tuple(found.notes),
@@ -360,7 +363,7 @@ def open_sink(
 
 def finish_tiff(path: Path, meta: Metadata) -> None:
     """Add the metadata to a TIFF file that its codec has written."""
-    exif.append_to_tiff(path, meta.exif, xmp=meta.xmp, iptc=meta.iptc)
+    exif.append_to_tiff(path, meta.exif, xmp=meta.xmp, iptc=meta.iptc, extra_is_data=meta.extra_is_data)
 
 
 def verify(path: Path, fmt: Format, expected: Metadata) -> None:
@@ -380,6 +383,7 @@ def verify(path: Path, fmt: Format, expected: Metadata) -> None:
         ("EXIF block", same_exif),
         ("XMP packet", found.xmp == expected.xmp),
         ("IPTC block", found.iptc == expected.iptc),
+        ("meaning of the channel beside the colours", found.extra_is_data == expected.extra_is_data),
     ):
         if not same:
             raise WrongOutput(f"the {name} in the file written is not what it should be")

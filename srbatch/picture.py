@@ -25,7 +25,17 @@ import pyvips
 from srbatch import jpeg_trailer, light, metadata, profiles
 from srbatch.errors import PhotoChanged, PhotoTooLarge, UnreadablePhoto, UnsupportedPhoto
 from srbatch.formats import Format
-from srbatch.loading import BITS, LAB, Pixels, format_of, from_memory, loaded, reason_of
+from srbatch.loading import (
+    BITS,
+    LAB,
+    Pixels,
+    format_of,
+    from_memory,
+    is_unsupported,
+    loaded,
+    reason_of,
+    unreadable,
+)
 from srbatch.metadata import Metadata
 
 Convert = Callable[[Any], Any]
@@ -49,7 +59,7 @@ class Header:
     width: int
     """Of the photo the right way up."""
     channels: int
-    """1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha."""
+    """1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha; the alpha of a TIFF file may be data."""
     bits: int
     """For each channel, in the file: 8, 10, 12 or 16. Fewer are decoded to 8, and more than 8 to 16."""
     cmyk: bool = False
@@ -76,7 +86,7 @@ class Picture:
     resolution: tuple[float, float] | None
     """Pixels per mm, across and down, of the stored picture, where it says."""
     opaque: bool
-    """Whether the alpha channel, if there is one, is full everywhere."""
+    """Whether the alpha channel, if there is one, is alpha and full everywhere."""
     lossless: bool
     """Whether the format could have lost something and did not: a lossless WebP."""
     notes: tuple[str, ...]
@@ -153,7 +163,9 @@ def decode(path: Path, raw: Path, max_pixels: float) -> Picture:
             raise PhotoChanged("it changed while it was read; run again when nothing writes to it any more")
         lossless = fmt is Format.WEBP and _is_lossless_webp(file)
         shape = _stored_shape(header, found.orientation)
-        opaque = header.channels in (1, 3) or _treat_alpha(raw, shape, header.dtype)
+        opaque = header.channels in (1, 3) or (
+            not found.extra_is_data and _treat_alpha(raw, shape, header.dtype)
+        )
     return Picture(
         header, raw, sha256, before.st_size, before.st_mtime_ns, found, resolution, opaque, lossless, notes
     )
@@ -291,13 +303,15 @@ def _write_pixels(file: BufferedReader, fmt: Format, raw: Path, convert: Convert
         return ()
     except (pyvips.Error, UnreadablePhoto) as error:
         warning = reason_of(error)
+    if is_unsupported(warning):  # the decoder may go on, and make up a picture
+        raise unreadable(warning)
     if _PICTURE_IS_MISSING.search(warning):
         raise UnreadablePhoto(f"damaged or cut off, and part of the picture is missing: {warning}")
     try:
         with loaded(file, fmt) as image:
             _write_raw(convert(image), raw)
     except pyvips.Error as error:
-        raise UnreadablePhoto(f"damaged or cut off: {reason_of(error)}") from error
+        raise unreadable(reason_of(error)) from error
     return (f"the decoder warned: {warning}",)
 
 

@@ -10,6 +10,9 @@ from srbatch.errors import UnreadablePhoto
 from srbatch.photoshop import take_photoshop
 from srbatch.tiff_structure import LONG, BrokenTiff, TiffReader
 
+_PHOTOMETRIC, _SAMPLES_PER_PIXEL = 0x0106, 0x0115
+_COLOURS_OF = {0: 1, 1: 1, 3: 1, 5: 4}
+"""Samples of a colour by PhotometricInterpretation: grey, palettes, inks; all others have 3."""
 _TIFF_GEOGRAPHY = frozenset([33550, 33922, 34264, 34735, 34736, 34737])
 _TIFF_C2PA = 52545
 _TIFF_NOT_MISSED = exif.DESCRIPTIVE | {
@@ -34,7 +37,24 @@ def read_tiff(file: BinaryIO) -> Blocks:
     if tags.unreadable:
         blocks.note(f"{tags.unreadable} damaged or unknown TIFF tags were not carried")
     _note_tiff_losses(reader, blocks)
+    blocks.extra_is_data = _extra_is_data(reader)
     return blocks
+
+
+def _extra_is_data(reader: TiffReader) -> bool:
+    """Whether a channel beside the colours is not said to be transparency.
+
+    What it is has to be said and often is not; then nothing tells that it hides anything.
+    """
+    try:
+        colours, samples, kinds = (
+            reader.numbers(reader.ifd0.find(tag))
+            for tag in (_PHOTOMETRIC, _SAMPLES_PER_PIXEL, exif.EXTRA_SAMPLES)
+        )
+    except BrokenTiff:
+        return False
+    has_extra = bool(colours) and samples == [_COLOURS_OF.get(colours[0], 3) + 1]
+    return has_extra and kinds[:1] not in ([1], [2])
 
 
 def _tiff_block(reader: TiffReader, tag: int, blocks: Blocks) -> bytes | None:

@@ -101,6 +101,32 @@ def test_the_loss_of_a_codec_is_no_false_alarm(
     encoded(np.ascontiguousarray(pixels), tmp_path / f"a{SUFFIX[fmt]}", fmt, quality=quality)
 
 
+@pytest.mark.parametrize("fmt", [Format.WEBP, Format.AVIF])
+def test_what_nobody_sees_may_change(tmp_path: Path, fmt: Format) -> None:
+    """Below transparency a codec writes what takes the least room; what is seen is compared as ever."""
+    pixels = np.dstack([sample()[150:278, 200:328], np.full((128, 128), 255, np.uint8)])
+    pixels[:64, :, 3] = 0
+    pixels[:64, :, :3] = noise(64, 128, 3) // 64 * 85
+    encoded(np.ascontiguousarray(pixels), tmp_path / f"a{fmt.suffixes[0]}", fmt)
+
+
+@pytest.mark.parametrize("fmt", [Format.WEBP, Format.AVIF])
+def test_a_wrong_colour_or_transparency_is_found_where_it_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fmt: Format
+) -> None:
+    real = encode._encoder
+    pixels = np.dstack([sample()[150:278, 200:328], np.full((128, 128), 255, np.uint8)])
+    pixels[:64, :, 3] = 0
+    for ink in ([0, 0, 0, 255], [255, 255, 255, 0]):
+        monkeypatch.setattr(
+            encode,
+            "_encoder",
+            lambda image, encoding, ink=ink: real(image.draw_rect(ink, 64, 80, 32, 32, fill=True), encoding),
+        )
+        with pytest.raises(WrongOutput, match="differs from the picture"):
+            encoded(np.ascontiguousarray(pixels), tmp_path / f"a{fmt.suffixes[0]}", fmt)
+
+
 @pytest.mark.parametrize("fmt", WRITTEN)
 @pytest.mark.parametrize("damage", ["black block", "shifted", "negative"])
 def test_a_wrong_picture_is_found_when_it_is_read_back(

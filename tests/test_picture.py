@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from srbatch import picture
-from srbatch.errors import PhotoTooLarge, UnsupportedPhoto
+from srbatch.errors import PhotoTooLarge, UnreadablePhoto, UnsupportedPhoto
 from srbatch.formats import Format
 from tests.conftest import crop
 
@@ -107,3 +108,31 @@ def test_what_would_be_damaged_is_refused(tmp_path: Path, mode: str, said: str) 
     image.save(tmp_path / "a.tif")
     with pytest.raises(UnsupportedPhoto, match=said):
         picture.probe(tmp_path / "a.tif", 1e9)
+
+
+def with_compression(path: Path, number: int) -> Path:
+    """A TIFF file that says that it is compressed so, and is not."""
+    tifffile.imwrite(path, np.asarray(crop()), photometric="ycbcr" if number == 6 else "rgb")
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags["Compression"].overwrite(number)
+    return path
+
+
+@pytest.mark.parametrize("number", [6, 34925], ids=["old JPEG", "LZMA"])
+def test_what_the_decoder_does_not_know_is_refused_and_not_made_up(tmp_path: Path, number: int) -> None:
+    """libtiff goes on after it has said that it cannot, and gives a picture of nothing."""
+    with pytest.raises(UnsupportedPhoto, match=r"of a kind that is not read .*not configured.*convert it"):
+        decoded(with_compression(tmp_path / "a.tif", number), tmp_path)
+
+
+def test_a_reason_is_never_that_of_another_photo(tmp_path: Path) -> None:
+    """libvips keeps what it said until somebody asks; looking at a header may leave something behind."""
+    picture.probe(with_compression(tmp_path / "a.tif", 6), 1e9)
+    png = tmp_path / "b.png"
+    crop().save(png)
+    data = png.read_bytes()
+    middle = data.index(b"IDAT") + 40
+    png.write_bytes(data[:middle] + bytes(40) + data[middle + 40 :])
+    with pytest.raises(UnreadablePhoto) as raised:
+        decoded(png, tmp_path)
+    assert "JPEG" not in str(raised.value)
