@@ -46,8 +46,8 @@ DESCRIPTIVE = frozenset(
     [
         # document name, description, make, model; page name; software, date; artist, host; printer; image id
         *(0x010D, 0x010E, 0x010F, 0x0110, 0x011D, SOFTWARE, 0x0132, 0x013B, 0x013C, 0x0151, 0x800D),
-        # rating, rating in percent; copyright; date taken (TIFF/EP); XP title to subject
-        *(0x4746, 0x4749, 0x8298, 0x9003, *range(0x9C9B, 0x9CA0)),
+        # white point, primaries; rating (twice); copyright; date taken (TIFF/EP); XP title to subject
+        *(0x013E, 0x013F, 0x4746, 0x4749, 0x8298, 0x9003, *range(0x9C9B, 0x9CA0)),
     ]
 )
 """The tags of IFD0 that say something about the photo and nothing about how its pixels are stored."""

@@ -297,6 +297,23 @@ def test_tags_are_appended_to_a_tiff_file(tmp_path: Path, order: str, kind: str)
         assert tags.get_ifd(0x8825)[2] == (48.0, 8.0, 15.0)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_what_colours_mean_goes_from_a_tiff_file_to_a_tiff_file(tmp_path: Path, order: str) -> None:
+    """Where there is no profile, they are all that says it; they do not depend on how pixels are stored."""
+    white = struct.pack(order + "4I", 3127, 10_000, 3290, 10_000)
+    primaries = struct.pack(order + "12I", *(n for part in (64, 33, 21, 71, 15, 6) for n in (part, 100)))
+    extra = [(0x013E, RATIONAL, 2, white), (0x013F, RATIONAL, 6, primaries)]
+    source, target = tiff(tmp_path / "a.tif"), tiff(tmp_path / "b.tif")
+    exif.append_to_tiff(source, block(order, extra=extra))
+    with source.open("rb") as file:
+        carried = exif.block_of(exif.tags_in(TiffReader(file)))
+    exif.append_to_tiff(target, fix(carried))
+    with Image.open(target) as image:
+        tags = image.getexif()
+        assert tags[0x013E] == pytest.approx((0.3127, 0.329))
+        assert tags[0x013F] == pytest.approx((0.64, 0.33, 0.21, 0.71, 0.15, 0.06))
+
+
 def test_a_big_endian_tiff_file_gets_tags_in_its_own_order(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     path.write_bytes(
