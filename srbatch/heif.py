@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from io import SEEK_END
 from typing import BinaryIO
 
-from srbatch.containers import C2PA_LOST, GAIN_MAP_LOST, Blocks, Rewriter
+from srbatch.containers import C2PA_LOST, GAIN_MAP_LOST, Blocks, Rewriter, printable
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
 
 _LARGEST_META = 1 << 26
 _MOST_ITEMS = 1 << 14
+_NOT_MISSED = frozenset([b"ftyp", b"meta", b"mdat", b"idat", b"free", b"skip", b"wide"])
+"""Boxes that are the picture itself, or room."""
 _C2PA_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _XMP_TYPE = b"application/rdf+xml"
 _EXIF_ID = b"Exif\0\0"
@@ -213,6 +215,8 @@ def _meta_of(file: BinaryIO, blocks: Blocks) -> bytes:
             blocks.note(C2PA_LOST)
         elif head[4:8] in (b"moov", b"mpvd"):  # mpvd: a motion photo's
             blocks.note("the moving pictures in the HEIF file were not carried")
+        elif head[4:8] not in _NOT_MISSED:
+            blocks.note(f"the HEIF box {printable(head[4:8])} was not carried")
         at += size
     if found is None:
         raise _Broken("it holds no picture")

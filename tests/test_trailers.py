@@ -128,6 +128,9 @@ def test_the_video_and_the_gain_map_of_a_heif_file() -> None:
     assert heif.read_heif(io.BytesIO(data + video)).notes == [
         "the moving pictures in the HEIF file were not carried"
     ]
+    samsung = struct.pack(">I", 12) + b"sefdSEFT"
+    assert heif.read_heif(io.BytesIO(data + samsung)).notes == ["the HEIF box 'sefd' was not carried"]
+    assert heif.read_heif(io.BytesIO(data + struct.pack(">I", 12) + b"free" + bytes(4))).notes == []
     derived = heif.heif_with(data, exif_block=b"II*\0", xmp=None).replace(b"Exif\0", b"tmap\0")
     assert heif.read_heif(io.BytesIO(derived)).notes == [
         "the gain map, which shows the photo in high dynamic range, was not carried"
