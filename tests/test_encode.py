@@ -101,6 +101,45 @@ def test_the_loss_of_a_codec_is_no_false_alarm(
     encoded(np.ascontiguousarray(pixels), tmp_path / f"a{SUFFIX[fmt]}", fmt, quality=quality)
 
 
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 9999),
+    share=st.floats(0, 1),
+    side=st.integers(1, 5),
+    quality=st.integers(50, 100),
+    fmt=st.sampled_from([Format.JPEG, Format.WEBP, Format.AVIF]),
+)
+def test_drawings_in_saturated_colours_are_no_false_alarm(
+    tmp_path: Path, seed: int, share: float, side: int, quality: int, fmt: Format
+) -> None:
+    """Maps, screens and posters: WebP's colours of half the resolution move whole blocks of them."""
+    rng = np.random.default_rng(seed)
+    inks = rng.choice(np.array([0, 255], np.uint8), (2, 3))
+    drawn = (rng.random((80 // side + 1, 96 // side + 1)) < share).repeat(side, 0).repeat(side, 1)[:80, :96]
+    pixels = inks[drawn.astype(int)]
+    pixels[:, 48:] = inks[0]
+    encoded(np.ascontiguousarray(pixels), tmp_path / f"a{fmt.suffixes[0]}", fmt, quality=quality)
+
+
+def test_an_alpha_that_webp_drops_must_have_been_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for channels in (2, 4):
+        pixels = np.full((64, 64, channels), 255, np.uint8)
+        pixels[:, :, :-1] = sample()[150:214, 200:264, : channels - 1]
+        encoded(pixels, tmp_path / "a.webp", Format.WEBP, lossless=False)
+        real = encode._encoder
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                encode,
+                "_encoder",
+                lambda image, encoding, real=real: real(image.extract_band(0, n=image.bands - 1), encoding),
+            )
+            pixels[:16, :16, -1] = 0
+            with pytest.raises(WrongOutput, match="transparency"):
+                encoded(pixels, tmp_path / "a.webp", Format.WEBP, lossless=False)
+
+
 @pytest.mark.parametrize("fmt", [Format.WEBP, Format.AVIF])
 def test_what_nobody_sees_may_change(tmp_path: Path, fmt: Format) -> None:
     """Below transparency a codec writes what takes the least room; what is seen is compared as ever."""

@@ -19,6 +19,7 @@ from tests.cli.conftest import Srbatch
 from tests.conftest import Originals, crop
 from tests.networks import upscaled
 from tests.test_containers import chunk, segment, splice
+from tests.test_exif import block as exif_block
 
 MAKE, ORIENTATION, SOFTWARE, DATE, GPS, EXIF_IFD = 0x010F, 0x0112, 0x0131, 0x0132, 0x8825, 0x8769
 TAKEN, WIDTH, HEIGHT, MAKER_NOTE, LENS = 0x9003, 0xA002, 0xA003, 0x927C, 0xA434
@@ -179,6 +180,19 @@ def test_exiftool_reads_the_same_before_and_after(srbatch: Srbatch, tagged: Path
         assert after.get("Warning") == before.get("Warning")  # of the made-up maker note
         assert {k: after.get(k) for k in wanted} == {k: before.get(k) for k in wanted}
         assert after["DigitalSourceType"].endswith("algorithmicallyEnhanced")
+
+
+def test_a_text_without_an_end_is_carried_into_tiff(originals: Originals, tmp_path: Path) -> None:
+    """Some programs leave out the zero behind it, and libtiff warns of that."""
+    path = originals.folder / "a.jpg"
+    crop().save(path)
+    block = exif_block(extra=[(0x013B, 2, 7, b"J. DOE.")])
+    path.write_bytes(splice(path.read_bytes(), 2, segment(0xE1, b"Exif\0\0" + block)))
+    originals.remember()
+    (outcome,) = upscaled(originals.folder, tmp_path / "hi", format=Format.TIFF).values()
+    assert outcome.status == "done", outcome.reason
+    with Image.open(tmp_path / "hi" / "a.jpg.tif") as image:
+        assert image.getexif()[0x013B] == "J. DOE."
 
 
 def _exiftool(path: Path) -> dict[str, Any]:
