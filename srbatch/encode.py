@@ -184,7 +184,7 @@ def _for_avif(image: Any, bits: int) -> Any:
 
 def _read_back(temp: Path, meant: Any, encoding: Encoding) -> Written:
     """Open the finished file as anyone would, and compare it with what was meant."""
-    # libtiff warns of odd tags too, such as a date in another form, which are the photo's own.
+    # libtiff warns of odd tags too, such as a text without an end, which are the photo's own.
     fail_on = "error" if encoding.format is Format.TIFF else "warning"
     with temp.open("rb") as file, loaded(file, encoding.format, fail_on=fail_on) as image:
         if (image.height, image.width) != (meant.height, meant.width):
