@@ -158,7 +158,7 @@ def behind_picture(file: BinaryIO, start: int) -> str | None:
         before = chunk[-7:]
     if is_padding:
         return None
-    what = "a video, as motion photos have one" if is_video else "in no standard's format"
+    what = "a video, as motion photos have one" if is_video else "of unknown kind"
     return f"{file.tell() - start:,} bytes behind the picture ({what}) were not carried"
 
 
