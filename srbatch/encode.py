@@ -14,7 +14,7 @@ import pyvips
 from srbatch import heic, light, metadata
 from srbatch.errors import WrongOutput
 from srbatch.formats import Format
-from srbatch.loading import forget_warnings, from_memory, loaded, reason_of
+from srbatch.loading import CODEC_ERRORS, forget_warnings, from_memory, loaded, reason_of
 from srbatch.metadata import Metadata
 from srbatch.picture import dtype_of
 
@@ -116,7 +116,7 @@ def _save(image: Any, encoding: Encoding, file: BinaryIO, write: Callable[[bytes
     target.on_seek(lambda offset, whence: file.seek(offset, whence))
     try:
         _encoder(image, encoding)(target)
-    except pyvips.Error as error:
+    except CODEC_ERRORS as error:
         if failures:
             raise failures[0] from None
         raise WrongOutput(f"the {encoding.format.value} encoder failed: {reason_of(error)}") from error
@@ -195,7 +195,7 @@ def _read_back(temp: Path, meant: Any, encoding: Encoding) -> Written:
             )
         try:
             worst = _worst_difference(image, meant, encoding)
-        except pyvips.Error as error:
+        except CODEC_ERRORS as error:
             raise WrongOutput(f"the file written cannot be read back: {reason_of(error)}") from error
     if worst > (0 if encoding.exact else _tolerance(encoding)):
         levels = np.iinfo(dtype_of(encoding.bits)).max

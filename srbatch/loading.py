@@ -26,6 +26,8 @@ Image.MAX_IMAGE_PIXELS = None
 Pixels = NDArray[Any]
 """Integers, uint8 or uint16, of shape (H, W, C)."""
 
+CODEC_ERRORS = (pyvips.Error, UnicodeDecodeError)
+"""The second is what pyvips raises instead of its own where libvips quotes bytes that are no text."""
 BITS = {"uchar": 8, "ushort": 16}
 """By libvips' name for the numbers of a picture."""
 LAB = "its colours are Lab, which is not supported; convert it to RGB of 16 bits"
@@ -111,7 +113,7 @@ def loaded(file: BufferedReader, fmt: Format, fail_on: str = "error", pixels: bo
     source.on_seek(partial(_seek, file))
     try:
         image = _LOADERS[fmt](source, access="sequential", fail_on=fail_on)
-    except pyvips.Error as error:
+    except CODEC_ERRORS as error:
         if "labq" in str(error):  # libvips takes 8-bit Lab for a packed kind of its own
             raise UnsupportedPhoto(LAB) from error
         raise unreadable(reason_of(error)) from error
@@ -172,7 +174,7 @@ def from_memory(pixels: Pixels) -> Any:
 
 
 def _black(shape: tuple[int, int, int], *, deep: bool = False) -> Any:
-    if max(shape) > _MOST_PX_ON_A_SIDE:
+    if not 1 <= min(shape) <= max(shape) <= _MOST_PX_ON_A_SIDE:
         raise UnreadablePhoto(f"it claims to have {shape[1]} x {shape[0]} pixels")
     image = pyvips.Image.black(shape[1], shape[0], bands=shape[2]).cast("ushort" if deep else "uchar")
     grey, colour = ("grey16", "rgb16") if deep else ("b-w", "srgb")
@@ -200,6 +202,8 @@ def forget_warnings() -> None:
 
 def reason_of(error: Exception) -> str:
     """The first line of what a codec says."""
+    if isinstance(error, UnicodeDecodeError):
+        error = ValueError(error.object.decode(errors="replace"))
     text = (
         str(error.detail or error.message if isinstance(error, pyvips.Error) else error).strip().splitlines()
     )

@@ -27,6 +27,7 @@ from srbatch.errors import PhotoChanged, PhotoTooLarge, UnreadablePhoto, Unsuppo
 from srbatch.formats import Format
 from srbatch.loading import (
     BITS,
+    CODEC_ERRORS,
     LAB,
     Pixels,
     format_of,
@@ -301,7 +302,7 @@ def _write_pixels(file: BufferedReader, fmt: Format, raw: Path, convert: Convert
         with loaded(file, fmt, fail_on="warning") as image:
             _write_raw(convert(image), raw)
         return ()
-    except (pyvips.Error, UnreadablePhoto) as error:
+    except (*CODEC_ERRORS, UnreadablePhoto) as error:
         warning = reason_of(error)
     if is_unsupported(warning):  # the decoder may go on, and make up a picture
         raise unreadable(warning)
@@ -310,13 +311,13 @@ def _write_pixels(file: BufferedReader, fmt: Format, raw: Path, convert: Convert
     try:
         with loaded(file, fmt) as image:
             _write_raw(convert(image), raw)
-    except pyvips.Error as error:
+    except CODEC_ERRORS as error:
         raise unreadable(reason_of(error)) from error
     return (f"the decoder warned: {warning}",)
 
 
 def _write_raw(image: Any, raw: Path) -> None:
-    """Write pixels as they come; raises ``pyvips.Error`` where they cannot be decoded."""
+    """Write pixels as they come; raises one of ``CODEC_ERRORS`` where they cannot be decoded."""
     region = pyvips.Region.new(image)
     with raw.open("wb") as file:
         for top in range(0, image.height, _ROWS_AT_ONCE):

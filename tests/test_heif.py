@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from srbatch import encode, picture, profiles
+from srbatch import encode, loading, picture, profiles
 from srbatch.encode import Encoding
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
 from srbatch.formats import Format
@@ -205,6 +205,23 @@ def test_a_damaged_file_is_refused_or_read(changes: list[tuple[int, int]]) -> No
         data[at % len(data)] = value
     with contextlib.suppress(UnreadablePhoto, UnsupportedPhoto):
         read_heif(BytesIO(bytes(data)))
+
+
+@pytest.mark.parametrize("shape", [(0, 9, 3), (9, 0, 3), (9, 10**8, 3)])
+def test_a_picture_that_claims_impossible_sides_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int, int]
+) -> None:
+    class Damaged:
+        bits, pictures = 8, 1
+
+        def __init__(self, _: object) -> None:
+            self.shape = shape
+
+    monkeypatch.setattr(loading, "Heic", Damaged)
+    path = tmp_path / "a.heic"
+    path.write_bytes(avif().replace(b"avif", b"heic", 2))
+    with pytest.raises(UnreadablePhoto, match=f"claims to have {shape[1]} x {shape[0]} pixels"):
+        picture.probe(path, 1e9)
 
 
 def test_heic_without_its_library_is_refused_with_advice(

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from srbatch import picture
+from srbatch import loading, picture
 from srbatch.errors import PhotoTooLarge, UnreadablePhoto, UnsupportedPhoto
 from srbatch.formats import Format
 from tests.conftest import crop
@@ -136,3 +136,15 @@ def test_a_reason_is_never_that_of_another_photo(tmp_path: Path) -> None:
     with pytest.raises(UnreadablePhoto) as raised:
         decoded(png, tmp_path)
     assert "JPEG" not in str(raised.value)
+
+
+def test_what_a_decoder_quotes_may_be_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then pyvips fails to make its own error of it."""
+
+    def quoting(*_: object, **__: object) -> None:
+        b"no box of kind \xffabc is known".decode()
+
+    monkeypatch.setitem(loading._LOADERS, Format.PNG, quoting)
+    crop().save(tmp_path / "a.png")
+    with pytest.raises(UnreadablePhoto, match=r"no box of kind .abc is known"):
+        decoded(tmp_path / "a.png", tmp_path)

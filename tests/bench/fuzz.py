@@ -11,6 +11,7 @@ seed and number: the same seed damages the same files in the same way.
 
 from __future__ import annotations
 
+import io
 import json
 import multiprocessing
 import os
@@ -30,11 +31,17 @@ import pebble
 
 from srbatch import describe, metadata, picture
 from srbatch.codec_pool import _start_worker
+from srbatch.containers import XMP_ID
 from srbatch.errors import PhotoError
 from srbatch.formats import Format
 from srbatch.options import Options, TargetSize
 from tests.bench import report
-from tests.corpus import Case, cases
+from tests.conftest import crop
+from tests.corpus import HEIGHT, WIDTH, Case, cases
+from tests.test_containers import segment, splice
+from tests.test_exif import block
+from tests.test_metadata import MOTION
+from tests.test_trailers import VIDEO
 
 MAX_PIXELS = 2e7
 MEMORY_MB = 1024
@@ -269,6 +276,8 @@ def main() -> None:
         folder = Path(name)
         (folder / "sources").mkdir()
         sources = [case.write(folder / "sources") for case in chosen()]
+        phone = motion_photo(folder / "sources")
+        sources += [phone] * (len(sources) // 8)
         bench = Bench(sources, arguments.seed, folder, arguments.keep)
         bench.run(arguments.count)
     record = bench.as_record()
@@ -286,6 +295,18 @@ def chosen() -> list[Case]:
             found.append(case)
     longest = max(map(len, by_format.values()))
     return [found[turn % len(found)] for turn in range(longest) for found in by_format.values()]
+
+
+def motion_photo(folder: Path) -> Path:
+    """A JPEG as phones write it: an index of pictures, a packet that tells of them, and a video behind."""
+    file = io.BytesIO()
+    first, second = crop(HEIGHT, WIDTH), crop(HEIGHT, WIDTH, left=0)
+    first.save(file, "MPO", save_all=True, append_images=[second])
+    packet = MOTION.format(' hdrgm:Version="1.0"').encode("utf-16-be")
+    blocks = segment(0xE1, b"Exif\0\0" + block()) + segment(0xE1, XMP_ID + packet)
+    path = folder / "motion.jpg"
+    path.write_bytes(splice(file.getvalue(), 2, blocks) + VIDEO)
+    return path
 
 
 if __name__ == "__main__":
