@@ -42,7 +42,7 @@ class Placement:
         """EXIF's FocalPlaneXResolution and FocalPlaneYResolution for the output.
 
         They count pixels of the picture as it is written in the file, along its width and its height, not
-        those of the sensor (Exif 3.0, 4.6.6.7): an angle of view follows from them.
+        those of the sensor (Exif's note on the use of these tags): an angle of view follows from them.
 
         Args:
             across: pixels per unit along the stored picture's width.
