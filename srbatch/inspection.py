@@ -85,7 +85,8 @@ class Verification:
     def lines(self) -> list[str]:
         """For people."""
         lines = [f"{target}: {problem}" for target, problem in self.problems]
-        return [*lines, f"{self.sound} outputs are as they were written, {len(self.problems)} are not"]
+        total = self.sound + len(self.problems)
+        return [*lines, f"as they were written: {self.sound} of {total} outputs"]
 
 
 def status(out: Path, state: Path | None) -> Status:

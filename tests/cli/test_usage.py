@@ -103,6 +103,7 @@ def test_status_and_verify(both: Srbatch, srbatch: Srbatch, photos: Path, tmp_pa
     assert verified.code == 3
     assert "a.jpg: its content is not what was written" in verified.out
     assert "b.png: is not there" in verified.out
+    assert verified.out.endswith("as they were written: 2 of 4 outputs\n")
 
 
 def test_status_without_a_ledger(srbatch: Srbatch, tmp_path: Path) -> None:
