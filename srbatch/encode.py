@@ -212,8 +212,9 @@ def _worst_difference(image: Any, meant: Any, encoding: Encoding) -> float:
     is lost with half the resolution of colours, where they change from pixel to pixel and some end beyond
     black or white: as far as the spread within a block explains a difference, it does not count.
     """
+    full = 255 if meant.format == "uchar" else 65_535
     if meant.bands in (2, 4) and image.bands in (1, 3):  # WebP drops alpha that is full
-        if meant[meant.bands - 1].min() < (255 if meant.format == "uchar" else 65_535):
+        if meant[meant.bands - 1].min() < full:
             raise WrongOutput("the file written has lost its transparency")
         meant = meant.extract_band(0, n=meant.bands - 1)
     if image.bands >= 3 and meant.bands <= 2:  # WebP has no grey
@@ -223,8 +224,7 @@ def _worst_difference(image: Any, meant: Any, encoding: Encoding) -> float:
         return float(difference.abs().max())
     if meant.bands in (2, 4):
         # Colours count as far as they are seen; of what is not, a lossy codec makes what is short to write.
-        alpha = meant[meant.bands - 1] / (255 if meant.format == "uchar" else 65_535)
-        seen = difference.extract_band(0, n=meant.bands - 1) * alpha
+        seen = difference.extract_band(0, n=meant.bands - 1) * (meant[meant.bands - 1] / full)
         difference = seen.bandjoin(difference[meant.bands - 1])
     if min(image.width, image.height) < _CHECK_BLOCK_PX:
         return float(difference.abs().max())

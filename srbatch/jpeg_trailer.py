@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator
 from contextlib import suppress
 from io import SEEK_CUR, BytesIO
 from itertools import islice
@@ -37,7 +36,7 @@ def note(file: BinaryIO) -> str | None:
     return behind_picture(file, max(end for end in ends if end is not None))
 
 
-def _indexed(file: BinaryIO) -> Iterator[int]:
+def _indexed(file: BinaryIO) -> list[int]:
     """Where further pictures begin by an MPF index; of its sizes not all writers' are right."""
     file.seek(0)
     with suppress(UnreadablePhoto, BrokenTiff):
@@ -49,8 +48,8 @@ def _indexed(file: BinaryIO) -> Iterator[int]:
                 listed = reader.raw(entry) if entry else b""
                 offsets = (listed[at + 8 : at + 12] for at in range(0, len(listed), MPF_ENTRY_BYTES))
                 # Of the first picture it is 0.
-                yield from [base + offset for raw in offsets if (offset := reader.layout.number(raw))]
-                return
+                return [base + offset for raw in offsets if (offset := reader.layout.number(raw))]
+    return []
 
 
 def _end_of_picture(file: BinaryIO, start: int) -> int | None:

@@ -130,8 +130,9 @@ def read(path: Path, fmt: Format) -> Metadata:
             found.note(f"the EXIF block is damaged and was not carried: {error}")
     if found.xmp is not None:
         try:
-            found.xmp = xmp.usable(found.xmp)
-            if xmp.tells_of_gain_map(found.xmp):
+            properties = xmp.usable(found.xmp)
+            found.xmp = properties.packet
+            if xmp.tells_of_gain_map(properties):
                 found.note(GAIN_MAP_LOST)
         except UnusableXmp as error:
             found.xmp, found.extended_xmp = None, []

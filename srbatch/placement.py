@@ -70,9 +70,5 @@ class Placement:
         """
         (height, width), (high, wide) = self.stored, self.output
         x, y = self.point(numbers[0] / width, numbers[1] / height)
-        across, down = (high, wide) if self.on_its_side else (wide, high)
-        sides = [
-            round(side * new / old)
-            for side, new, old in zip(numbers[2:], (across, down), (width, height), strict=False)
-        ]
+        sides = [round(side * factor) for side, factor in zip(numbers[2:], self.factors, strict=False)]
         return [round(x * wide), round(y * high), *(reversed(sides) if self.on_its_side else sides)]

@@ -82,23 +82,29 @@ class Layout:
 
     @property
     def head_size(self) -> int:
+        """Bytes of the number of entries that a directory begins with."""
         return 8 if self.big else 2
 
     @property
     def entry_size(self) -> int:
+        """Bytes of an entry of a directory."""
         return 20 if self.big else 12
 
     @property
     def offset_size(self) -> int:
+        """Bytes of an offset; a value that fits into as many stands in its place."""
         return 8 if self.big else 4
 
     def count(self, number: int) -> bytes:
+        """The number of entries that a directory begins with."""
         return struct.pack(self.order + ("Q" if self.big else "H"), number)
 
     def offset(self, number: int) -> bytes:
+        """An offset, or a number of values, as they stand in an entry."""
         return struct.pack(self.order + ("Q" if self.big else "I"), number)
 
     def number(self, raw: bytes) -> int:
+        """An unsigned number of as many bytes as are given."""
         return int.from_bytes(raw, "little" if self.order == "<" else "big")
 
     def entry(self, tag: int, value: Value, elsewhere: int) -> tuple[bytes, bytes]:

@@ -69,22 +69,18 @@ _EMPTY_PACKET = (
 _PACKET_END = b"<?xpacket end"
 
 
-def usable(packet: bytes) -> bytes:
-    """A packet that can be corrected, in UTF-8.
+def usable(packet: bytes) -> Properties:
+    """The properties of a packet that can be corrected, and the packet in UTF-8.
 
     Raises:
         UnusableXmp: it cannot; the message goes on from "the XMP packet".
     """
-    return Properties(in_utf8(packet)).packet
+    return Properties(in_utf8(packet))
 
 
-def tells_of_gain_map(packet: bytes) -> bool:
-    """Whether a packet says that another picture in the file gives this one a higher dynamic range.
-
-    Raises:
-        UnusableXmp: see :func:`usable`.
-    """
-    return any(found.name[0] in _GAIN_MAPS for found in Properties(packet).found)
+def tells_of_gain_map(properties: Properties) -> bool:
+    """Whether a packet says that another picture in the file gives this one a higher dynamic range."""
+    return any(found.name[0] in _GAIN_MAPS for found in properties.found)
 
 
 def source_type(packet: bytes) -> str | None:

@@ -37,10 +37,10 @@ def save(path: Path, pixels: Pixels, kind: int | None) -> None:
         extrasamples=[kind or 0],
     )
     if kind is None:
-        with tifffile.TiffFile(path, mode="r+b") as file:
-            tag = file.pages[0].tags["ExtraSamples"]
-            raw = path.read_bytes()
-            path.write_bytes(raw[: tag.offset] + (0xFDE8).to_bytes(2, "little") + raw[tag.offset + 2 :])
+        with tifffile.TiffFile(path) as file:
+            at = file.pages[0].tags["ExtraSamples"].offset
+        raw = path.read_bytes()
+        path.write_bytes(raw[:at] + (0xFDE8).to_bytes(2, "little") + raw[at + 2 :])
 
 
 def read(path: Path) -> tuple[Pixels, list[int]]:
