@@ -12,13 +12,9 @@ import pytest
 
 from srbatch.discover import Photo
 from srbatch.errors import TargetExists
-from srbatch.formats import Format
 from srbatch.watch.settle import Settling, busy_test, file_system, open_for_writing
 from tests.conftest import Clock
-
-
-def photo(name: str = "a.jpg", size: int = 10, mtime_ns: int = 5) -> Photo:
-    return Photo(Path("drop", name), Path(name), Path("hi", name), Format.JPEG, size, mtime_ns)
+from tests.watch.conftest import photo
 
 
 def test_a_photo_passes_after_it_stood_still(clock: Clock) -> None:

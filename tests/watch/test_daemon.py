@@ -1,0 +1,233 @@
+"""How the daemon waits, ends and is refused."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from torch import nn
+
+from srbatch.encode import Encoding, Written
+from srbatch.errors import (
+    DestinationError,
+    ExitCode,
+    Interrupted,
+    LockedError,
+    UnreadablePhoto,
+    UsageError,
+)
+from srbatch.ledger import STATE_FOLDER, Ledger, locked
+from srbatch.picture import Picture
+from srbatch.watch import loop
+from srbatch.watch.daemon import WatchOptions
+from srbatch.watch.status import read
+from tests.networks import Nothing
+from tests.watch.world import Act, InProcess, World
+
+
+def test_an_input_that_is_unmounted_is_waited_for(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    for index in range(3):
+        world.photo(f"{index}.png", index)
+    away = world.top / "away"
+
+    def unmount() -> None:
+        world.drop.rename(away)
+        world.drop.mkdir()
+
+    def mount() -> None:
+        world.drop.rmdir()
+        away.rename(world.drop)
+        world.photo("new.png", 7)
+
+    at = {10.0: unmount, 100.0: lambda: world.drop.rmdir(), 200.0: lambda: world.drop.mkdir(), 400.0: mount}
+    world.watch(at, until=500, events=False)
+    assert world.outputs() == {"0.png": 0, "1.png": 1, "2.png": 2, "new.png": 7}
+    assert caplog.text.count("waiting: ") == 2, "it is said now and then"
+    assert "drop is there" in caplog.text
+    assert sum(record.message.startswith("done ") for record in caplog.records) == 4, "nothing was done twice"
+
+
+def test_an_input_that_goes_away_while_photos_are_due_costs_none_of_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(3):
+        world.photo(f"{index}.png", index)
+    real, away = InProcess.probe, world.top / "away"
+
+    def unmount_first(self: InProcess, paths: Sequence[Path], max_pixels: float) -> Any:
+        if not away.exists() and world.control.now() < 10:
+            world.drop.rename(away)
+        return real(self, paths, max_pixels)
+
+    monkeypatch.setattr(InProcess, "probe", unmount_first)
+    world.watch({50.0: lambda: away.rename(world.drop)}, until=80)
+    assert world.outputs() == {"0.png": 0, "1.png": 1, "2.png": 2}
+    ledger = Ledger.open_readonly(world.out / STATE_FOLDER)
+    assert ledger.failures() == []
+    ledger.close()
+
+
+def test_a_full_disk_is_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for index in range(3):
+        world.photo(f"{index}.png", index)
+    real, full = InProcess.encode, True
+
+    def encode_unless_full(self: InProcess, raw: Path, temp: Path, encoding: Encoding) -> Written:
+        if full:
+            temp.write_bytes(b"a part of it")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(self, raw, temp, encoding)
+
+    def make_room() -> None:
+        nonlocal full
+        assert list(world.out.rglob("*.part")) == []
+        found = read(world.out / STATE_FOLDER)
+        assert found is not None
+        assert found.state == "waiting: the disk is full"
+        full = False
+
+    monkeypatch.setattr(InProcess, "encode", encode_unless_full)
+    monkeypatch.setattr(loop.Room, "has_grown", lambda self: not full)
+    world.watch({300.0: make_room}, until=400)
+    assert world.outputs() == {"0.png": 0, "1.png": 1, "2.png": 2}
+    assert caplog.text.count("the disk is full") == 1
+
+
+def test_another_failure_of_the_disk_ends_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: InProcess, raw: Path, temp: Path, encoding: Encoding) -> Written:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(InProcess, "encode", broken)
+    world.photo("a.png")
+    with pytest.raises(DestinationError):
+        world.watch()
+
+
+def test_an_output_that_is_unmounted_ends_it(world: World) -> None:
+    with pytest.raises(DestinationError, match="is its own unmounted"):
+        world.watch({5.0: lambda: world.out.rename(world.top / "gone")})
+    assert not world.out.exists()
+
+
+def test_a_second_daemon_is_refused(world: World) -> None:
+    with locked(world.out / STATE_FOLDER), pytest.raises(LockedError):
+        world.watch()
+
+
+@pytest.mark.parametrize("name", ["drop/hi", "drop", ""])
+def test_an_output_in_or_around_the_input_is_refused(world: World, name: str) -> None:
+    world.out = world.top / name
+    with pytest.raises(UsageError):
+        world.watch()
+    assert world.files("") == []
+
+
+def test_an_input_that_is_no_folder_is_refused(world: World) -> None:
+    world.drop.rmdir()
+    with pytest.raises(UsageError, match="not a folder"):
+        world.watch()
+
+
+@pytest.mark.parametrize("flag", ["settle_s", "poll_s", "stop_within_s"])
+def test_a_value_out_of_range_is_refused_by_the_name_of_its_flag(flag: str) -> None:
+    for value in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(UsageError, match=f"--{flag.removesuffix('_s').replace('_', '-')}"):
+            WatchOptions(**{flag: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seconds", [0, 20])
+def test_asked_to_stop_it_finishes_what_is_in_hand_or_drops_it(world: World, seconds: float) -> None:
+    class Slow(nn.Module):
+        def forward(self, x: torch.Tensor, scale: int) -> torch.Tensor:
+            world.control.stopping = signal.SIGTERM
+            world.control._deadline = world.control.time + seconds
+            return Nothing()(x, scale)
+
+    world.photo("a.png", 1)
+    assert world.watch(network=Slow()) is ExitCode.DONE
+    assert world.outputs() == ({"a.png": 1} if seconds else {})
+    assert list(world.out.rglob("*.part")) == []
+    assert world.watch() is ExitCode.DONE
+    assert world.outputs() == {"a.png": 1}
+
+
+def test_a_photo_whose_codec_was_stopped_with_us_has_not_failed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(self: InProcess, source: Path, raw: Path, max_pixels: float) -> Picture:
+        world.control.stopping = signal.SIGTERM
+        world.control._deadline = world.control.time + 20
+        raise UnreadablePhoto("its codec crashed")
+
+    world.photo("a.png", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(InProcess, "decode", stopped)
+        world.watch()
+    assert world.row("a.png") is None
+    world.watch()
+    assert world.outputs() == {"a.png": 1}
+
+
+def test_sighup_looks_at_everything_again(world: World) -> None:
+    def look_again() -> None:
+        (world.out / "a.png").unlink()
+        world.control._look_again = True
+
+    world.photo("a.png", 1)
+    world.watch({10.0: look_again})
+    assert world.outputs() == {"a.png": 1}
+
+
+def test_once_drains_and_tells_of_failures(world: World) -> None:
+    world.photo("a.png", 1)
+    assert world.watch(once=True, until=1e6) is ExitCode.DONE
+    assert world.control.time < 20
+    (world.drop / "bad.png").write_bytes(b"garbage")
+    failed = {"failed": world.top / "failed"}
+    assert world.watch(once=True, until=1e6, **failed) is ExitCode.SOME_FAILED
+    assert world.files("drop") == ["a.png", "bad.png"], "it may still be on its way"
+    assert world.watch(once=True, until=1e6, **failed) is ExitCode.SOME_FAILED
+    assert world.files("failed") == ["bad.png", "bad.png.txt"]
+    assert world.watch(once=True, until=1e6, **failed) is ExitCode.DONE
+    with pytest.raises(Interrupted):
+        world.watch(once=True, until=0)
+
+
+def test_scans_are_few_however_many_events_come(world: World, looks: list[float]) -> None:
+    at: dict[float, Act] = {5 + n / 100: (lambda: None) for n in range(500)}
+    world.watch(at, until=60)
+    assert len(looks) <= 14
+
+
+def test_nothing_grows_with_time(world: World) -> None:
+    at: dict[float, Act] = {}
+    for n in range(9):
+        at[1 + 5.0 * n] = lambda n=n: world.photo(f"{n}.png", n)  # type: ignore[misc]
+        at[4 + 5.0 * n] = lambda n=n: world.photo("bad.png", n)  # type: ignore[misc]
+    handles: list[int] = []
+    found: list[loop.Watcher] = []
+    real = loop.Watcher._sleep
+
+    def spy(self: loop.Watcher, *, is_away: bool) -> None:
+        handles.append(psutil.Process().num_fds())
+        found[:] = [self]
+        real(self, is_away=is_away)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.Watcher, "_sleep", spy)
+        world.watch(at, until=60, done=world.top / "done")
+    assert handles[-1] <= handles[5]
+    (daemon,) = found
+    assert daemon._settling.waiting == 0
+    assert not daemon._agenda._entries
+    assert len(daemon._settling._seen) <= 1, "what was there at the latest look"
+    assert not daemon._aftermath._left

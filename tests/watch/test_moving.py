@@ -1,0 +1,156 @@
+"""Originals that are moved: none is ever replaced or lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from srbatch.errors import UsageError
+from srbatch.watch import moving
+from srbatch.watch.moving import NotMoved, Shelf, move_by_links, move_new
+from tests.watch.conftest import lying, quiet, shelf
+
+
+@pytest.mark.parametrize("way", [move_new, move_by_links])
+def test_a_move_never_replaces(tmp_path: Path, way: Callable[[Path, Path], None]) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    a.write_bytes(b"a")
+    b.write_bytes(b"b")
+    with pytest.raises(FileExistsError):
+        way(a, b)
+    assert (a.read_bytes(), b.read_bytes()) == (b"a", b"b")
+    way(a, tmp_path / "c")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b", "c"]
+    assert (tmp_path / "c").read_bytes() == b"a"
+
+
+def test_by_links_a_file_that_takes_the_name_meanwhile_is_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, link = tmp_path / "a", os.link
+    a.write_bytes(b"a")
+
+    def link_and_be_overtaken(source: Path, target: Path, **others: bool) -> None:
+        link(source, target, **others)
+        if Path(source) == a:
+            (tmp_path / "new").write_bytes(b"another")
+            (tmp_path / "new").replace(a)
+
+    monkeypatch.setattr(os, "link", link_and_be_overtaken)
+    move_by_links(a, tmp_path / "b")
+    assert (a.read_bytes(), (tmp_path / "b").read_bytes()) == (b"another", b"a")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_where_the_kernel_does_not_offer_it_links_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(source: Path, target: Path) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(moving, "_rename_exclusively", refused)
+    (tmp_path / "a").write_bytes(b"a")
+    move_new(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == b"a"
+
+
+def test_originals_keep_their_folders_and_get_other_names_where_theirs_are_taken(drop: Path) -> None:
+    told: list[Path] = []
+    names = []
+    for data in (b"1", b"2", b"2", b"3"):
+        found = lying(drop / "1999" / "a.jpg", data)
+        names.append(shelf(drop).move(found, tag=data.decode() * 8, before=told.append).name)
+    assert names == ["a.jpg", "a.22222222.jpg", "a.22222222.2.jpg", "a.33333333.jpg"]
+    assert [path.name for path in told] == names
+    done = drop.parent / "done" / "1999"
+    assert [(done / name).read_bytes() for name in names] == [b"1", b"2", b"2", b"3"]
+    assert list((drop / "1999").iterdir()) == []
+
+
+def test_sidecars_move_along_unless_another_photo_needs_them(drop: Path) -> None:
+    for name in ("a.jpg.xmp", "a.xmp", "b.xmp", "b.dng"):
+        (drop / name).write_bytes(b"")
+    for name in ("a.jpg", "b.jpg"):
+        shelf(drop).move(lying(drop / name), before=quiet)
+    assert sorted(p.name for p in (drop.parent / "done").iterdir()) == [
+        "a.jpg",
+        "a.jpg.xmp",
+        "a.xmp",
+        "b.jpg",
+    ]
+    assert sorted(p.name for p in drop.iterdir()) == ["1999", "b.dng", "b.xmp"]
+
+
+def test_a_text_tells_why_also_after_a_move_that_was_cut_off(drop: Path) -> None:
+    failed = drop.parent / "done"
+    failed.mkdir()
+    (failed / "a.jpg.txt").write_text("because")  # the move had come so far
+    (failed / "b.jpg.txt").write_text("somebody's")
+    for name in ("a.jpg", "b.jpg"):
+        shelf(drop).move(lying(drop / name), text="because", before=quiet)
+    assert {p.name: p.read_bytes() for p in failed.iterdir()} == {
+        "a.jpg": b"photo",
+        "a.jpg.txt": b"because",
+        "b.jpg.txt": b"somebody's",
+        "b.2.jpg": b"photo",
+        "b.2.jpg.txt": b"because",
+    }
+
+
+def test_links_are_not_moved_and_neither_is_what_they_lead_to(drop: Path) -> None:
+    elsewhere = drop.parent / "elsewhere"
+    elsewhere.mkdir()
+    original = lying(elsewhere / "a.jpg")
+    (drop / "a.jpg").symlink_to(elsewhere / "a.jpg")
+    (drop / "linked").symlink_to(elsewhere)
+    for path in (drop / "a.jpg", drop / "linked" / "a.jpg"):
+        with pytest.raises(NotMoved, match="a link leads to it"):
+            shelf(drop).move(replace(original, source=path), before=quiet)
+        assert path.exists()
+
+
+def test_a_photo_that_has_changed_stays(drop: Path) -> None:
+    found = lying(drop / "a.jpg")
+    (drop / "a.jpg").write_bytes(b"rewritten")
+    with pytest.raises(NotMoved, match="has changed"):
+        shelf(drop).move(found, before=quiet)
+
+    found = lying(drop / "a.jpg")
+
+    def overtaken(path: Path) -> None:
+        (drop / "a.jpg").write_bytes(b"another one")
+
+    with pytest.raises(NotMoved, match="another file has its name"):
+        shelf(drop).move(found, before=overtaken)
+    assert (drop / "a.jpg").read_bytes() == b"another one"
+    assert list((drop.parent / "done").iterdir()) == []
+
+
+def test_a_file_system_that_refuses_is_told_of(drop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(source: Path, target: Path) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(moving, "move_new", refused)
+    with pytest.raises(NotMoved, match=os.strerror(errno.EXDEV)):
+        shelf(drop).move(lying(drop / "a.jpg"), before=quiet)
+    assert (drop / "a.jpg").exists()
+
+
+@pytest.mark.parametrize("place", ["drop/done", "drop", "hi/done", "hi", ""])
+def test_a_shelf_inside_or_around_other_folders_is_refused(drop: Path, place: str) -> None:
+    (drop.parent / "hi").mkdir()
+    with pytest.raises(UsageError, match="--done"):
+        Shelf("--done", drop.parent / place, watched=drop, out=drop.parent / "hi")
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="another disk is needed")
+def test_a_shelf_on_another_disk_is_refused(drop: Path) -> None:
+    if Path("/dev/shm").stat().st_dev == drop.stat().st_dev:
+        pytest.skip("another disk is needed")
+    with pytest.raises(UsageError, match="another disk"):
+        Shelf("--done", Path("/dev/shm"), watched=drop, out=drop.parent / "hi")

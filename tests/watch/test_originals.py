@@ -1,0 +1,105 @@
+"""The daemon with originals that leave: no output is ever replaced by another photo's."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from srbatch.picture import Picture
+from srbatch.watch.moving import Shelf
+from tests.watch.world import Act, InProcess, World
+
+
+def test_a_counter_that_wraps_never_costs_an_output(world: World) -> None:
+    at: dict[float, Act] = {}
+    for index, colour in enumerate([1, 2, 1, 3, 2]):
+        at[1 + 10.0 * index] = lambda colour=colour: world.photo("IMG_0001.png", colour)  # type: ignore[misc]
+    world.watch(at, until=60, done=world.top / "done")
+    made = world.outputs()
+    assert made.pop("IMG_0001.png") == 1
+    assert sorted(made.values()) == [2, 3]
+    assert all(len(name) == len("IMG_0001.12345678.png") for name in made)
+    assert world.files("drop") == []
+    assert len(world.files("done")) == 5, "no original is lost, not even a second copy"
+    again = world.outputs()
+    world.watch({1.0: lambda: world.photo("IMG_0001.png", 3)}, done=world.top / "done")
+    assert world.outputs() == again, "names are stable over restarts"
+
+
+def test_the_moved_photos_of_an_earlier_run_are_safe_without_the_option(world: World) -> None:
+    world.photo("a.png", 1)
+    world.watch(done=world.top / "done")
+    world.photo("a.png", 2)
+    world.watch()
+    made = world.outputs()
+    assert made.pop("a.png") == 1
+    assert list(made.values()) == [2]
+
+
+def test_a_crash_between_the_output_and_the_move_is_healed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(self: Shelf, photo: Any, *, before: Callable[[Path], None], **others: Any) -> Path:
+        before(world.top / "done" / "a.png")  # the ledger has its note already
+        raise Killed
+
+    world.photo("a.png", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Shelf, "move", killed)
+        with pytest.raises(Killed):
+            world.watch(done=world.top / "done")
+    assert world.files("drop") == ["a.png"]
+    inode = (world.out / "a.png").stat().st_ino
+    world.watch(done=world.top / "done")
+    assert world.files("drop") == []
+    assert world.files("done") == ["a.png"]
+    assert (world.out / "a.png").stat().st_ino == inode, "it was not done again"
+    world.photo("a.png", 2)
+    world.watch(done=world.top / "done")
+    assert sorted(world.outputs().values()) == [1, 2]
+
+
+def test_what_is_rewritten_while_it_is_due_is_moved_with_its_own_output(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = InProcess.decode
+
+    def rewrite_first(self: InProcess, source: Path, raw: Path, max_pixels: float) -> Picture:
+        if world.control.now() < 5:
+            world.control.time = 5
+            world.photo("a.png", 2)
+        return real(self, source, raw, max_pixels)
+
+    world.photo("a.png", 1)
+    monkeypatch.setattr(InProcess, "decode", rewrite_first)
+    world.watch(done=world.top / "done")
+    assert world.outputs() == {"a.png": 2}
+    assert world.files("done") == ["a.png"]
+    assert Image.open(world.top / "done" / "a.png").getpixel((0, 0)) == (2, 0, 0)
+
+
+def test_a_photo_that_cannot_be_moved_is_told_of_and_stays_its_outputs(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from srbatch.watch import moving
+
+    def refused(source: Path, target: Path) -> None:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    world.photo("a.png", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(moving, "move_new", refused)
+        world.watch({10.0: lambda: world.photo("a.png", 2)}, done=world.top / "done", until=1300)
+    assert world.outputs() == {"a.png": 2}, "rewritten in place, it is made again"
+    assert caplog.text.count("was not moved") == 1
+    world.watch(done=world.top / "done")
+    assert world.files("done") == ["a.png"]
