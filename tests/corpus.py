@@ -20,7 +20,7 @@ from srbatch.encode import Encoding
 from srbatch.formats import Format
 from srbatch.metadata import Metadata
 from tests.conftest import sample
-from tests.test_exif import block
+from tests.files import block
 
 HEIGHT, WIDTH = 40, 56
 

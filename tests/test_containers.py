@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-import pyvips
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, IptcImagePlugin, PngImagePlugin
@@ -22,28 +21,7 @@ from srbatch import exif, jpeg, png, tiff, webp
 from srbatch.containers import Blocks, HeadSplicer
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
 from srbatch.webp import WebpRewriter
-from tests.test_exif import block
-
-EXIF = block()
-XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/">\xc3\xa9</x:xmpmeta>'
-IPTC = b"\x1c\2\x05\0\5Title\x1c\2\x78\0\7Caption"
-ICC = pyvips.Image.profile_load("srgb")
-# Too large for one JPEG segment; libpng checks the length that a profile begins with.
-LARGE_ICC = struct.pack(">I", len(ICC) + 200_000) + ICC[4:] + random.Random(1).randbytes(200_000)
-
-
-def picture(bands: int = 3, icc: bytes | None = None) -> Any:
-    grey = (pyvips.Image.xyz(40, 30)[0] * 5).cast("uchar")
-    image = grey if bands == 1 else grey.bandjoin([grey, grey, grey / 2][: bands - 1]).cast("uchar")
-    image = image.copy(interpretation="b-w" if bands < 3 else "srgb", xres=11.811, yres=11.811)
-    if icc:
-        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)
-    return image
-
-
-def encoded(suffix: str, image: Any = None, **options: Any) -> bytes:
-    written: bytes = (picture() if image is None else image).write_to_buffer(suffix, keep="icc", **options)
-    return written
+from tests.files import EXIF, ICC, IPTC, LARGE_ICC, XMP, chunk, encoded, picture, segment, splice
 
 
 def jpeg_segments(**blocks: Any) -> bytes:
@@ -54,18 +32,6 @@ def jpeg_segments(**blocks: Any) -> bytes:
 def png_chunks(**blocks: Any) -> bytes:
     given = {"exif_block": None, "xmp": None, "iptc": None, "text": (), "colour": ()} | blocks
     return png.png_head(**given)
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
-def splice(data: bytes, place: int, extra: bytes) -> bytes:
-    return data[:place] + extra + data[place:]
-
-
-def segment(marker: int, body: bytes) -> bytes:
-    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
 
 
 def through(data: bytes, sink_for: Callable[[io.BytesIO], Any], cuts: list[int]) -> bytes:

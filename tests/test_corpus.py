@@ -20,8 +20,8 @@ from srbatch.exif import EXIF_IFD, GPS_IFD
 from srbatch.formats import Format
 from srbatch.report import Outcome
 from tests.corpus import HOLD_IPTC, Case, cases, formats
+from tests.files import MAKER_NOTE
 from tests.networks import upscaled
-from tests.test_exif import MAKER_NOTE
 
 if Format.HEIC in formats():
     import pillow_heif

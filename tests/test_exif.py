@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import io
-import json
-import shutil
 import struct
-import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,83 +17,7 @@ from PIL import Image, TiffImagePlugin
 from srbatch import exif
 from srbatch.exif import Tags
 from srbatch.tiff_structure import BrokenTiff, Layout, TiffReader, Value
-
-MAKER_NOTE = b"Maker\0\1\2" + bytes(range(256)) + b"odd"
-THUMBNAIL = b"\xff\xd8THUMBNAIL-OF-THE-OLD-PHOTO\xff\xd9"
-TAKEN = b"1998:07:04 12:34:56\0"
-ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 2, 3, 4, 5, 7
-
-
-def block(order: str = "<", *, thumbnail_last: bool = True, orientation: int = 6, extra: Any = ()) -> bytes:
-    """An EXIF block as a camera writes it: IFD0, Exif with a MakerNote, GPS, Interoperability, IFD1."""
-
-    def number(code: str, *values: int) -> bytes:
-        return struct.pack(order + code * len(values), *values)
-
-    data = bytearray((b"II*\0" if order == "<" else b"MM\0*") + number("I", 0))
-
-    def put(payload: bytes) -> int:
-        at = len(data)
-        data.extend(payload + b"\0" * (len(payload) % 2))
-        return at
-
-    def directory(entries: list[tuple[int, int, int, bytes]], next_at: int = 0) -> int:
-        body = b""
-        for tag, kind, count, value in sorted(entries):
-            slot = value.ljust(4, b"\0") if len(value) <= 4 else number("I", put(value))
-            body += struct.pack(order + "HHI", tag, kind, count) + slot
-        return put(number("H", len(entries)) + body + number("I", next_at))
-
-    thumbnail_at = 0 if thumbnail_last else put(THUMBNAIL)
-    interop = directory([(1, ASCII, 4, b"R98\0")])
-    exif_at = directory(
-        [
-            (0x9003, ASCII, 20, TAKEN),
-            (0x829A, RATIONAL, 1, number("I", 1, 250)),
-            (0x927C, UNDEFINED, len(MAKER_NOTE), MAKER_NOTE),
-            (0xA002, SHORT, 1, number("H", 640)),
-            (0xA003, LONG, 1, number("I", 480)),
-            (0xA005, LONG, 1, number("I", interop)),
-        ]
-    )
-    gps = directory(
-        [(1, ASCII, 2, b"N\0"), (2, RATIONAL, 3, number("I", 48, 1, 8, 1, 15, 1)), (0, 1, 4, b"\2\3\0\0")]
-    )
-    if thumbnail_last:
-        ifd1_at = len(data)
-        # Its own size is known: two entries, and the thumbnail right behind.
-        thumbnail_at = ifd1_at + 2 + 2 * 12 + 4
-    ifd1 = directory(
-        [(0x0201, LONG, 1, number("I", thumbnail_at)), (0x0202, LONG, 1, number("I", len(THUMBNAIL)))]
-    )
-    if thumbnail_last:
-        assert put(THUMBNAIL) == thumbnail_at
-    # IFD0 of cameras comes first; here too it is placed last only to keep this builder short.
-    ifd0 = directory(
-        [
-            (0x010F, ASCII, 7, b"Camera\0"),
-            (0x0112, SHORT, 1, number("H", orientation)),
-            (0x0132, ASCII, 20, TAKEN),
-            (0x8769, LONG, 1, number("I", exif_at)),
-            (0x8825, LONG, 1, number("I", gps)),
-            (0x8298, ASCII, 9, b"(c) Anna\0"),
-            *extra,
-        ],
-        ifd1,
-    )
-    data[4:8] = number("I", ifd0)
-    return bytes(data)
-
-
-def exiftool(path: Path, *options: str) -> dict[str, Any]:
-    """All that exiftool says about a file, as ``group:tag``."""
-    if not shutil.which("exiftool"):
-        pytest.skip("exiftool is not installed")
-    run = subprocess.run(
-        ["exiftool", "-j", "-a", "-G1", "-n", *options, str(path)], capture_output=True, check=True
-    )
-    found: dict[str, Any] = json.loads(run.stdout)[0]
-    return found
+from tests.files import ASCII, LONG, MAKER_NOTE, RATIONAL, SHORT, TAKEN, THUMBNAIL, UNDEFINED, block, exiftool
 
 
 def maker_note_at(data: bytes) -> int:

@@ -22,8 +22,8 @@ from srbatch.formats import Format
 from srbatch.heif import heif_with, read_heif
 from srbatch.metadata import Metadata
 from tests.conftest import Originals, crop, sample
+from tests.files import EXIF
 from tests.networks import upscaled
-from tests.test_containers import EXIF
 
 XMP = (
     b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>"

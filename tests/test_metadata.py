@@ -28,8 +28,21 @@ from srbatch.formats import Format
 from srbatch.metadata import Metadata
 from srbatch.provenance import Provenance
 from tests.conftest import WRITTEN
-from tests.test_containers import EXIF, ICC, IPTC, LARGE_ICC, chunk, encoded, picture, segment, splice
-from tests.test_exif import TAKEN, block, exiftool
+from tests.files import (
+    EXIF,
+    ICC,
+    IPTC,
+    LARGE_ICC,
+    MOTION,
+    TAKEN,
+    block,
+    chunk,
+    encoded,
+    exiftool,
+    picture,
+    segment,
+    splice,
+)
 
 ENHANCED = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
@@ -284,20 +297,6 @@ def test_a_packet_in_another_encoding_of_unicode_is_carried_in_utf_8(
     whole = (mark + "<?xml version='1.0' encoding='UTF-16'?>" + PACKET.decode()).encode(codec) + b"\0"
     made = xmp.corrected(whole, width=WIDTH, height=HEIGHT, turned=True, provenance=None)
     assert made == xmp.corrected(PACKET, width=WIDTH, height=HEIGHT, turned=True, provenance=None)
-
-
-MOTION = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
-<rdf:Description rdf:about="" xmlns:GCamera="http://ns.google.com/photos/1.0/camera/"
- xmlns:Container="http://ns.google.com/photos/1.0/container/"
- xmlns:Item="http://ns.google.com/photos/1.0/container/item/" xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/"
- GCamera:MotionPhoto="1" GCamera:MotionPhotoVersion="1" GCamera:MotionPhotoPresentationTimestampUs="500000"
- GCamera:MicroVideo="1" GCamera:MicroVideoOffset="4321" GCamera:SpecialTypeID="none"{}>
- <Container:Directory><rdf:Seq>
-  <rdf:li rdf:parseType="Resource"><Container:Item Item:Mime="image/jpeg" Item:Semantic="Primary"/></rdf:li>
-  <rdf:li rdf:parseType="Resource"><Container:Item Item:Mime="video/mp4" Item:Length="4321"/></rdf:li>
- </rdf:Seq></Container:Directory>
- <dc:title xmlns:dc="http://purl.org/dc/elements/1.1/">Oma</dc:title>
-</rdf:Description></rdf:RDF></x:xmpmeta>"""
 
 
 def test_an_output_does_not_claim_the_video_or_the_gain_map_of_its_photo(tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ from srbatch.picture import upright
 from srbatch.placement import Placement, rational
 from srbatch.tiff_structure import LONG, TiffReader
 from tests.conftest import Originals, crop
+from tests.files import RATIONAL, SHORT, block
 from tests.networks import upscaled
-from tests.test_exif import RATIONAL, SHORT, block
 
 HEIGHT, WIDTH = 48, 64
 EXIF = "http://ns.adobe.com/exif/1.0/"

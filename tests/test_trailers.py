@@ -15,10 +15,9 @@ from PIL import Image
 from srbatch import heif, jpeg_trailer, png, webp
 from srbatch.formats import Format
 from tests.conftest import Originals, crop
+from tests.files import VIDEO, segment, splice
 from tests.networks import upscaled
-from tests.test_containers import segment, splice
 
-VIDEO = struct.pack(">I4s4sI4s", 20, b"ftyp", b"mp42", 0, b"mp42") + b"\0\0\0\x08mdat"
 SAMSUNG = b"\0\0\0\x0a\x10\0\0\0MotionPhoto_Data" + VIDEO + b"SEFH" + bytes(20) + b"SEFT"
 
 

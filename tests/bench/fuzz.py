@@ -38,10 +38,7 @@ from srbatch.options import Options, TargetSize
 from tests.bench import report
 from tests.conftest import crop
 from tests.corpus import HEIGHT, WIDTH, Case, cases
-from tests.test_containers import segment, splice
-from tests.test_exif import block
-from tests.test_metadata import MOTION
-from tests.test_trailers import VIDEO
+from tests.files import MOTION, VIDEO, block, segment, splice
 
 MAX_PIXELS = 2e7
 MEMORY_MB = 1024

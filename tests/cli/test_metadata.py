@@ -17,9 +17,9 @@ from srbatch.containers import C2PA_LOST
 from srbatch.formats import Format
 from tests.cli.conftest import Srbatch
 from tests.conftest import Originals, crop
+from tests.files import block as exif_block
+from tests.files import chunk, segment, splice
 from tests.networks import upscaled
-from tests.test_containers import chunk, segment, splice
-from tests.test_exif import block as exif_block
 
 MAKE, ORIENTATION, SOFTWARE, DATE, GPS, EXIF_IFD = 0x010F, 0x0112, 0x0131, 0x0132, 0x8825, 0x8769
 TAKEN, WIDTH, HEIGHT, MAKER_NOTE, LENS = 0x9003, 0xA002, 0xA003, 0x927C, 0xA434
