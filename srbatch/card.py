@@ -19,6 +19,8 @@ MAX_MARGIN_PX = 64
 
 FAITHFUL_DEGRADATIONS = frozenset({"downsampling", "jpeg", "noise", "blur"})
 """Undoing these sharpens what is there; undoing any other (holes, text, scratches) makes picture up."""
+UNKNOWN_DEGRADATIONS = "unknown"
+"""Stands for what no record tells: what comes from such a network is never called faithful."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +107,13 @@ class Card:
     @property
     def generative(self) -> bool:
         """Whether it may invent or remove things: it learnt to, or no record says that it did not."""
+        return not FAITHFUL_DEGRADATIONS.issuperset(self.passed_on)
+
+    @property
+    def passed_on(self) -> tuple[str, ...]:
+        """The degradations that a network made from this one has learnt as well."""
         recorded = bool(self.training and self.degradations)
-        return not (recorded and FAITHFUL_DEGRADATIONS.issuperset(self.degradations))
+        return self.degradations if recorded else (*self.degradations, UNKNOWN_DEGRADATIONS)
 
     def to_json(self) -> dict[str, Json]:
         """Return plain JSON data; :meth:`from_json` is the inverse.

@@ -35,11 +35,11 @@ def temp_path(target: Path) -> Path:
 def destination_error(error: OSError, path: Path) -> DestinationError:
     """What the user reads when the output folder does not take a file."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        advice = "make room and run the same command again: finished photos are kept"
+        advice = "make room and run the same command again: what is finished is kept"
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         advice = "choose a folder that you may write to"
     else:
-        advice = "see to the disk and run the same command again: finished photos are kept"
+        advice = "see to the disk and run the same command again: what is finished is kept"
     return DestinationError(f"{show(path)}: {error.strerror or error}; {advice}")
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from srbatch.errors import ExitCode, SrbatchError
+from srbatch.commit import destination_error, discard, temp_path
+from srbatch.errors import DestinationError, ExitCode, SrbatchError
 from trainer.data import Steps
 from trainer.encoder import keep_fixed
 from trainer.learner import to_floats
@@ -22,6 +24,9 @@ from trainer.losses import reduced
 
 # fastai's own orders: TrainEvalCallback -10, MixedPrecision 10, Recorder 50, ParamScheduler 60.
 _AFTER_RECORDER, _LATE = 55, 70
+
+
+GO_ON = "the last checkpoint is from before. Lower the phase's lr and run again"
 
 
 class TrainingDiverged(SrbatchError):
@@ -45,6 +50,17 @@ class Ending(Callback):
         """Raise what the fit was ended with."""
         if self.error is not None:
             raise self.error
+
+
+@contextmanager
+def ending_where_unwritable(learner: Any, path: Path) -> Iterator[None]:
+    """End the fit with a DestinationError if a file cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        learner.ending.end_with(destination_error(error, path))
+    except DestinationError as error:
+        learner.ending.end_with(error)
 
 
 class Autocast(Callback):
@@ -93,11 +109,9 @@ class StopWhenNotFinite(Callback):
 
     def after_loss(self) -> None:
         if self._agreed(not torch.isfinite(self.loss_grad)):
+            where = f"at step {self.train_iter + 1} of this phase"
             self.learn.ending.end_with(
-                TrainingDiverged(
-                    f"the loss is {self.loss_grad.item()} at step {self.train_iter + 1} of this phase; the"
-                    " last checkpoint is from before. Lower lr or the weights of the loss and run again"
-                )
+                TrainingDiverged(f"the loss is {self.loss_grad.item()} {where}; {GO_ON}")
             )
 
 
@@ -116,9 +130,6 @@ class Average(Callback):
         self._exchange()
 
     def after_validate(self) -> None:
-        self._exchange()
-
-    def after_cancel_validate(self) -> None:
         self._exchange()
 
     def _exchange(self) -> None:
@@ -273,20 +284,23 @@ class LossLog(Callback):
         for name, value in terms.items():
             self._sums[name] = self._sums.get(name, 0) + value
         if self._writer.step % self._every == 0:
-            self._write("train", {name: float(total) / self._steps for name, total in self._sums.items()})
+            self._write_steps({name: float(total) / self._steps for name, total in self._sums.items()})
             self._restart()
 
     def _write(self, kind: str, values: dict[str, float]) -> None:
+        with ending_where_unwritable(self.learn, self._writer.path):
+            self._writer.write(kind, self._phase, values)
+
+    def _write_steps(self, values: dict[str, float]) -> None:
         seconds = max(time.monotonic() - self._since, 1e-6)
         rate = self._steps * self._samples / seconds
-        values = {**values, "lr": self.opt.hypers[-1]["lr"], "samples_per_s": rate}
-        self._writer.write(kind, self._phase, values)
+        self._write("train", {**values, "lr": self.opt.hypers[-1]["lr"], "samples_per_s": rate})
 
     def after_epoch(self) -> None:
         found = self.learn.validation
         if found.psnr:
             scores = {f"psnr_x{scale}": value for scale, value in found.psnr.items()}
-            self._writer.write("valid", self._phase, {"loss": found.mean_loss, **scores})
+            self._write("valid", {"loss": found.mean_loss, **scores})
 
 
 class LogWriter:
@@ -295,19 +309,36 @@ class LogWriter:
     FIELDS = ("step", "samples", "seconds", "phase", "kind", "name", "value")
 
     def __init__(self, folder: Path, position: Mapping[str, float]) -> None:
-        """Go on from an earlier `position`; lines of later steps, which a kill made void, are dropped."""
+        """Go on from an earlier `position`; lines of later steps, which a kill made void, are dropped.
+
+        Raises:
+            DestinationError: the log cannot be written.
+        """
         from torch.utils.tensorboard import SummaryWriter
 
         self.step, self.samples = (int(position.get(name, 0)) for name in ("step", "samples"))
         self._start = time.monotonic() - position.get("seconds", 0.0)
-        path = folder / "log.csv"
-        kept = _rows_up_to(path, self.step) if path.is_file() else []
-        self._file = path.open("w", newline="", encoding="utf-8")
+        self.path = folder / "log.csv"
+        try:
+            self._begin()
+        except OSError as error:
+            raise destination_error(error, self.path) from error
+        self._board = SummaryWriter(folder / "tensorboard", purge_step=self.step + 1)
+
+    def _begin(self) -> None:
+        """Open the table with the lines that are still true; the old one stays until those are written."""
+        kept = _rows_up_to(self.path, self.step) if self.path.is_file() else []
+        temporary = temp_path(self.path)
+        try:
+            with temporary.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, self.FIELDS)
+                writer.writeheader()
+                writer.writerows(kept)
+            temporary.replace(self.path)
+        finally:
+            discard(temporary)
+        self._file = self.path.open("a", newline="", encoding="utf-8")
         self._csv = csv.DictWriter(self._file, self.FIELDS)
-        self._csv.writeheader()
-        self._csv.writerows(kept)
-        self._file.flush()
-        self._board = SummaryWriter(folder / "tensorboard", purge_step=self.step)
 
     @property
     def position(self) -> dict[str, float]:
@@ -334,5 +365,14 @@ class LogWriter:
 
 
 def _rows_up_to(path: Path, step: int) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+    """Whole lines of steps up to that one; what a kill or a full disk cut off is none."""
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        return [row for row in csv.DictReader(file) if _is_whole(row) and int(row["step"]) <= step]
+
+
+def _is_whole(row: Mapping[str | None, Any]) -> bool:
+    try:
+        int(row["step"]), int(row["samples"]), float(row["seconds"]), float(row["value"])
+    except (TypeError, ValueError):
+        return False
+    return None not in row

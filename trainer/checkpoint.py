@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import pickle
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -12,13 +15,17 @@ from typing import Any
 import numpy as np
 import torch
 from fastai.callback.core import Callback
+from filelock import FileLock, Timeout
+from torch import nn
 
-from srbatch.commit import commit, destination_error, discard, temp_path
-from srbatch.errors import UsageError
-from trainer.callbacks import network_of
+from srbatch.commit import commit, destination_error, discard, make_folder, temp_path
+from srbatch.errors import LockedError, UsageError
+from trainer.callbacks import ending_where_unwritable, network_of
 
 FILE = "checkpoint.pt"
-_VERSION = 1
+_VERSION = 2
+_TORCH_CANNOT_WRITE = ("PytorchStreamWriter", "inline_container")
+"""In the text of the RuntimeError that torch reports a full disk with."""
 
 
 @dataclass(slots=True)
@@ -42,8 +49,8 @@ class State:
     """The highest rate of each phase that has begun, found or given."""
     validation: dict[str, float] = field(default_factory=dict)
     """PSNR of the last validation by head, dB."""
-    begun_scales: list[int] = field(default_factory=list)
-    """What the weights served that the run began with; none if it began afresh."""
+    begun: dict[str, Any] = field(default_factory=dict)
+    """Name, version, scales and degradations of the weights that it began with; empty: it began afresh."""
     logged: dict[str, float] = field(default_factory=dict)
     """Steps, samples and seconds of the log."""
     rng: dict[str, Any] = field(default_factory=dict)
@@ -60,10 +67,10 @@ def save(state: State, folder: Path) -> None:
     try:
         torch.save({"version": _VERSION, **_fields(state)}, temporary)
         commit(temporary, path, replace=True)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error):
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(word in str(error) for word in _TORCH_CANNOT_WRITE):
             raise
-        cause = error if isinstance(error, OSError) else OSError(28, os.strerror(28))
+        cause = error if isinstance(error, OSError) else OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         raise destination_error(cause, path) from error
     finally:
         discard(temporary)
@@ -85,7 +92,8 @@ def load(folder: Path, config: dict[str, Any]) -> State | None:
         return None
     try:
         data = torch.load(path, map_location="cpu", weights_only=True)
-        version = data.pop("version")
+        if data.pop("version") != _VERSION:
+            raise UsageError(f"{path} is of another version of the trainer; choose another --out")
         state = State(**data)
     except (
         OSError,
@@ -97,15 +105,38 @@ def load(folder: Path, config: dict[str, Any]) -> State | None:
         AttributeError,
     ) as error:
         raise UsageError(f"{path} cannot be read ({error}); choose another --out, or remove it") from error
-    if version != _VERSION:
-        raise UsageError(f"{path} is of another version of the trainer; choose another --out")
-    different = _different(state.config, config)
+    different = _different(_fixed(state.config, state), _fixed(_with_old_rate(config, state), state))
+    if different == ["photos"]:
+        raise UsageError(
+            f"{folder} holds a run that began with other photographs: one has come, gone, changed or cannot"
+            " be read any more. Give it those that it began with, or choose another --out"
+        )
     if different:
         raise UsageError(
             f"{folder} holds a run with other settings ({', '.join(different[:3])}); choose another --out,"
-            " or give the settings that it began with"
+            " or give the settings that it began with; phases that have not begun may be changed"
         )
+    state.config = config
     return state
+
+
+def _fixed(config: Mapping[str, Any], state: State) -> dict[str, Any]:
+    """What of a configuration cannot be changed any more: all but the phases that have not begun."""
+    return {**config, "phases": dict(enumerate(config["phases"][: _begun_phases(state)]))}
+
+
+def _begun_phases(state: State) -> int:
+    return state.phase + (state.optimiser is not None)
+
+
+def _with_old_rate(config: Mapping[str, Any], state: State) -> dict[str, Any]:
+    """The configuration, where a phase that is going on has been given another rate, with its old one."""
+    phases = list(config["phases"])
+    if state.optimiser is not None and state.phase < len(phases):
+        phase = phases[state.phase]
+        if phase["lr"] != "find":
+            phases[state.phase] = {**phase, "lr": state.config["phases"][state.phase]["lr"]}
+    return {**config, "phases": phases}
 
 
 def _different(old: Any, new: Any, path: str = "") -> list[str]:
@@ -121,6 +152,38 @@ def averaged(state: State) -> dict[str, torch.Tensor]:
     """The averaged weights by the network's own names."""
     prefix = "module."
     return {name.removeprefix(prefix): t for name, t in state.average.items() if name.startswith(prefix)}
+
+
+@contextlib.contextmanager
+def owned(folder: Path, *, main: bool) -> Iterator[None]:
+    """Hold the folder of a run; of several processes of one run, the main one does.
+
+    Raises:
+        LockedError: another run writes to it.
+        DestinationError: the folder cannot be made.
+    """
+    if not main:
+        yield
+        return
+    make_folder(folder)
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise LockedError(
+            f"another process trains into {folder}; wait for it to end, or choose another --out"
+        ) from None
+    except OSError as error:
+        raise destination_error(error, folder) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_finite(network: nn.Module) -> bool:
+    """Whether all weights and statistics are numbers."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in network.state_dict().values())
 
 
 class Checkpoints(Callback):
@@ -152,7 +215,9 @@ class Checkpoints(Callback):
             self._save(self.epoch + 1, 0, 0.0)
 
     def _save(self, epoch: int, step: int, pct_train: float) -> None:
-        if not self._write:
+        # A step may spoil the weights before a loss shows it. The next one does, in all processes at once;
+        # until then the last checkpoint is the one to keep.
+        if not self._write or not is_finite(network_of(self.learn)):
             return
         state = self._state
         state.epoch, state.step, state.pct_train = epoch, step, pct_train
@@ -161,7 +226,8 @@ class Checkpoints(Callback):
         state.optimiser = _plain(self.opt.state_dict())
         state.logged = self.learn.loss_log.position
         state.rng = rng_state()
-        save(state, self._folder)
+        with ending_where_unwritable(self.learn, self._folder):
+            save(state, self._folder)
         self._last = time.monotonic()
 
 

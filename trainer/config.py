@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -226,8 +227,9 @@ class Phase(Strict):
         return {k: v for k, v in (self.heads or {self.scale: 1.0}).items() if v}
 
     def steps_per_epoch(self, processes: int = 1) -> int:
-        """Steps of an epoch; the last one's batches are whole, so a few crops more may be seen."""
-        return -(-self.samples_per_epoch // (self.batch * processes))
+        """Steps of an epoch; the last update is of whole batches, so a few crops more may be seen."""
+        crops_per_update = self.batch * self.accumulate * processes
+        return -(-self.samples_per_epoch // crops_per_update) * self.accumulate
 
 
 _Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -328,10 +330,33 @@ class Config(Strict):
         return phase.degradations or self.degradations
 
     def identity(self, photos_sha256: str) -> dict[str, Any]:
-        """What a run must have in common with the one that it goes on from, as JSON has it."""
+        """What a run must have in common with the one that it goes on from, as JSON has it.
+
+        ``phases`` holds all that a phase is trained by, so that those to come may still be changed. Files are
+        the same by whatever path they are named.
+        """
         loose: dict[str, Any] = {
             "release": True,
             "run": {"device", "checkpoint_minutes", "log_every", "panel_photos"},
             "data": {"workers", "cache_gb"},
+            "phases": True,
+            "losses": True,
+            "degradations": True,
         }
-        return {**self.model_dump(mode="json", exclude=loose), "photos": photos_sha256}
+        data = self.model_dump(mode="json", exclude=loose)
+        phases = [
+            {
+                **phase.model_dump(mode="json"),
+                "loss": self.losses[phase.loss].model_dump(mode="json"),
+                "degradations": self.degradations_of(phase).model_dump(mode="json"),
+            }
+            for phase in self.phases
+        ]
+        data["start"] = {name: _whole_path(value) for name, value in data["start"].items()}
+        data["vgg_weights"] = _whole_path(data["vgg_weights"])
+        return {**data, "phases": phases, "photos": photos_sha256}
+
+
+def _whole_path(text: str | None) -> str | None:
+    """A path from the root on; a bare name, which may be that of a model, stays as it is."""
+    return text if text is None or text == Path(text).name else os.path.abspath(text)

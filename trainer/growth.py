@@ -28,4 +28,5 @@ def grow(model: str, out: Path, seed: int) -> Exported:
         raise UsageError(f"{model} has {card.config.stages} stages already, the most there can be")
     network = with_stages(loaded.network, stages, seed)
     training = {**card.training, "grown_to_stages": stages}
-    return export_with(replace(card, config=network.config, training=training), network, out, "fp16")
+    grown = replace(card, config=network.config, degradations=card.passed_on, training=training)
+    return export_with(grown, network, out, "fp16")

@@ -54,7 +54,7 @@ def mix(
     card = replace(
         a.card,
         scales=tuple(scale for scale in a.card.scales if scale in b.card.scales),
-        degradations=tuple(dict.fromkeys((*a.card.degradations, *b.card.degradations))),
+        degradations=tuple(dict.fromkeys((*a.card.passed_on, *b.card.passed_on))),
         halo_px=wider.halo_px,
         ramp_px=wider.ramp_px,
         training={"mixed": [_told(a), _told(b)], "share_of_the_second": share, "x1_of_the_first": keep_x1},

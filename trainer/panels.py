@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from trainer import sheets
+from trainer.callbacks import ending_where_unwritable
 from trainer.metrics import luma, psnr, ssim
 from trainer.sheets import RGB, Panel, Sheet
 
@@ -37,8 +38,9 @@ class Panels(Callback):
 
     def after_validate(self) -> None:
         if self._rows:
-            self._folder.mkdir(exist_ok=True)
-            sheets.stacked(self._rows).save(self._folder / f"{self._name}-{self.epoch + 1:03}.png")
+            with ending_where_unwritable(self.learn, self._folder):
+                self._folder.mkdir(exist_ok=True)
+                sheets.stacked(self._rows).save(self._folder / f"{self._name}-{self.epoch + 1:03}.png")
 
 
 def _row(title: str, given: Tensor, prediction: Tensor, target: Tensor) -> Sheet:

@@ -38,7 +38,8 @@ def release(
     Raises:
         WeightsError, DestinationError: as :func:`trainer.export.export`.
     """
-    scales = served_scales(config, state.begun_scales)
+    scales = served_scales(config, state.begun.get("scales", ()))
+    learnt = (name for phase in config.phases for name in config.degradations_of(phase).names())
     network = up_to_scale(network, scales[-1]).eval()
     margin = measure_halo(network, stores, config.run.seed)
     about = config.release
@@ -50,9 +51,7 @@ def release(
         description=about.description,
         licence=about.licence,
         scales=scales,
-        degradations=tuple(
-            dict.fromkeys(name for p in config.phases for name in config.degradations_of(p).names())
-        ),
+        degradations=tuple(dict.fromkeys((*state.begun.get("degradations", ()), *learnt))),
         training=record(
             config,
             found,
@@ -67,17 +66,21 @@ def release(
 
 
 def served_scales(config: Config, begun: Collection[int]) -> tuple[int, ...]:
-    """What the weights of a run are good for: what it trained, and what it began with and left as it was.
+    """What the weights of a run are good for: what it trained or began with, and left as it was since.
 
-    Where each phase trains only its newest stage, nothing changes on the way to smaller scales.
+    A phase that trains the newest stage alone changes nothing on the way to smaller scales; any other moves
+    the body beneath all heads, and those that it does not train fit no more.
 
     Args:
         begun: the scales of the weights that it began with.
     """
-    trained = {scale for phase in config.phases for scale in phase.head_weights}
-    if all(phase.train == "stage" for phase in config.phases) and config.network.batch_norm == "fixed":
-        trained |= {scale for scale in begun if scale < min(phase.scale for phase in config.phases)}
-    return tuple(sorted(trained))
+    served = set(begun)
+    for phase in config.phases:
+        if phase.train == "stage" and config.network.batch_norm == "fixed":
+            served = {scale for scale in served if scale < phase.scale} | {phase.scale}
+        else:
+            served = set(phase.head_weights)
+    return tuple(sorted(served))
 
 
 def measure_halo(network: SuperResolutionNet, stores: Stores, seed: int) -> halo.Choice | None:
@@ -110,6 +113,7 @@ def record(
     if device.type == "cuda":
         hardware = torch.cuda.get_device_name(device)
     return {
+        **({"begun_with": {k: state.begun[k] for k in ("name", "version")}} if state.begun else {}),
         "photos": len(found.train),
         "photos_sha256": found.sha256,
         "samples": int(state.logged.get("samples", 0)),

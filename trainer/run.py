@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from fastai.callback.core import Callback
@@ -14,11 +16,14 @@ from fastai.callback.training import GradientAccumulation, GradientClip
 from fastai.learner import Learner
 
 from srbatch import allocator, weights
+from srbatch.commit import make_folder
+from srbatch.discover import check_outside
 from srbatch.errors import DestinationError, DeviceError, UsageError, WeightsError
 from srbatch.hardware import pick_device
 from srbatch.network import SuperResolutionNet
 from trainer import checkpoint, distributed, encoder, learner, losses, photos, release, schedule
 from trainer.callbacks import (
+    GO_ON,
     Autocast,
     Average,
     Ending,
@@ -28,6 +33,7 @@ from trainer.callbacks import (
     Position,
     Progress,
     StopWhenNotFinite,
+    TrainingDiverged,
     Validation,
     new_average,
 )
@@ -49,18 +55,21 @@ Say = Callable[[str], None]
 
 
 @contextmanager
-def _fitting_into_memory(index: int, phase: Phase) -> Iterator[None]:
+def _fitting_into_memory(index: int, phase: Phase, *, begun: bool = False) -> Iterator[None]:
     """Say what to do where the device's memory does not hold a step."""
     try:
         yield
     except torch.OutOfMemoryError as error:
-        if phase.batch == 1:
+        if begun:
+            advice = "it has begun: go on where there is as much memory as it began with"
+        elif phase.batch == 1:
             advice = f"one crop is too much: lower --set phases.{index}.size, or use a larger GPU"
         else:
-            half = phase.batch // 2
+            parts = next(n for n in range(2, phase.batch + 1) if phase.batch % n == 0)
             advice = (
-                f"the same gradients come from --set phases.{index}.batch={half}"
-                f" --set phases.{index}.accumulate={2 * phase.accumulate}"
+                "run again, with the same gradients by"
+                f" --set phases.{index}.batch={phase.batch // parts}"
+                f" --set phases.{index}.accumulate={parts * phase.accumulate}"
             )
         raise DeviceError(
             f"phase {phase.name}: a batch of {phase.batch} does not fit into the device's memory; {advice}"
@@ -90,24 +99,40 @@ def train(
     lie in ``cache``, by default ``out/cache``.
 
     Raises:
-        UsageError: no photos, or ``out`` holds another run.
+        UsageError: no photos, ``out`` lies among them or holds another run.
         WeightsError: weights to begin with are missing or do not fit.
+        DeviceError: there is no such device, or its memory does not hold a step.
         DestinationError: no space.
+        LockedError: another process trains into ``out``.
         TrainingDiverged: the loss is no longer a number.
         Interrupted: stopped by a signal; the state is saved.
     """
-    interrupt = Interrupt()
-    training = prepare(config, folders, out, cache or out / "cache", interrupt, say)
-    state, network = _begin(training)
-    with interrupt.listening(), no_workers_left():  # from here on there is something to save
-        with _logging(training, state) as writer:
-            for index in range(state.phase, len(config.phases)):
-                network = _run_phase(index, network, state, training, writer)
-        if training.world.main:
-            network.load_state_dict(averaged(state))
-            training.say(str(release.release(config, network, training.found, training.stores, state, out)))
-        training.world.wait()
+    interrupt, (world, _) = Interrupt(), distributed.join(config.run.device)
+    _check_apart(folders, out, cache)
+    with checkpoint.owned(out, main=world.main):
+        training = prepare(config, folders, out, cache or out / "cache", interrupt, say)
+        state, network = _begin(training)
+        served = release.served_scales(config, state.begun.get("scales", ()))
+        training.say(f"the weights will serve {', '.join(f'x{scale}' for scale in served)}")
+        with interrupt.listening(), no_workers_left():  # from here on there is something to save
+            with _logging(training, state) as writer:
+                for index in range(state.phase, len(config.phases)):
+                    network = _run_phase(index, network, state, training, writer)
+            if training.world.main:
+                network.load_state_dict(averaged(state))
+                exported = release.release(config, network, training.found, training.stores, state, out)
+                training.say(str(exported))
+            training.world.wait()
     return out / f"{config.release.name}.safetensors"
+
+
+def _check_apart(folders: tuple[Path, ...], out: Path, cache: Path | None) -> None:
+    """What is written among the photos would be taken for some of them by the next start.
+
+    Raises:
+        UsageError: so it would be.
+    """
+    check_outside(folders, {"--out": out, "--cache": cache})
 
 
 @contextmanager
@@ -120,8 +145,10 @@ def _logging(training: Training, state: State) -> Iterator[LogWriter | None]:
     try:
         yield writer
     finally:
-        writer.close()
-        plot_losses(training.out / "log.csv", training.out / "losses.png")
+        # What ended the run is to be told, not that its curves have no room; the next start draws them.
+        with contextlib.suppress(OSError):
+            writer.close()
+            plot_losses(writer.path, training.out / "losses.png")
 
 
 def prepare(
@@ -140,7 +167,7 @@ def prepare(
         allocator.keep_freed(_KEPT_BYTES)
     if not world.main:
         say = _say_nothing
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     say("reading every photo once")
     smallest = max(phase.size for phase in config.phases)
     found = photos.find(folders, smallest=smallest, valid_percent=config.data.valid_percent)
@@ -169,7 +196,7 @@ def _begin(training: Training) -> tuple[State, SuperResolutionNet]:
     identity = {**config.identity(training.found.sha256), "processes": training.world.size}
     state = checkpoint.load(training.out, identity)
     if state is None:
-        state = State(identity, begun_scales=_begun_scales(config))
+        state = State(identity, begun=_begun_with(config))
         network = first_network(training)
         _check_space(network, training.out)
     else:
@@ -183,11 +210,13 @@ def _begin(training: Training) -> tuple[State, SuperResolutionNet]:
     return state, _placed(network, training)
 
 
-def _begun_scales(config: Config) -> list[int]:
-    """What the weights serve that the run begins with; none where it begins afresh."""
+def _begun_with(config: Config) -> dict[str, Any]:
+    """What is to be remembered of the weights that the run begins with; nothing where it begins afresh."""
     if config.start.weights is None:
-        return []
-    return list(weights.read_card(weights.find(str(config.start.weights))).scales)
+        return {}
+    card = weights.read_card(weights.find(str(config.start.weights)))
+    told = {"name": card.name, "version": card.version}
+    return {**told, "scales": list(card.scales), "degradations": list(card.passed_on)}
 
 
 def _placed(network: SuperResolutionNet, training: Training) -> SuperResolutionNet:
@@ -256,11 +285,12 @@ def _run_phase(
     ending = Ending()
     learn, steps = phase_learner(training, index, network, ending)
     average = new_average(network, config.optimiser.ema)
-    if state.optimiser is not None:  # in the middle of this phase
+    begun = state.optimiser is not None
+    if begun:
         learn.opt.load_state_dict(state.optimiser)
         average.load_state_dict(state.average)
-    highest = _rate(index, learn, state, training)
-    with _fitting_into_memory(index, phase):
+    with _fitting_into_memory(index, phase, begun=begun):
+        highest = _rate(index, learn, state, training)
         learn.fit_one_cycle(
             phase.epochs,
             lr_max=learner.rates(phase, highest),
@@ -273,6 +303,8 @@ def _run_phase(
             ],
         )
     ending.raise_if_any()
+    if not checkpoint.is_finite(network):
+        raise TrainingDiverged(f"the last steps of phase {phase.name} left weights that are none; {GO_ON}")
     state.phase, state.epoch, state.step, state.optimiser = index + 1, 0, 0, None
     if training.world.main:
         checkpoint.save(state, training.out)
@@ -327,17 +359,17 @@ def _rate(index: int, learn: Learner, state: State, training: Training) -> float
     """The highest rate of a phase; what was found before an interruption is not looked for again."""
     config = training.config
     phase = config.phases[index]
-    if phase.name not in state.rates:
-        found = None
-        if phase.lr == "find":
-            training.say(f"{phase.name}: looking for a learning rate over {schedule.FINDER_STEPS} steps")
-            found = training.world.from_main(_find(phase, learn, training) if training.world.main else None)
+    if phase.lr != "find":
+        state.rates[phase.name] = phase.lr
+    elif phase.name not in state.rates:
+        found = training.world.from_main(_find(phase, learn, training) if training.world.main else None)
         state.rates[phase.name] = schedule.highest_rate(config, index, state.rates, found)
     training.say(f"{phase.name}: learning rate {state.rates[phase.name]:.2e}")
     return state.rates[phase.name]
 
 
 def _find(phase: Phase, learn: Learner, training: Training) -> float:
+    training.say(f"{phase.name}: looking for a learning rate over {schedule.FINDER_STEPS} steps")
     with learn.added_cbs([EndAtOnce(training.interrupt)]):
         finding = schedule.find_rate(learn)
     learn.ending.raise_if_any()
@@ -350,19 +382,24 @@ def find_rate(
 ) -> float:
     """Look for the rate of one phase with the weights that the run would begin with; return it.
 
-    Writes ``lr-PHASE.png`` into ``out``.
+    It is looked for also where the configuration gives one. Writes ``lr-PHASE.png`` into ``out``.
 
     Raises:
-        UsageError: no photos, or no such phase.
+        UsageError: no photos, no such phase, or ``out`` lies among the photos.
+        DeviceError: there is no such device, or its memory does not hold a step.
         Interrupted: stopped by a signal.
     """
     if not 0 <= index < len(config.phases):
         raise UsageError(f"--phase {index}: the configuration has {len(config.phases)} phases, from 0")
     interrupt = Interrupt()
+    _check_apart(folders, out, cache)
     training = prepare(config, folders, out, cache or out / "cache", interrupt, say)
     with interrupt.listening(), no_workers_left():
         phase = config.phases[index]
         network = _placed(first_network(training), training)
         network = schedule.with_stages(network, phase.stages, config.run.seed + index)
         learn, _ = phase_learner(training, index, network, Ending())
-        return _rate(index, learn, State({}), training)
+        with _fitting_into_memory(index, phase):
+            found = _find(phase, learn, training)
+        say(f"{phase.name}: learning rate {found:.2e}")
+        return found

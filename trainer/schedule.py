@@ -81,15 +81,12 @@ def plot_finding(finding: Finding, phase: str, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def highest_rate(config: Config, index: int, known: dict[str, float], found: float | None) -> float:
-    """The rate of a phase: given, or found but at most `lr_decay` times that of the last one of its kind.
+def highest_rate(config: Config, index: int, known: dict[str, float], found: float) -> float:
+    """The rate that was found for a phase, but at most `lr_decay` times that of the last one of its kind.
 
     Phases are of one kind if they train the same parts.
     """
     phase = config.phases[index]
-    if found is None:
-        assert isinstance(phase.lr, float)
-        return phase.lr
     before = [known[p.name] for p in config.phases[:index] if p.train == phase.train and p.name in known]
     return min(found, config.optimiser.lr_decay * before[-1]) if before else found
 

@@ -331,6 +331,8 @@ def test_what_a_phase_implies() -> None:
     one = phase(size=128, scale=4, samples_per_epoch=10, batch=4, epochs=3, heads={1: 0, 2: 1})
     assert (one.stages, one.scales, one.head_weights) == (2, (1, 2, 4), {2: 1.0})
     assert (one.steps_per_epoch(), one.steps_per_epoch(2)) == (3, 2)
+    added_up = phase(samples_per_epoch=10, batch=4, accumulate=2)
+    assert (added_up.steps_per_epoch(), added_up.steps_per_epoch(2)) == (4, 2), "updates are whole"
     assert phase(scale=2).head_weights == {2: 1.0}
 
 
@@ -356,6 +358,16 @@ def test_layers_are_vgg_s_thirteen() -> None:
 )
 def test_identity_is_what_changes_the_weights(value: str, same: bool) -> None:
     assert (load("smoke").identity("p") == load("smoke", None, [value]).identity("p")) is same
+
+
+def test_identity_does_not_depend_on_how_files_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of(folder: str) -> object:
+        values = [f"{key}={folder}w.pth" for key in ("vgg_weights", "start.encoder", "start.weights")]
+        return load("smoke", None, values).identity("p")
+
+    monkeypatch.chdir("/")
+    assert of("models/") == of("/models/") != of("/other/")
+    assert load("smoke", None, ["start.weights=photo"]).identity("p")["start"]["weights"] == "photo"
 
 
 def test_identity_has_the_photos_and_is_plain() -> None:

@@ -163,7 +163,8 @@ def test_preview_writes_a_sheet(trainer: Trainer, photo_folder: Path, tmp_path: 
 
 
 def test_lr_find_writes_a_plot(trainer: Trainer, photo_folder: Path, tmp_path: Path, toml: Path) -> None:
-    arguments = ("--preset", "smoke", "--config", toml, "--set", "phases.0.lr=find", "--out", tmp_path / "lr")
+    """Also where the configuration gives a rate, as here."""
+    arguments = ("--preset", "smoke", "--config", toml, "--out", tmp_path / "lr")
     done = trainer("lr-find", photo_folder, *arguments)
     assert done.code == 0, done.err
     assert re.search(r"x2: learning rate \d\.\d\de-\d\d", done.err)

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from srbatch import weights
-from srbatch.errors import DestinationError, DeviceError, Interrupted, UsageError
+from srbatch.errors import DestinationError, DeviceError, Interrupted, LockedError, UsageError
 from tests.trainer.conftest import phase
-from trainer import checkpoint, data, run
+from trainer import callbacks, checkpoint, data, run
 from trainer.callbacks import TrainingDiverged
 from trainer.config import Config
 from trainer.learner import groups
@@ -326,6 +330,17 @@ def test_weights_serve_what_a_run_trained_and_what_it_left_alone(
             "fixed",
             (1, 2, 4),
         ),
+        ((phase("x1"), phase("x2", scale=2, size=64)), "fixed", (2,)),
+        ((phase("x1"), phase("x2", scale=2, size=64, heads={1: 1.0, 2: 1.0})), "fixed", (1, 2)),
+        ((phase("x1"), phase("x2", scale=2, size=64, train="stage")), "fixed", (1, 2)),
+        (
+            (
+                phase("x4", scale=4, size=128, heads={1: 1.0, 4: 1.0}),
+                phase("x4-stage", scale=4, size=128, train="stage"),
+            ),
+            "fixed",
+            (1, 4),
+        ),
     ],
 )
 def test_what_a_run_leaves_alone(
@@ -333,6 +348,42 @@ def test_what_a_run_leaves_alone(
 ) -> None:
     config = tiny(*phases, network={"batch_norm": batch_norm})
     assert served_scales(config, [1, 2, 4]) == served
+
+
+def test_a_head_whose_body_moved_on_is_not_released(tiny: Tiny, photo_folder: Path, tmp_path: Path) -> None:
+    config, said = tiny(phase("x1"), phase("x2", scale=2, size=64)), list[str]()
+    made = weights.load(run.train(config, (photo_folder,), tmp_path / "run", say=said.append))
+    assert made.card.scales == (2,)
+    assert "the weights will serve x2" in said
+
+
+GENERATIVE = {"holes": {"probability": 1.0}}
+
+
+def test_what_is_trained_on_from_a_generative_network_is_generative(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path
+) -> None:
+    """It may have forgotten how to fill holes, but nobody can promise that."""
+    first = tiny(phase("x1"), degradations=GENERATIVE)
+    path = run.train(first, (photo_folder,), tmp_path / "first", say=lambda _: None)
+    config, out = tiny(phase("more"), start={"weights": str(path)}), tmp_path / "second"
+    card = weights.read_card(run.train(config, (photo_folder,), out, say=lambda _: None))
+    assert card.generative
+    assert card.degradations == weights.read_card(path).degradations
+    assert card.training["begun_with"] == {"name": "tiny", "version": "0.1"}
+
+
+def test_what_is_trained_on_from_a_network_without_a_record_is_not_called_faithful(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path
+) -> None:
+    path = run.train(tiny(phase("x1")), (photo_folder,), tmp_path / "first", say=lambda _: None)
+    loaded = weights.load(path)
+    assert not loaded.card.generative
+    weights.save(path, loaded.network, replace(loaded.card, training={}), "fp32")
+    config, out = tiny(phase("more"), start={"weights": str(path)}), tmp_path / "second"
+    card = weights.read_card(run.train(config, (photo_folder,), out, say=lambda _: None))
+    assert card.generative
+    assert "unknown" in card.degradations
 
 
 def test_statistics_of_batch_norm_stay_unless_they_are_to_be_trained(
@@ -387,15 +438,26 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(
     assert all(torch.isfinite(t).all() for t in state["network"].values())
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the finder's folder, which
+# fastai leaves to the end of its object
+@pytest.mark.parametrize("rate", [1e-3, "find"])
+@pytest.mark.parametrize(("batch", "fits", "times"), [(2, 1, 2), (3, 1, 3), (9, 3, 3)])
 def test_too_large_a_batch_is_told_with_one_that_may_fit(
-    tiny: Tiny, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Tiny,
+    photo_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rate: object,
+    batch: int,
+    fits: int,
+    times: int,
 ) -> None:
     def full(*_: Any) -> torch.Tensor:
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr("trainer.losses.SuperResolutionLoss.forward", full)
-    with pytest.raises(DeviceError, match=r"phases.0.batch=1 --set phases.0.accumulate=2"):
-        train(tiny(phase("x1")), photo_folder, tmp_path / "run")
+    with pytest.raises(DeviceError, match=rf"phases.0.batch={fits} --set phases.0.accumulate={times}$"):
+        train(tiny(phase("x1", batch=batch, lr=rate)), photo_folder, tmp_path / "run")
 
 
 def test_another_configuration_does_not_go_on_with_a_run(
@@ -404,6 +466,170 @@ def test_another_configuration_does_not_go_on_with_a_run(
     train(tiny(phase("x1")), photo_folder, tmp_path / "run")
     with pytest.raises(UsageError, match=r"other settings \(run.seed\)"):
         train(tiny(phase("x1"), run={"seed": 2}), photo_folder, tmp_path / "run")
+
+
+def test_photos_that_changed_are_told_of(tiny: Tiny, photo_folder: Path, tmp_path: Path) -> None:
+    train(tiny(phase("x1")), photo_folder, tmp_path / "run")
+    shutil.copy(photo_folder / "0.png", photo_folder / "one more.png")
+    with pytest.raises(UsageError, match="began with other photographs"):
+        train(tiny(phase("x1")), photo_folder, tmp_path / "run")
+
+
+def stopped_in_its_second_phase(
+    tiny: Tiny, photo_folder: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_at(patch, (1, 0, 1))
+        with pytest.raises(Interrupted):
+            train(tiny(*TWO), photo_folder, out)
+
+
+def test_a_phase_that_has_not_begun_may_be_changed(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the advice says where its batch does not fit into memory."""
+    out = tmp_path / "run"
+
+    with monkeypatch.context() as patch:
+        stop_at(patch, (0, 1, 0))
+        with pytest.raises(Interrupted):
+            train(tiny(*TWO), photo_folder, out)
+    halved = {**TWO[1], "batch": 1, "accumulate": 2}
+    other_loss = {"losses": {"default": {"pixel": 1.0}, "squares": {"pixel": 1.0, "pixel_kind": "mse"}}}
+    changed = tiny(TWO[0], {**halved, "loss": "squares"}, **other_loss)
+    train(changed, photo_folder, out)
+    assert len(log(out, "loss")) > 6
+    with pytest.raises(UsageError, match=r"phases.0.batch"):
+        train(tiny({**TWO[0], "batch": 1}, {**halved, "loss": "squares"}, **other_loss), photo_folder, out)
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        ({"lr": 5e-4}, ""),
+        ({"batch": 1, "accumulate": 2}, "phases.1.accumulate"),
+        ({"lr": "find"}, "phases.1.lr"),
+    ],
+    ids=str,
+)
+def test_of_a_phase_that_is_going_on_the_rate_alone_may_be_changed(
+    tiny: Tiny,
+    photo_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    refused: str,
+) -> None:
+    out = tmp_path / "run"
+    stopped_in_its_second_phase(tiny, photo_folder, out, monkeypatch)
+    config = tiny(TWO[0], {**TWO[1], **changes})
+    if refused:
+        with pytest.raises(UsageError, match=refused):
+            train(config, photo_folder, out)
+        return
+    train(config, photo_folder, out)
+    state = torch.load(out / checkpoint.FILE, weights_only=True)
+    assert state["rates"]["two"] == changes["lr"]
+    assert max(value for _, value in log(out, "lr")[-2:]) <= changes["lr"]
+
+
+def test_a_step_that_spoils_the_weights_is_not_saved(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss before it was a number; in the last step of an epoch no other loss is seen."""
+    config, out = tiny(phase("x1"), phase("more")), tmp_path / "run"
+    step, calls = torch.optim.AdamW.step, [0]
+
+    def spoiling(self: torch.optim.AdamW, *arguments: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 4:  # the last of the second phase
+            self.param_groups[-1]["params"][0].grad.fill_(torch.nan)
+        return step(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", spoiling)
+        with pytest.raises(TrainingDiverged, match=r"phase more .* Lower the phase's lr and run again"):
+            train(config, photo_folder, out)
+    state = torch.load(out / checkpoint.FILE, weights_only=True)
+    assert state["phase"] == 1
+    assert all(torch.isfinite(t).all() for t in state["network"].values())
+    lower = tiny(phase("x1"), phase("more", lr=1e-4))
+    assert all(torch.isfinite(t).all() for t in train(lower, photo_folder, out).values())
+
+
+def test_accumulated_gradients_survive_an_interruption(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Crops of an epoch need not be a multiple of those of an update."""
+    config = tiny(phase("x1", epochs=2, samples_per_epoch=6, accumulate=2), phase("x2", scale=2, size=64))
+    expected = train(config, photo_folder, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_at(patch, (0, 1, 0))
+        with pytest.raises(Interrupted):
+            train(config, photo_folder, tmp_path / "run")
+    got = train(config, photo_folder, tmp_path / "run")
+    assert [name for name in got if not torch.equal(got[name], expected[name])] == []
+
+
+def test_one_run_at_a_time_trains_into_a_folder(tiny: Tiny, photo_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with checkpoint.owned(out, main=True), pytest.raises(LockedError, match="another process trains into"):
+        train(tiny(phase("x1")), photo_folder, out)
+    train(tiny(phase("x1")), photo_folder, out)
+
+
+@pytest.mark.parametrize("place", ["out", "cache"])
+def test_what_is_written_lies_outside_of_the_photos(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path, place: str
+) -> None:
+    places = {"out": tmp_path / "run", "cache": tmp_path / "cache"} | {place: photo_folder / "below"}
+    with pytest.raises(UsageError, match=f"--{place} .* lies inside the input"):
+        run.train(
+            tiny(phase("x1")), (photo_folder,), places["out"], say=lambda _: None, cache=places["cache"]
+        )
+    assert not (photo_folder / "below").exists()
+
+
+def test_a_line_of_the_log_that_was_cut_off_is_left_out(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    train(tiny(phase("x1")), photo_folder, out)
+    whole = (out / "log.csv").read_text()
+    with (out / "log.csv").open("a") as file:
+        file.write("2,4,0.")
+    train(tiny(phase("x1")), photo_folder, out)
+    assert (out / "log.csv").read_text() == whole
+    assert not [path for path in out.iterdir() if path.name.startswith(".srbatch")]
+
+
+@pytest.mark.parametrize("file", ["checkpoint", "log", "panel"])
+def test_a_full_disk_ends_the_run_with_the_last_checkpoint(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    config, out = tiny(phase("x1"), phase("more")), tmp_path / "run"
+    expected = train(config, photo_folder, tmp_path / "whole")
+
+    def full(*_: Any, **__: Any) -> None:
+        if file == "checkpoint":  # what torch says
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    where = {
+        "checkpoint": (torch, "save"),
+        "log": (callbacks.LogWriter, "write"),
+        "panel": (Image.Image, "save"),
+    }
+    with monkeypatch.context() as patch:
+        stop_at(patch, (1, 0, 1))
+        with pytest.raises(Interrupted):
+            train(config, photo_folder, out)
+    with monkeypatch.context() as patch:
+        patch.setattr(*where[file], full)
+        with pytest.raises(DestinationError, match="No space left on device; make room"):
+            train(config, photo_folder, out)
+    got = train(config, photo_folder, out)
+    assert all(torch.equal(got[name], expected[name]) for name in expected)
 
 
 def test_no_room_for_checkpoints_is_found_before_training(

@@ -77,10 +77,6 @@ def phases(*rows: tuple[str, object]) -> Config:
     )
 
 
-def test_a_given_rate_is_taken() -> None:
-    assert schedule.highest_rate(phases(("all", 1e-3), ("all", 1.0)), 1, {"p0": 1e-5}, None) == 1.0
-
-
 def test_the_first_rate_that_is_found_is_taken() -> None:
     assert schedule.highest_rate(phases(("all", "find")), 0, {}, 0.01) == 0.01
 
