@@ -61,7 +61,7 @@ def opened(options: Options, command: str) -> Iterator[Archive]:
         with closing(Ledger.open(state)) as ledger:
             ledger.start_run(command)
             _recover(ledger, options.out)
-            with closing(Scratch(_scratch_folder(state, options))) as scratch:
+            with closing(Scratch(scratch_folder(options))) as scratch:
                 yield Archive(ledger, scratch)
 
 
@@ -76,10 +76,11 @@ def looked_into(options: Options) -> Iterator[Archive]:
         yield Archive(ledger, Scratch(Path(folder) / "scratch"))
 
 
-def _scratch_folder(state: Path, options: Options) -> Path:
+def scratch_folder(options: Options) -> Path:
+    """Where the pixels of a run into a folder lie."""
     # Others may use the same folder; what is deleted at the start must be this output folder's own.
     owner = hashlib.sha256(os.fsencode(os.path.realpath(options.out))).hexdigest()[:16]
-    return (options.scratch or state) / f"srbatch-{owner}"
+    return (options.scratch or state_folder(options.out, options.state)) / f"srbatch-{owner}"
 
 
 def _check_owner(state: Path, options: Options) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -13,8 +12,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from srbatch import metadata
 from srbatch.codec_pool import CodecPool
@@ -31,7 +28,7 @@ from srbatch.errors import (
     SrbatchError,
     WrongOutput,
 )
-from srbatch.estimate import scratch_bytes, space_of, too_little
+from srbatch.estimate import scratch_budget, scratch_bytes, space_of, too_little
 from srbatch.ledger import Ledger, Row
 from srbatch.model import Model
 from srbatch.options import Options
@@ -48,7 +45,7 @@ from srbatch.sidecars import Sidecar, sidecar_of, written_before
 log = logging.getLogger(__name__)
 
 Check = Callable[[], None]
-"""Called between steps, from several threads; raises ``Interrupted`` when the run shall stop."""
+"""Called often, from several threads; raises ``Interrupted`` when the run shall stop."""
 
 
 _BESIDE_CODECS = 2
@@ -172,6 +169,8 @@ def _infer(
         except OutOfMemory:
             run.reporter.progress(job.photo, -done_px)
             done_px = 0.0
+        except BrokenPipeError:
+            raise  # somebody does not listen to the reporter any more; no file says that
         except OSError as error:
             raise destination_error(error, raw) from error
     if written != encoding.height * encoding.width * encoding.channels * encoding.sample_bytes:
@@ -287,16 +286,16 @@ def run_all(run: Run, photos: list[Photo], summary: Summary) -> None:
             settle(prepared)
     if not jobs:
         return
-    at_once, budget = photos_at_once(run.codecs), _scratch_budget(run.scratch.folder)
-    space = space_of(jobs, run.options.out, at_once=at_once, budget=budget)
+    at_once, scratch, head = photos_at_once(run.codecs), run.scratch.folder, run.model.largest_head
+    space = space_of(jobs, run.options.out, scratch, at_once=at_once, largest_head=head)
     if not space.fits:
         log.warning("%s", too_little(space))
     run.reporter.begin(len(jobs), sum(job.pixels for job in jobs))
     overlap = Overlap(
         lambda job, check: _outcome_of(job.photo, partial(upscale_photo, job, run.checked_by(check)), run),
         at_once=at_once,
-        cost=scratch_bytes,
-        budget=budget,
+        cost=partial(scratch_bytes, largest_head=head),
+        budget=scratch_budget(scratch),
         check=run.check,
         goes_on=run.goes_on,
     )
@@ -316,23 +315,14 @@ def photos_at_once(codecs: CodecPool) -> int:
     return codecs.workers + _BESIDE_CODECS
 
 
-def _scratch_budget(scratch: Path) -> float:
-    """Bytes of raw pixels that may lie in scratch files at once.
-
-    In half of the free memory they stay in the page cache and hardly touch the disk.
-    """
-    memory: int = psutil.virtual_memory().available
-    return min(shutil.disk_usage(scratch).free, memory) / 2
-
-
 def _outcome_of(photo: Photo, work: Callable[[], Outcome], run: Run) -> Outcome:
-    """The one place where a photo's failure is caught."""
+    """Where the failure of a photo in hand is caught."""
     start = time.monotonic()
     try:
         return work()
     except PhotoError as error:
         reason, kind = str(error), type(error).__name__
-    except SrbatchError:
+    except (SrbatchError, BrokenPipeError):
         raise
     except Exception as error:
         log.exception("a bug in srbatch, please report it: %s", show(photo.source))

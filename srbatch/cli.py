@@ -119,15 +119,14 @@ _model = _options(
     click.option("--batch", type=int, metavar="N", help="Tiles sent at once.  [default: by free memory]"),
 )
 _codecs = _options(
-    click.option("--scratch", type=_PATH, metavar="DIR", help="Space for pixels.  [default: in --out]"),
-    click.option(
-        "--workers", type=int, metavar="N", help="Processes for codecs.  [default: by cores and memory]"
-    ),
     click.option(
         "--codec-timeout", default=300.0, show_default=True, metavar="S", help="Limit for one photo."
     ),
     click.option("--codec-memory", default=4096, show_default=True, metavar="MB", help="Limit for a codec."),
     click.option("--max-megapixels", default=1000.0, show_default=True, help="Refuse larger photos."),
+)
+_temporary = click.option(
+    "--scratch", type=_PATH, metavar="DIR", help="Space for pixels.  [default: the system's]"
 )
 _say = _options(
     click.option("-q", "--quiet", is_flag=True, help="Only errors and the summary."),
@@ -148,7 +147,7 @@ _outputs = _options(
         show_default=True,
         help="A new one is appended to the name: a.jpg.png.",
     ),
-    click.option("--quality", default=95, show_default=True, help="Of JPEG and WebP, 1 to 100."),
+    click.option("--quality", default=95, show_default=True, help="Of lossy formats, 1 to 100."),
     click.option("--no-provenance", is_flag=True, help="Do not declare in the file that it was enhanced."),
     click.option("--keep-permissions", is_flag=True, help="Give each output the permissions of its photo."),
     click.option("--overwrite", is_flag=True, help="Replace files that are not known to be outputs."),
@@ -156,6 +155,10 @@ _outputs = _options(
     click.option("--retry-failed", is_flag=True, help="Try photos again that failed before."),
     click.option(
         "--state", type=_PATH, metavar="DIR", help="Where the ledger lies.  [default: OUT/.srbatch]"
+    ),
+    click.option("--scratch", type=_PATH, metavar="DIR", help="Space for pixels.  [default: as --state]"),
+    click.option(
+        "--workers", type=int, metavar="N", help="Processes for codecs.  [default: by cores and memory]"
     ),
     _codecs,
 )
@@ -318,11 +321,19 @@ def _say_estimate(summary_code: ExitCode, estimate: Estimate, *, as_json: bool) 
 
 @cli.command("try")
 @_what
-@click.option("-n", "count", default=6, show_default=True, help="How many photos, spread over all found.")
+@click.option(
+    "-n",
+    "count",
+    type=click.IntRange(1),
+    default=6,
+    show_default=True,
+    help="How many photos, spread over all found.",
+)
 @click.option("--out", type=_PATH, required=True, metavar="FILE", help="The sheet, a .png file.")
 @click.option("--scale", default=4.0, show_default=True, metavar="F", help="Factor from 1 to 8.")
 @_model
 @click.option("--overwrite", is_flag=True, help="Replace the sheet if it exists.")
+@_temporary
 @_codecs
 @_say
 def try_out(
@@ -406,6 +417,7 @@ def verify(out: Path, state: Path | None, as_json: bool) -> None:
     help="Only what becomes of them in this one.  [default: all]",
 )
 @click.option("--no-provenance", is_flag=True, help="As if the file did not declare that it was enhanced.")
+@_temporary
 @_codecs
 @_as_json
 def inspect(

@@ -24,7 +24,7 @@ import pebble
 import psutil
 
 from srbatch import encode, metadata, picture
-from srbatch.commit import discard
+from srbatch.commit import destination_error, discard
 from srbatch.encode import Encoding, Written
 from srbatch.errors import PhotoError, SrbatchError, UnreadablePhoto, WrongOutput
 from srbatch.metadata import Metadata
@@ -39,6 +39,7 @@ Check = Callable[[], None]
 _POLL_S = 0.1
 _MOST_WORKERS = 16
 _TRIES = 3
+_TOO_MUCH_MEMORY = "its codec needs more memory than --codec-memory allows"
 _SECONDS_PER_MEGAPIXEL = 6.0  # AVIF and HEIC take one or more where JPEG takes a hundredth
 """Added to the time limit of encoding: an output may be 64 times its photo."""
 
@@ -89,8 +90,15 @@ class CodecPool:
             return self.probe(paths[:half], max_pixels) + self.probe(paths[half:], max_pixels)
 
     def decode(self, source: Path, raw: Path, max_pixels: float) -> Picture:
-        """As :func:`srbatch.picture.decode`; a crash or a time-out is an UnreadablePhoto."""
-        return self._run(picture.decode, (source, raw, max_pixels), self._timeout_s, UnreadablePhoto)
+        """As :func:`srbatch.picture.decode`; a crash or a time-out is an UnreadablePhoto.
+
+        Raises:
+            DestinationError: the scratch file cannot be written.
+        """
+        try:
+            return self._run(picture.decode, (source, raw, max_pixels), self._timeout_s, UnreadablePhoto)
+        except OSError as error:  # those of the photo are PhotoErrors
+            raise destination_error(error, raw) from error
 
     def metadata(self, source: Path) -> Metadata:
         """Of a photo that was done before: as :func:`decode` finds it, but for its profile."""
@@ -167,7 +175,7 @@ class CodecPool:
                 f"its codec crashed (exit code {error.exitcode}), perhaps for want of memory: --codec-memory"
             ) from None
         except MemoryError:
-            raise failure("its codec needs more memory than --codec-memory allows") from None
+            raise failure(_TOO_MUCH_MEMORY) from None
         except BaseException:
             future.cancel()  # kills the worker if it is still at it
             raise
@@ -235,6 +243,8 @@ def _probe_one(path: Path, max_pixels: float) -> Header | PhotoError:
         return picture.probe(path, max_pixels)
     except PhotoError as error:
         return error
+    except MemoryError:
+        return UnreadablePhoto(_TOO_MUCH_MEMORY)
     except Exception as error:  # whatever it is, it must not cost the other photos
         return PhotoError(f"a bug in srbatch, please report it: {error!r}")
 
@@ -254,8 +264,10 @@ def _start_worker(memory_mb: int) -> None:
         import resource
     except ImportError:  # Windows has no such limit
         return
-    limit = memory_mb << 20
-    # Data, not address space: mapped scratch files may be larger than any sensible limit.
+    # Data, not address space: mapped scratch files may be larger than any sensible limit. One that is lower
+    # already, by whoever started us, can only be lowered further.
+    _, highest = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = memory_mb << 20 if highest == resource.RLIM_INFINITY else min(memory_mb << 20, highest)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 

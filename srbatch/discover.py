@@ -232,7 +232,7 @@ def _walk(top: Path, selection: Selection, out: Path, found: Found) -> Iterator[
                         raise UsageError(
                             f"--out {show(out)} is reached from the input by {show(folder / name)}"
                         )
-                    if there in ancestors:
+                    if there is not None and there in ancestors:
                         found.ignored["links that lead back to a folder above"] += 1
                     else:
                         below.append((folder / name, path, (*ancestors, there)))

@@ -245,7 +245,8 @@ def _tolerance(encoding: Encoding) -> float:
     """Levels by which a lossy codec may move the mean of a block, at least twice what was measured.
 
     Of photographs, noise and stripes of full contrast, JPEG moved none by more than 6 at quality 50 and up;
-    WebP moved flat blocks beside saturated colours by 15. A false alarm would cost a photo.
+    WebP moved flat blocks beside saturated colours by 15. A false alarm would cost a photo; below quality 50,
+    and of pictures smaller than a block, pixels are not compared.
     """
     small = min(encoding.height, encoding.width) < _CHECK_BLOCK_PX  # too little is averaged
     level = np.iinfo(dtype_of(encoding.bits)).max / 255

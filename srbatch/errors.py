@@ -81,7 +81,7 @@ class LockedError(SrbatchError):
 
 
 class Interrupted(SrbatchError):
-    """The user or the system asked the run to stop; raised only between steps, never inside one."""
+    """The user or the system asked the run to stop; nothing of a photo in hand is left behind."""
 
     exit_code = ExitCode.SIGINT
 
@@ -91,7 +91,7 @@ class Interrupted(SrbatchError):
 
 
 class PhotoError(SrbatchError):
-    """One photo cannot be done. Caught in one place, in the batch; the run goes on."""
+    """One photo cannot be done; the run goes on."""
 
     exit_code = ExitCode.SOME_FAILED
     remembered: ClassVar[bool] = False

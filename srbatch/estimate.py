@@ -7,11 +7,12 @@ import shutil
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
-from math import ceil, inf, sqrt
+from math import ceil, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 
 from srbatch.formats import Format
 from srbatch.places import nearest_folder
@@ -43,7 +44,6 @@ _FORMULA = (
 )
 _MEASURE_PX = 256
 _MEASURE_S = 3.0
-_LARGEST_HEAD = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +58,23 @@ class Space:
     """Outputs that are there now and will be made again."""
     free: int
     """On the disk of the output folder."""
+    free_for_scratch: int | None
+    """On the disk of the scratch space; None where that is the same."""
+
+    @property
+    def needed(self) -> int:
+        """Of the disk of the output folder."""
+        return self.outputs - self.replaced + (self.scratch if self.free_for_scratch is None else 0)
 
     @property
     def fits(self) -> bool:
         """Whether it should do."""
-        return self.outputs + self.scratch - self.replaced <= self.free
+        return self.needed <= self.free and self.scratch_fits
+
+    @property
+    def scratch_fits(self) -> bool:
+        """Whether scratch space has a disk of its own that should do."""
+        return self.free_for_scratch is None or self.scratch <= self.free_for_scratch
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,26 +91,38 @@ class Estimate:
     """Of the network; reading and writing come on top."""
 
 
-def estimate(jobs: list[Job], out: Path, model: Model, *, at_once: int) -> Estimate:
+def estimate(jobs: list[Job], out: Path, scratch: Path, model: Model, *, at_once: int) -> Estimate:
     """Add up what the jobs will cost, so many at once; the network's rate is measured now."""
+    largest_head = model.largest_head
     return Estimate(
         by_format=Counter(job.format.value for job in jobs),
         pixels=sum(job.pixels for job in jobs),
         pixels_out=sum(job.size[0] * job.size[1] for job in jobs),
-        space=space_of(jobs, out, at_once=at_once),
+        space=space_of(jobs, out, scratch, at_once=at_once, largest_head=largest_head),
         seconds=_seconds(jobs, model.upscaler) / len(model.upscalers) if jobs else 0.0,
     )
 
 
-def space_of(jobs: list[Job], out: Path, *, at_once: int, budget: float = inf) -> Space:
-    """Add up the space that the jobs will take, with so many at once within a budget of scratch space."""
-    largest = sorted((scratch_bytes(job) for job in jobs), reverse=True)[:at_once]
+def space_of(jobs: list[Job], out: Path, scratch: Path, *, at_once: int, largest_head: int) -> Space:
+    """Add up the space that the jobs will take, with so many at once as scratch space has room for."""
+    largest = sorted((scratch_bytes(job, largest_head=largest_head) for job in jobs), reverse=True)[:at_once]
+    apart = nearest_folder(scratch).stat().st_dev != nearest_folder(out).stat().st_dev
     return Space(
         outputs=round(sum(_output_bytes(job) for job in jobs)),
-        scratch=max(min(sum(largest), int(min(budget, 1e18))), *largest[:1], 0),
+        scratch=max(min(sum(largest), scratch_budget(scratch)), *largest[:1], 0),
         replaced=sum(_existing(job) for job in jobs),
         free=_free(out),
+        free_for_scratch=_free(scratch) if apart else None,
     )
+
+
+def scratch_budget(scratch: Path) -> int:
+    """Bytes of raw pixels that may lie in scratch files at once.
+
+    In half of the free memory they stay in the page cache and hardly touch the disk.
+    """
+    memory: int = psutil.virtual_memory().available
+    return min(_free(scratch), memory) // 2
 
 
 def _output_bytes(job: Job) -> float:
@@ -108,10 +132,10 @@ def _output_bytes(job: Job) -> float:
     return samples * BYTES_PER_SAMPLE[job.format] / sqrt(job.factor)
 
 
-def scratch_bytes(job: Job) -> int:
+def scratch_bytes(job: Job, *, largest_head: int) -> int:
     """Of its pixels before and after, and between two passes (in 16 bits)."""
     before = job.pixels * _bytes_of(job.header.bits)
-    between = job.pixels * _LARGEST_HEAD**2 * 2 if job.factor > _LARGEST_HEAD else 0
+    between = job.pixels * largest_head**2 * 2 if job.factor > largest_head else 0
     after = job.size[0] * job.size[1] * _bytes_of(job.bits)
     return (before + between + after) * job.header.channels
 
@@ -175,7 +199,8 @@ def as_lines(found: Estimate) -> list[str]:
         f"would do {found.by_format.total()} photos{f' ({formats})' if formats else ''}:"
         f" {found.pixels / 1e6:.1f} megapixels become {found.pixels_out / 1e6:.1f}",
         f"space: about {_gb(space.outputs)} for outputs,"
-        f" {_gb(space.scratch)} while the largest photos are done; {_gb(space.free)} are free",
+        f" {_gb(space.scratch)} while the largest photos are done;"
+        f" {_gb(space.free)} are free{_elsewhere(space)}",
         f"       (outputs: {_FORMULA})",
         f"time:  about {duration(found.seconds)} for the network, measured just now on this device;"
         " reading and writing come on top",
@@ -185,11 +210,20 @@ def as_lines(found: Estimate) -> list[str]:
 
 def too_little(space: Space) -> str:
     """What to tell where the space will probably not do."""
-    needed = space.outputs + space.scratch - space.replaced
+    if not space.scratch_fits and space.free_for_scratch is not None:
+        return (
+            f"about {_gb(space.scratch)} of scratch space will be needed and"
+            f" {_gb(space.free_for_scratch)} are free: choose another --scratch or a smaller --scale"
+        )
     return (
-        f"about {_gb(needed)} will be needed and {_gb(space.free)} are free:"
+        f"about {_gb(space.needed)} will be needed and {_gb(space.free)} are free:"
         " choose another disk, a smaller --scale or --format jpeg"
     )
+
+
+def _elsewhere(space: Space) -> str:
+    free = space.free_for_scratch
+    return "" if free is None else f", {_gb(free)} on the disk of the latter"
 
 
 def _gb(size: int) -> str:

@@ -123,9 +123,10 @@ def _finish(x: Tensor, bias: Tensor, *, relu: bool, addend: Tensor | None = None
     if addend is not None:
         addend = addend.contiguous(memory_format=torch.channels_last)
     grid = (triton.cdiv(x.numel(), _BLOCK),)
-    _finished[grid](
-        x, bias, x if addend is None else addend, x.numel(), x.shape[1], relu, addend is not None, _BLOCK
-    )
+    with torch.cuda.device_of(x):  # Triton starts kernels on the current device, wherever the tensors are
+        _finished[grid](
+            x, bias, x if addend is None else addend, x.numel(), x.shape[1], relu, addend is not None, _BLOCK
+        )
     return x
 
 
@@ -163,7 +164,8 @@ class _FusedShuffle(nn.Module):
             memory_format=torch.channels_last,
         )
         grid = (batch * height, triton.cdiv(width, _COLUMNS), triton.cdiv(channels, _CHANNELS))
-        _shuffled[grid](y, self.conv.bias, out, height, width, channels, self._blur, _COLUMNS, _CHANNELS)
+        with torch.cuda.device_of(y):
+            _shuffled[grid](y, self.conv.bias, out, height, width, channels, self._blur, _COLUMNS, _CHANNELS)
         return out
 
 
@@ -181,7 +183,7 @@ def fused(network: SuperResolutionNet, dtype: torch.dtype) -> SuperResolutionNet
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # Triton builds its kernels here and now, and needs a C compiler for it
-        log.warning("no fused kernels (%s); going on without them", str(error).splitlines()[:1])
+        log.warning("no fused kernels (%s); going on without them", str(error).partition("\n")[0])
         return None
     return result
 

@@ -12,6 +12,15 @@ from torch.nn import functional as F
 from srbatch.errors import DeviceError, UsageError
 
 _KINDS = ("cpu", "cuda", "mps")
+_OUT_OF_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+    "MPS backend out of memory",
+    "CUDA error: out of memory",  # CUDA's own, for pinned memory
+    "ALLOC_FAILED",  # cuBLAS
+    "unable to find an engine",  # cuDNN without room for a workspace
+)
+"""What is said where memory is short."""
 
 
 def pick_devices(names: str) -> list[torch.device]:
@@ -118,13 +127,8 @@ def free_bytes(device: torch.device) -> int:
 
 
 def means_out_of_memory(error: RuntimeError) -> bool:
-    """Whether it is that, raised by a library below torch."""
-    # Of torch's own allocator there is an OutOfMemoryError; of the libraries below it only these words: cuDNN
-    # without room for a workspace, cuBLAS, CUDA for pinned memory.
-    told = str(error)
-    return any(
-        words in told for words in ("CUDA error: out of memory", "ALLOC_FAILED", "unable to find an engine")
-    )
+    """Whether it is that, although it is no OutOfMemoryError, which torch raises on CUDA alone."""
+    return any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def device_is_lost(error: RuntimeError) -> bool:

@@ -33,7 +33,7 @@ _SCHEMA = """
 CREATE TABLE photos (
     target BLOB PRIMARY KEY,      -- below the output folder, with '/'
     status TEXT NOT NULL,         -- done | skipped | failed
-    source BLOB NOT NULL,         -- as it was given
+    source BLOB NOT NULL,         -- as seen from the output folder
     size INTEGER NOT NULL,        -- of the source, bytes
     mtime_ns INTEGER NOT NULL,    -- of the source
     sha256 TEXT,                  -- of the source
@@ -41,7 +41,7 @@ CREATE TABLE photos (
     target_size INTEGER,          -- bytes
     target_sha256 TEXT,
     error TEXT,                   -- class of the failure
-    reason TEXT,                  -- of the failure, for people
+    reason TEXT,                  -- of the failure or the skip, for people
     details TEXT NOT NULL,        -- JSON: device, engine, precision, tile, seconds, sizes in pixels, notes
     finished REAL NOT NULL        -- seconds since 1970
 ) WITHOUT ROWID;
@@ -119,7 +119,7 @@ class Ledger:
             LedgerError: there is none, or it is damaged.
         """
         path = state / _FILE
-        if not path.is_file():
+        if not path.is_file() or path.stat().st_size == 0:  # empty: a run was killed as it made it
             raise LedgerError(
                 f"{show(path.parent)} holds no ledger: no finished or unfinished run wrote there"
             )

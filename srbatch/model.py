@@ -50,6 +50,11 @@ class Model:
         return min(self.card.reach, MAX_FACTOR)
 
     @property
+    def largest_head(self) -> int:
+        """The largest factor that one pass gives."""
+        return max(self.card.scales)
+
+    @property
     def source_type(self) -> str:
         """IPTC's digital source type of what this model makes, as a URI (release 2024-10-23)."""
         name = "compositeWithTrainedAlgorithmicMedia" if self.card.generative else "algorithmicallyEnhanced"
@@ -65,7 +70,7 @@ class Model:
         """The network on each of the run's devices.
 
         Raises:
-            WeightsError: the weights are damaged.
+            WeightsError: the weights are damaged, or others than the run began with.
             DeviceError: there is no such device.
             UsageError: the device cannot do what was asked.
         """
@@ -78,9 +83,11 @@ class Model:
     def _on(self, device: str) -> Upscaler:
         from srbatch.upscaler import Upscaler
 
-        options = self._options
+        options, loaded = self._options, weights.load(self.path)
+        if loaded.sha256 != self.sha256:  # else outputs and ledger would name weights that made none of them
+            raise WeightsError(f"weights {self.path} were replaced since the run began; start it again")
         return Upscaler(
-            _in_engine(options.engine, weights.load(self.path).network, device),
+            _in_engine(options.engine, loaded.network, device),
             scales=self.card.scales,
             halo=self.card.halo_px,
             ramp=self.card.ramp_px,

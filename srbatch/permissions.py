@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-from srbatch.errors import UnreadablePhoto
+from srbatch.errors import PhotoChanged
 
 _ALL = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
 _OWNERS = stat.S_IRUSR | stat.S_IWUSR
@@ -18,9 +18,9 @@ def permissions_of(photo: Path) -> int:
     everywhere.
 
     Raises:
-        UnreadablePhoto: the photo is gone.
+        PhotoChanged: the photo is gone.
     """
     try:
         return photo.stat().st_mode & _ALL | _OWNERS
     except OSError as error:
-        raise UnreadablePhoto(f"its permissions cannot be read: {error.strerror}") from error
+        raise PhotoChanged(f"its permissions cannot be read: {error.strerror}") from error

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from io import BufferedReader
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +142,7 @@ def decode(path: Path, raw: Path, max_pixels: float) -> Picture:
         UnsupportedPhoto: something in it would be lost or damaged.
         PhotoTooLarge: more than ``max_pixels``.
         PhotoChanged: it vanished or changed while it was read, or may not be read.
-        OSError: the raw file cannot be written.
+        OSError: a scratch file cannot be written; it is the one named.
     """
     with _opened(path) as (file, fmt):
         before = os.fstat(file.fileno())
@@ -155,8 +155,8 @@ def decode(path: Path, raw: Path, max_pixels: float) -> Picture:
             found, convert = _colours(image, found, header.bits, raw.with_suffix(".icc"))
         behind = jpeg_trailer.note(file) if fmt is Format.JPEG else None
         notes = found.notes + ((behind,) if behind else ()) + _write_pixels(file, fmt, raw, convert)
-        after = path.stat()
-        if (before.st_size, before.st_mtime_ns, before.st_ino) != (
+        after = _status(path)
+        if after is None or (before.st_size, before.st_mtime_ns, before.st_ino) != (
             after.st_size,
             after.st_mtime_ns,
             after.st_ino,
@@ -196,6 +196,13 @@ def _opened_file(path: Path) -> Iterator[BufferedReader]:
             if error.filename is not None and os.fsencode(error.filename) != os.fsencode(path):
                 raise  # the scratch file
             raise UnreadablePhoto(f"it cannot be read: {error.strerror or error}") from error
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
 
 
 @contextmanager
@@ -271,7 +278,8 @@ def _colours(image: Any, found: Metadata, bits: int, scratch: Path) -> tuple[Met
     if icc is None:
         notes += ("no profile says what its inks look like; those of a common press were assumed",)
     wide = profiles.wide_rgb()
-    scratch.write_bytes(wide)
+    with _writing(scratch) as file:
+        file.write(wide)
     return replace(found, icc=wide, notes=notes), partial(_to_rgb, icc=icc, wide=scratch)
 
 
@@ -319,9 +327,19 @@ def _write_pixels(file: BufferedReader, fmt: Format, raw: Path, convert: Convert
 def _write_raw(image: Any, raw: Path) -> None:
     """Write pixels as they come; raises one of ``CODEC_ERRORS`` where they cannot be decoded."""
     region = pyvips.Region.new(image)
-    with raw.open("wb") as file:
+    with _writing(raw) as file:
         for top in range(0, image.height, _ROWS_AT_ONCE):
             file.write(region.fetch(0, top, image.width, min(_ROWS_AT_ONCE, image.height - top)))
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[BufferedWriter]:
+    """A scratch file. All its errors name it; Python tells those of writing without a name."""
+    try:
+        with path.open("wb") as file:
+            yield file
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
 def _treat_alpha(raw: Path, shape: tuple[int, int, int], dtype: type[np.unsignedinteger[Any]]) -> bool:
@@ -342,7 +360,7 @@ def _treat_alpha(raw: Path, shape: tuple[int, int, int], dtype: type[np.unsigned
     filled = below.ifthenelse((drawn / (reach > 1e-3).ifthenelse(reach, 1)).rint(), colour).cast(whole.format)
     bled = raw.with_suffix(".bled")
     _write_raw(filled.bandjoin(alpha).cast(whole.format), bled)
-    del pixels
+    del pixels, whole, alpha, colour, reach, drawn, below, filled  # Windows replaces no file that is mapped
     bled.replace(raw)
     return False
 

@@ -202,7 +202,7 @@ def output_size(
 
 
 def factor_of(header: Header, size: tuple[int, int]) -> float:
-    """How many times larger ``size`` (height, width) is than the photo."""
+    """How many times larger ``size`` (height, width) is than the photo, on the side where it is more."""
     return max(size[0] / header.height, size[1] / header.width)
 
 

@@ -250,7 +250,7 @@ class Plain(Silent):
 
     def finished(self, outcome: Outcome) -> None:
         self._pace.finished(outcome.photo)
-        if outcome.status != "skipped":
+        if outcome.status != "skipped" or outcome.notes:
             self._say(outcome_line(outcome))
 
     def end(self, summary: Summary) -> None:
@@ -378,13 +378,14 @@ def report_file(path: Path) -> Reporter:
 
 
 def outcome_line(outcome: Outcome) -> str:
-    """One photo's end in one line."""
+    """One photo's end in one line, and a line below it for each note."""
     name = show(outcome.photo.relative)
     if outcome.status == "done" and outcome.size_in and outcome.size_out:
         (height, width), (tall, wide) = outcome.size_in, outcome.size_out
         line = f"done     {name}  {width} x {height} -> {wide} x {tall}, {outcome.seconds:.1f} s"
-        return line + "".join(f"\n         note: {note}" for note in outcome.notes)
-    return f"{outcome.status:8} {name}: {outcome.reason}"
+    else:
+        line = f"{outcome.status:8} {name}: {outcome.reason}"
+    return line + "".join(f"\n         note: {note}" for note in outcome.notes)
 
 
 def summary_lines(summary: Summary) -> list[str]:

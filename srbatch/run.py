@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from srbatch.archive import looked_into, opened
+from srbatch.archive import looked_into, opened, scratch_folder
 from srbatch.batch import Check, Run, photos_at_once, run_all
 from srbatch.codec_pool import CodecPool
 from srbatch.devices import Devices
@@ -91,7 +91,9 @@ def dry_run(
             else:
                 summary.add(prepared)
                 reporter.finished(prepared)
-        result = estimate(jobs, options.out, settings.model, at_once=photos_at_once(codecs))
+        result = estimate(
+            jobs, options.out, scratch_folder(options), settings.model, at_once=photos_at_once(codecs)
+        )
     summary.seconds = time.monotonic() - start
     reporter.end(summary)
     return summary.exit_code, result

@@ -31,12 +31,13 @@ class Scratch:
 
     @contextmanager
     def for_photo(self) -> Iterator[PhotoScratch]:
-        """Files of one photo, removed when it is done or has failed."""
+        """Files of one photo, removed when it is done or has failed.
+
+        Raises:
+            DestinationError: the disk takes none.
+        """
         folder = self.folder / str(next(self._numbers))
-        try:
-            folder.mkdir()
-        except OSError as error:
-            raise destination_error(error, folder) from error
+        make_folder(folder)  # with those above it, which may have been tidied away in the months of a watcher
         try:
             yield PhotoScratch(folder)
         finally:

@@ -120,12 +120,6 @@ def cut(length: int, *, tile: int, halo: int, ramp: int, stride: int) -> Axis:
     return Axis(length, length_s * stride, size * stride, halo, origins)
 
 
-def uncut(length: int, *, stride: int) -> Axis:
-    """The axis as a single tile, whatever its length."""
-    padded = ceil(length / stride) * stride
-    return Axis(length, padded, padded, 0, (0,))
-
-
 def ladder(largest: int) -> list[int]:
     """Tile sizes in strides, 1 to ``largest``, each at most a third above the one before it from 3 on.
 

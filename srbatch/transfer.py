@@ -22,7 +22,9 @@ _PINNED_BYTES = 256 * 2**20
 
 def to_device(array: NDArray[Any], device: torch.device) -> torch.Tensor:
     """The array as a tensor on the device; later work on the current stream sees it whole."""
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    # numpy calls an axis of one pixel contiguous whatever its stride, which torch refuses if it is negative.
+    array = np.require(array, requirements="C")
+    tensor = torch.from_numpy(array.copy() if min(array.strides, default=0) < 0 else array)
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)

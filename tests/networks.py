@@ -71,6 +71,7 @@ class FakeModel:
     sha256 = "0" * 64
     source_type = "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicallyEnhanced"
     reach = 8
+    largest_head = 4
 
     def __init__(self, network: nn.Module, **changes: Any) -> None:
         settings = {"tile": 96, "batch": 1, "precision": "fp32", **changes}

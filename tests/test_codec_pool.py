@@ -9,12 +9,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from srbatch.codec_pool import CodecPool
-from srbatch.errors import Interrupted, PhotoError, UnreadablePhoto
+from srbatch.errors import DestinationError, Interrupted, PhotoError, UnreadablePhoto
+from srbatch.watch.presence import is_disk_full
 from tests.conftest import crop
 
 
@@ -66,12 +68,57 @@ def test_an_interrupt_is_seen_while_a_codec_works() -> None:
         crash(pool, time.sleep, 60)
 
 
-def test_probing_many_finds_the_one_that_kills(pool: CodecPool, tmp_path: Path) -> None:
+class Killed(CodecPool):
+    """Whose workers end when they look at ``2.png``."""
+
+    def _run(self, function: Any, arguments: tuple[Any, ...], *others: Any, **named: Any) -> Any:
+        if any(path.name == "2.png" for path in arguments[0]):
+            function, arguments = _segfault, ()
+        return super()._run(function, arguments, *others, **named)
+
+
+def test_probing_many_finds_the_one_that_kills(tmp_path: Path) -> None:
     for index in range(5):
         crop(8 + index, 8).save(tmp_path / f"{index}.png")
-    (tmp_path / "2.png").write_bytes(b"")
-    found = pool.probe([tmp_path / f"{index}.png" for index in range(5)], 1e9)
+    with Killed(timeout_s=30, memory_mb=1024, workers=1) as pool:
+        found = pool.probe([tmp_path / f"{index}.png" for index in range(5)], 1e9)
     assert [isinstance(header, PhotoError) for header in found] == [False, False, True, False, False]
+    assert "crashed" in str(found[2])
+
+
+def test_a_photo_that_cannot_be_looked_at_costs_no_other(pool: CodecPool, tmp_path: Path) -> None:
+    for index in range(3):
+        crop(8 + index, 8).save(tmp_path / f"{index}.png")
+    (tmp_path / "1.png").write_bytes(b"")
+    found = pool.probe([tmp_path / f"{index}.png" for index in range(3)], 1e9)
+    assert [isinstance(header, PhotoError) for header in found] == [False, True, False]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
+def test_a_full_disk_of_scratch_space_is_not_the_photos_fault(pool: CodecPool, tmp_path: Path) -> None:
+    crop().save(tmp_path / "a.png")
+    (tmp_path / "raw").symlink_to("/dev/full")
+    with pytest.raises(DestinationError, match=r"raw: No space left on device; make room") as caught:
+        pool.decode(tmp_path / "a.png", tmp_path / "raw", 1e9)
+    assert is_disk_full(caught.value), "so a watcher waits for room"
+    with pytest.raises(DestinationError, match=r"nowhere/raw: No such file"):
+        pool.decode(tmp_path / "a.png", tmp_path / "nowhere" / "raw", 1e9)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process's data")
+def test_a_limit_that_is_lower_already_stays(tmp_path: Path) -> None:
+    code = (
+        "import resource\n"
+        "from srbatch.codec_pool import CodecPool\n"
+        "if __name__ == '__main__':\n"
+        "    resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))\n"
+        "    with CodecPool(timeout_s=60, memory_mb=4096, workers=1) as pool:\n"
+        "        print(pool._run(resource.getrlimit, (resource.RLIMIT_DATA,), 60, RuntimeError))\n"
+    )
+    script = tmp_path / "limited.py"
+    script.write_text(code)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == f"({1 << 30}, {1 << 30})", done.stderr
 
 
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from srbatch import encode, picture
 from srbatch.discover import Photo
 from srbatch.encode import Encoding
 from srbatch.errors import WrongOutput
-from srbatch.estimate import BYTES_PER_DEEP_SAMPLE, BYTES_PER_SAMPLE, space_of
+from srbatch.estimate import BYTES_PER_DEEP_SAMPLE, BYTES_PER_SAMPLE, Space, space_of, too_little
 from srbatch.formats import Format
 from srbatch.metadata import Metadata
 from srbatch.picture import Header
@@ -230,10 +231,25 @@ def test_space_counts_two_bytes() -> None:
         return Job(photo, Todo(replace=False), header, fmt, (400, 800))
 
     samples = 400 * 800 * 3
-    deep, flat = (space_of([job(bits, Format.PNG)], Path("/"), at_once=1) for bits in (16, 8))
+
+    def space(one: Job, head: int = 4) -> Space:
+        return space_of([one], Path("/"), Path("/"), at_once=1, largest_head=head)
+
+    deep, flat = (space(job(bits, Format.PNG)) for bits in (16, 8))
     assert deep.outputs == round(samples * BYTES_PER_DEEP_SAMPLE)
     assert flat.outputs == round(samples * BYTES_PER_SAMPLE[Format.PNG] / 2)
     assert deep.scratch == 2 * flat.scratch == (100 * 200 + 400 * 800) * 3 * 2
-    lossy = space_of([job(16, Format.JPEG)], Path("/"), at_once=1)
+    lossy = space(job(16, Format.JPEG))
     assert lossy.scratch == 100 * 200 * 6 + 400 * 800 * 3
     assert lossy.outputs == round(samples * BYTES_PER_SAMPLE[Format.JPEG] / 2)
+    between = 200 * 400 * 3 * 2
+    assert space(job(8, Format.PNG), head=2).scratch == flat.scratch + between, "x4 by two passes of x2"
+
+
+def test_scratch_space_on_another_disk_is_held_against_that_disk() -> None:
+    space = Space(outputs=100, scratch=50, replaced=0, free=100, free_for_scratch=None)
+    assert not space.fits
+    assert replace(space, free_for_scratch=50).fits
+    assert not replace(space, free_for_scratch=49).fits
+    assert "choose another --scratch" in too_little(replace(space, free_for_scratch=49))
+    assert "choose another disk" in too_little(space)

@@ -246,6 +246,14 @@ def test_two_folders_that_link_to_one_another_end(tmp_path: Path, photos: Path, 
     assert targets(found) == ["a/1.jpg", "a/to_b/2.jpg", "b/2.jpg", "b/to_a/1.jpg"]
 
 
+def test_folders_are_walked_into_where_the_file_system_has_no_inodes(
+    photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(photos, "1999/summer/1.jpg", "2001/2.jpg")
+    monkeypatch.setattr(module, "identity", lambda path: None)
+    assert targets(discover((photos,), out)) == ["1999/summer/1.jpg", "2001/2.jpg"]
+
+
 def test_a_dangling_link_is_a_photo_that_will_fail(photos: Path, out: Path) -> None:
     (photos / "gone.jpg").symlink_to("nowhere.jpg")
     photo = only(discover((photos,), out))

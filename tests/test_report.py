@@ -301,6 +301,16 @@ def test_plain_lines_say_each_photo_that_was_tried_and_not_those_skipped() -> No
     ]
 
 
+def test_a_note_on_a_photo_that_is_skipped_is_told() -> None:
+    stream = io.StringIO()
+    reporter = Plain(stream)
+    reporter.finished(replace(skipped(), notes=("its sidecar was left alone",)))
+    assert stream.getvalue().splitlines() == [
+        "skipped  a.jpg: done before, and nothing has changed",
+        "         note: its sidecar was left alone",
+    ]
+
+
 def test_notes_stand_below_their_photo() -> None:
     line, *notes = outcome_line(done(notes=("its content is png", "no profile"))).splitlines()
     assert line.startswith("done     a.jpg")

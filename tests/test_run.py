@@ -501,6 +501,34 @@ def test_a_photo_that_changes_while_it_is_read(
     assert len(outputs(tmp_path / "hi")) == 4
 
 
+def test_a_scratch_folder_that_was_tidied_away_is_made_again(
+    five: Path, tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As systemd-tmpfiles does below /tmp in the months of a watcher."""
+    real = batch.prepare
+
+    def tidied(*arguments: Any) -> Any:
+        shutil.rmtree(tmp_path / "scratch")
+        return real(*arguments)
+
+    monkeypatch.setattr(batch, "prepare", tidied)
+    code, _ = upscale(five, tmp_path / "hi", scratch=tmp_path / "scratch")
+    assert code is ExitCode.DONE
+    assert outputs(tmp_path / "hi") == expected
+
+
+@pytest.mark.usefixtures("one_at_a_time")
+def test_a_reporter_that_nobody_hears_any_more_is_not_the_disks_fault(five: Path, tmp_path: Path) -> None:
+    class Deaf(Listener):
+        def progress(self, photo: Photo, pixels: float) -> None:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    with pytest.raises(BrokenPipeError):
+        upscale(five, tmp_path / "hi", listener=Deaf())
+    code, _ = upscale(five, tmp_path / "hi")
+    assert code is ExitCode.DONE
+
+
 def test_the_whole_tree_can_move(five: Path, tmp_path: Path) -> None:
     upscale(five, tmp_path / "hi")
     (tmp_path / "elsewhere").mkdir()

@@ -25,6 +25,14 @@ def test_integers_come_back_as_they_went(dtype: type) -> None:
     assert np.array_equal(back, pixels[:, ::-1])
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 4), (1, 7, 3), (5, 1, 3), (5, 7, 1)], ids=str)
+def test_views_that_run_backwards_are_copied(shape: tuple[int, ...]) -> None:
+    """numpy calls them contiguous where the axis has one pixel, and torch refuses them."""
+    array = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    for view in (array[::-1], array[:, ::-1], array[:, :, ::-1], array[::-1, ::-1]):
+        assert np.array_equal(to_device(view, CPU).numpy(), view)
+
+
 @given(st.lists(st.integers()))
 def test_what_is_begun_ahead_keeps_its_order(items: list[int]) -> None:
     begun: list[int] = []
