@@ -69,7 +69,24 @@ class Stop:
         self._signal = number
 
 
-@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+class Group(click.Group):
+    """A group whose output may lose its reader."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; click itself would end with 1, which means a bug here.
+
+        Raises:
+            Interrupted: nobody reads standard output any more.
+        """
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise Interrupted(signal.SIGTERM, "nobody reads standard output any more") from None
+        return result
+
+
+@click.group(cls=Group, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="srbatch")
 def cli() -> None:
     """Upscale and restore whole photo archives with a deep super-resolution network.
@@ -292,10 +309,10 @@ def _reporter(report_path: Path | None, *, as_json: bool, quiet: bool, verbose: 
 
         terminal = Terminal()
         log_to(terminal.console)
-        reporters.append(terminal)
+        reporters.append(report.ForPeople(terminal))
     else:
         logging.basicConfig(format="%(levelname)s %(message)s", force=True)
-        reporters.append(report.Plain(quiet=quiet))
+        reporters.append(report.ForPeople(report.Plain(quiet=quiet)))
     if as_json:
         reporters.append(report.JsonLines())
     if report_path is not None:
@@ -312,11 +329,18 @@ def _say_estimate(summary_code: ExitCode, estimate: Estimate, *, as_json: bool) 
     from srbatch.estimate import as_lines, as_record
 
     if as_json:
-        click.echo(json.dumps(as_record(estimate)))
+        _tell(json.dumps(as_record(estimate)))
     else:
-        for line in as_lines(estimate):
-            click.echo(line)
+        _tell("\n".join(as_lines(estimate)))
     return summary_code
+
+
+def _tell(text: str) -> None:
+    """Write to standard output, at once."""
+    from srbatch.report import standard_output
+
+    with standard_output():
+        click.echo(text)
 
 
 @cli.command("try")
@@ -389,7 +413,7 @@ def status(out: Path, state: Path | None, as_json: bool, live: bool) -> None:
             live_view.show(out, state, check=stop.check)
         sys.exit(ExitCode.DONE)
     found = inspection.status(out, state)
-    click.echo(json.dumps(found.as_record()) if as_json else "\n".join(found.lines()))
+    _tell(json.dumps(found.as_record()) if as_json else "\n".join(found.lines()))
     sys.exit(ExitCode.SOME_FAILED if found.failures else ExitCode.DONE)
 
 
@@ -403,7 +427,7 @@ def verify(out: Path, state: Path | None, as_json: bool) -> None:
 
     with Stop() as stop:
         found = inspection.verify(out, state, check=stop.check)
-    click.echo(json.dumps(found.as_record()) if as_json else "\n".join(found.lines()))
+    _tell(json.dumps(found.as_record()) if as_json else "\n".join(found.lines()))
     sys.exit(ExitCode.SOME_FAILED if found.problems else ExitCode.DONE)
 
 
@@ -449,7 +473,7 @@ def inspect(
     with Stop() as stop:
         for found in describe.inspect(options, check=stop.check):
             failed |= isinstance(found, Unreadable)
-            click.echo(json.dumps(found.as_record()) if as_json else "\n".join(found.lines()))
+            _tell(json.dumps(found.as_record()) if as_json else "\n".join(found.lines()))
     sys.exit(ExitCode.SOME_FAILED if failed else ExitCode.DONE)
 
 
@@ -461,9 +485,9 @@ def models(as_json: bool) -> None:
 
     releases = weights.released()
     if as_json:
-        click.echo(json.dumps([{"path": str(path), **card.to_json()} for path, card in releases]))
+        _tell(json.dumps([{"path": str(path), **card.to_json()} for path, card in releases]))
     else:
-        click.echo("\n\n".join(inspection.card_text(path, card) for path, card in releases))
+        _tell("\n\n".join(inspection.card_text(path, card) for path, card in releases))
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -473,6 +497,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 def run_command(command: click.Command, arguments: list[str] | None, name: str) -> NoReturn:
     """Run a command called ``name`` and turn what ends it into an exit code; also that of the trainer."""
+    _open_missing_streams()
     _survive_odd_names()
     try:
         command.main(args=arguments, prog_name=name, standalone_mode=False)
@@ -485,19 +510,38 @@ def run_command(command: click.Command, arguments: list[str] | None, name: str) 
         sys.exit(ExitCode.USAGE)
     except click.Abort:
         sys.exit(ExitCode.SIGINT)
-    except BrokenPipeError:  # the reader of our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(ExitCode.SIGTERM)
     except Exception:
-        traceback.print_exc()
-        click.echo(f"{name}: this is a bug; please report it with the lines above", err=True)
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
+            click.echo(f"{name}: this is a bug; please report it with the lines above", err=True)
         sys.exit(ExitCode.BUG)
+    finally:
+        _give_up_broken_streams()
     sys.exit(ExitCode.DONE)
 
 
 def _fail(name: str, error: SrbatchError, code: ExitCode) -> NoReturn:
-    click.echo(f"{name}: {error}", err=True)
+    with contextlib.suppress(OSError):
+        click.echo(f"{name}: {error}", err=True)
     sys.exit(code)
+
+
+def _open_missing_streams() -> None:
+    """Whoever started us may have closed some; a file of ours must not get the number of one of them."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, os.fdopen(descriptor, "r" if name == "stdin" else "w"))
+
+
+def _give_up_broken_streams() -> None:
+    """What cannot be written any more would be told of by the interpreter as it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _survive_odd_names() -> None:

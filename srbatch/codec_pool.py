@@ -10,11 +10,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures import wait as await_any
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from types import TracebackType
@@ -201,8 +203,8 @@ class _Processes:
 
     def renew(self) -> None:
         """Make new ones if they are broken, and see to it that none of the old ones goes on."""
-        with self._turn:
-            if not self._pool.active:
+        with self._turn, _ctrl_c_held_back():
+            if not self._pool.active:  # which starts it where it is new
                 log.warning("a codec's process was ended by something else; going on with new ones")
                 self.end()
                 self._pool = self._made()
@@ -220,6 +222,25 @@ class _Processes:
             initializer=_start_worker,
             initargs=(self._memory_mb,),
         )
+
+
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """What is started within never gets a SIGINT: a worker would die of one before it can ignore it.
+
+    A terminal sends it to all processes of a run. This thread has it back afterwards; the run's main thread,
+    which deals with it, mostly is another one.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    # Where multiprocessing had to start its tracker within, it would let the signal through again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _cores() -> int:

@@ -85,8 +85,8 @@ class Interrupted(SrbatchError):
 
     exit_code = ExitCode.SIGINT
 
-    def __init__(self, signal_number: int) -> None:
-        super().__init__("interrupted; run the same command again to go on")
+    def __init__(self, signal_number: int, why: str = "interrupted") -> None:
+        super().__init__(f"{why}; run the same command again to go on")
         self.code = ExitCode(128 + signal_number)
 
 

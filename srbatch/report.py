@@ -225,6 +225,37 @@ class Pace:
         )
 
 
+class ForPeople(Silent):
+    """Passes on to a reporter that people read: a terminal that goes away, or a full log, ends no run."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+
+    def found(self, found: Found) -> None:
+        with contextlib.suppress(OSError):
+            self._reporter.found(found)
+
+    def begin(self, photos: int, pixels: int) -> None:
+        with contextlib.suppress(OSError):
+            self._reporter.begin(photos, pixels)
+
+    def started(self, photo: Photo, pixels: int) -> None:
+        with contextlib.suppress(OSError):
+            self._reporter.started(photo, pixels)
+
+    def progress(self, photo: Photo, pixels: float) -> None:
+        with contextlib.suppress(OSError):
+            self._reporter.progress(photo, pixels)
+
+    def finished(self, outcome: Outcome) -> None:
+        with contextlib.suppress(OSError):
+            self._reporter.finished(outcome)
+
+    def end(self, summary: Summary) -> None:
+        with contextlib.suppress(OSError):
+            self._reporter.end(summary)
+
+
 class Plain(Silent):
     """Lines on standard error, for logs: each photo as it ends, and now and then how far it is."""
 
@@ -267,14 +298,36 @@ class Plain(Silent):
 
 
 class JsonLines(Silent):
-    """One JSON object for each photo, on standard output."""
+    """One JSON object for each photo, on standard output.
+
+    Raises:
+        DestinationError: from any method, where it cannot be written.
+        BrokenPipeError: nobody reads it any more.
+    """
 
     def __init__(self, stream: IO[str] | None = None) -> None:
         self._stream = stream or sys.stdout
 
     def finished(self, outcome: Outcome) -> None:
-        self._stream.write(json.dumps(outcome.as_record()) + "\n")
-        self._stream.flush()
+        with standard_output():
+            self._stream.write(json.dumps(outcome.as_record()) + "\n")
+            self._stream.flush()
+
+
+@contextlib.contextmanager
+def standard_output() -> Iterator[None]:
+    """Around what is written there for machines.
+
+    Raises:
+        DestinationError: it cannot be written, on a full disk for one.
+        BrokenPipeError: nobody reads it any more.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise destination_error(error, Path("standard output")) from error
 
 
 class _ReportFile(Silent, ABC):

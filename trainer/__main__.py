@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
+from srbatch.cli import Group as OutputGroup
 from srbatch.cli import run_command
 from srbatch.errors import ExitCode, UsageError
 
@@ -30,7 +31,7 @@ trains a super-resolution network from the photographs in one or more folders an
 Interrupt it at any time and run the same command again. More: python -m trainer --help"""
 
 
-class Group(click.Group):
+class Group(OutputGroup):
     """A group whose first word may be left out: what is no sub-command is the photos to train with."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
