@@ -1,4 +1,4 @@
-"""From the file of a photo to its pixels. With ``loading`` and ``encode`` all that knows the codec library.
+"""From the file of a photo to its pixels. ``loading``, ``encode``, ``light`` and this know the codec library.
 
 Its functions run in worker processes. Pixels go between them and the main process as raw files in
 the scratch folder, written and read in order: a file that lives for seconds stays in the page cache,

@@ -27,7 +27,6 @@ __all__ = ["Card", "NetworkConfig", "Release", "Weights", "find", "load", "read_
 
 Storage: TypeAlias = Literal["int8", "fp16", "fp32"]
 
-DEFAULT_MODEL = "photo"
 FORMAT_VERSION = 1
 CHECKSUMS = "SHA256SUMS"
 _METADATA_KEY = "srbatch"

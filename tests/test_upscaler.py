@@ -13,7 +13,7 @@ from torch import nn
 from srbatch import hardware, tiling, weights
 from srbatch.arrays import Pixels
 from srbatch.errors import DeviceError, OutOfMemory, UsageError, WrongOutput
-from srbatch.hardware import pick_device, pick_devices, pick_precision
+from srbatch.hardware import means_out_of_memory, pick_device, pick_devices, pick_precision
 from srbatch.network import NetworkConfig, SuperResolutionNet
 from srbatch.tile_memory import Tiles
 from srbatch.upscaler import Upscaler
@@ -134,6 +134,14 @@ def test_strength_blends_with_the_bicubic_base() -> None:
     assert np.abs(half - (base + full) / 2).max() <= 1
     assert np.array_equal(base, enlarge(upscaler(Nothing()), pixels, (128, 128)))
     assert np.abs(full - base).mean() > 2
+
+
+def test_want_of_memory_is_known_by_what_torch_says_on_a_cpu() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert not isinstance(caught.value, torch.OutOfMemoryError)
+    assert means_out_of_memory(caught.value)
+    assert not means_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
 
 # ---- eight views -----------------------------------------------------------------------------------

@@ -24,7 +24,9 @@ import srbatch
 from srbatch import weights
 from srbatch.card import Card
 from srbatch.errors import WeightsError
+from srbatch.model import Model
 from srbatch.network import NetworkConfig, SuperResolutionNet
+from srbatch.options import Options, TargetSize
 
 GOLDEN = Path(__file__).parent / "golden" / "photo-parity.npz"
 CONFIG = NetworkConfig("resnet18", features=4, refine_blocks=1, stages=1, mean=(0.5, 0.4, 0.3))
@@ -345,10 +347,27 @@ def test_a_card_out_of_range_is_refused(key: str, value: Any) -> None:
 def test_what_is_not_known_to_be_faithful_is_generative(
     degradations: tuple[str, ...], training: dict[str, Any], generative: bool
 ) -> None:
-    assert dataclasses.replace(CARD, degradations=degradations, training=training).generative is generative
+    card = dataclasses.replace(CARD, degradations=degradations, training=training)
+    assert card.generative is generative
+    made_from_it = dataclasses.replace(CARD, degradations=card.passed_on, training={"samples": 1})
+    assert made_from_it.generative is generative
 
 
 # ---- names and checksums ----------------------------------------------------------------------------------
+
+
+def test_weights_that_are_replaced_during_a_run_are_refused(file: Path, tmp_path: Path) -> None:
+    """A watcher may wait for weeks before its first photo; outputs must not name weights that made none."""
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(file.read_bytes())
+    model = Model(
+        Options(
+            inputs=(tmp_path,), out=tmp_path / "hi", size=TargetSize(scale=1), model=str(path), engine="torch"
+        )
+    )
+    rewrite(file, path, lambda tensors: tensors["heads.0.bias"].add_(1))
+    with pytest.raises(WeightsError, match=r"model.safetensors were replaced since the run began"):
+        _ = model.upscaler
 
 
 def test_paths_and_names_are_told_apart() -> None:
