@@ -222,9 +222,14 @@ def test_progress_adds_up_to_the_photo() -> None:
 
 
 def test_bands_keep_memory_flat() -> None:
-    """No band holds more rows than a tile gives, however tall the photo."""
-    bands = upscaler(Nothing(), tile=96).enlarge(noise(2000, 40, 3), (4000, 80))
-    assert max(len(band) for band in bands) <= 96 * 2
+    """However tall the photo, a band leaves as soon as its row of tiles is done, and holds no more than that."""
+    counting = Faulty(Nothing(), -1, "")
+    bands = upscaler(counting, tile=96, batch=1).enlarge(noise(2000, 40, 3), (4000, 80))
+    before, rows = 0, 0
+    for band in bands:
+        assert counting.calls - before <= 2, "tiles that were run for it, one of them ahead"
+        before, rows = counting.calls, rows + len(band)
+    assert (rows, counting.calls > 20) == (4000, True)
 
 
 # ---- faults ----------------------------------------------------------------------------------------
