@@ -81,7 +81,12 @@ _configured = _options(
     click.option("--weights", "start", metavar="MODEL", help="Go on from these: --set start.weights=MODEL."),
     click.option("--device", metavar="NAME", help="The same as --set run.device=NAME."),
 )
-_cache = click.option("--cache", type=_PATH, metavar="DIR", help="For decoded photos.  [default: OUT/cache]")
+_cache = click.option(
+    "--cache",
+    type=_PATH,
+    metavar="DIR",
+    help="For decoded photos; runs may share it, what others left there is kept.  [default: OUT/cache]",
+)
 
 
 def _config(options: dict[str, Any]) -> Any:

@@ -163,7 +163,8 @@ def _decode(path: Path) -> Pixels:
 class Store:
     """Decoded pixels by the photo's number; the first ``cache_bytes`` of them lie in a file that is mapped.
 
-    Workers open the file by themselves, so the store can be sent to them.
+    Workers open the file by themselves, so the store can be sent to them. Its name follows from the photos, so
+    that a folder serves several runs; files of other photos are left, as a run may be using them.
     """
 
     def __init__(self, photos: Sequence[Photo], folder: Path, cache_bytes: float) -> None:
@@ -174,7 +175,6 @@ class Store:
             PhotoChanged: a photo is no longer what it was when it was found.
         """
         self._photos = tuple(photos)
-        self._file = folder / "pixels.u8"
         self._offsets: list[int] = []
         self._map: NDArray[np.uint8] | None = None
         self._numbers = list(range(len(self._photos)))
@@ -184,9 +184,11 @@ class Store:
                 break
             self._offsets.append(total)
             total += photo.bytes
+        key = json.dumps([_trace(photo) for photo in self._cached()])
+        self._file = folder / f"pixels-{hashlib.sha256(key.encode()).hexdigest()[:16]}.u8"
         if total:
             try:
-                self._fill(folder, total)
+                self._fill(folder, total, key)
             except OSError as error:
                 raise destination_error(error, self._file) from error
 
@@ -230,10 +232,9 @@ class Store:
         start = self._offsets[number]
         return self._map[start : start + photo.bytes].reshape(photo.height, photo.width, 3)
 
-    def _fill(self, folder: Path, total: int) -> None:
+    def _fill(self, folder: Path, total: int, key: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        key = json.dumps([_trace(photo) for photo in self._cached()])
-        note = folder / "pixels.json"
+        note = self._file.with_suffix(".json")
         old = self._file.stat().st_size if self._file.is_file() else 0
         if old == total and note.is_file() and note.read_text("utf-8") == key:
             return
@@ -241,7 +242,7 @@ class Store:
         if total > free:
             raise DestinationError(
                 f"{folder}: the decoded photos need {total / 1e9:.1f} GB and {free / 1e9:.1f} GB are free;"
-                " make room, or lower data.cache_gb"
+                " make room (files there of photos that no run uses any more may go), or lower data.cache_gb"
             )
         log.info("decoding %d photos into %s, %.1f GB", len(self._offsets), self._file, total / 1e9)
         note.unlink(missing_ok=True)

@@ -181,6 +181,11 @@ def found(tmp_path: Path) -> list[Photo]:
     return looked(tmp_path / "photos")[0]
 
 
+def pixels_in(folder: Path) -> list[Path]:
+    """The files of decoded pixels."""
+    return sorted(folder.glob("pixels-*.u8"))
+
+
 def same(store: Store, found: list[Photo]) -> bool:
     return len(store) == len(found) and all(
         np.array_equal(store.read(index), decode(photo.path)) for index, photo in enumerate(found)
@@ -191,7 +196,8 @@ def test_the_cache_gives_what_the_files_hold(found: list[Photo], tmp_path: Path)
     store = Store(found, tmp_path / "cache", 1e9)
     assert same(store, found)
     assert store.size(2) == (40, 100)
-    assert (tmp_path / "cache" / "pixels.u8").stat().st_size == sum(photo.bytes for photo in found)
+    (file,) = pixels_in(tmp_path / "cache")
+    assert file.stat().st_size == sum(photo.bytes for photo in found)
 
 
 @pytest.mark.parametrize("share", [0, 0.5, 0.9])
@@ -199,8 +205,7 @@ def test_beyond_the_limit_photos_are_decoded_anew(found: list[Photo], tmp_path: 
     limit = share * sum(photo.bytes for photo in found)
     store = Store(found, tmp_path / "cache", limit)
     assert same(store, found)
-    cached = tmp_path / "cache" / "pixels.u8"
-    assert (cached.stat().st_size if cached.exists() else 0) <= limit
+    assert sum(file.stat().st_size for file in pixels_in(tmp_path / "cache")) <= limit
 
 
 def test_a_cache_is_used_again(found: list[Photo], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -208,17 +213,19 @@ def test_a_cache_is_used_again(found: list[Photo], tmp_path: Path, caplog: pytes
     Store(found, tmp_path, 1e9)
     assert caplog.messages.pop().startswith("decoding 3 photos")
     caplog.clear()
-    before = (tmp_path / "pixels.u8").stat()
+    (file,) = pixels_in(tmp_path)
+    before = file.stat()
     assert same(Store(found, tmp_path, 1e9), found)
-    after = (tmp_path / "pixels.u8").stat()
+    after = file.stat()
     assert (after.st_mtime_ns, after.st_ino) == (before.st_mtime_ns, before.st_ino)
     assert caplog.messages == []
 
 
-@pytest.mark.parametrize("lost", ["pixels.u8", "pixels.json"])
+@pytest.mark.parametrize("lost", ["pixels-*.u8", "pixels-*.json"])
 def test_half_a_cache_is_made_again(found: list[Photo], tmp_path: Path, lost: str) -> None:
     Store(found, tmp_path, 1e9)
-    (tmp_path / lost).unlink()
+    (half,) = tmp_path.glob(lost)
+    half.unlink()
     assert same(Store(found, tmp_path, 1e9), found)
 
 
@@ -253,11 +260,12 @@ def test_a_disk_that_is_too_small(
     assert same(Store(found, tmp_path / "cache", 0), found)
 
 
-def test_the_old_cache_counts_as_free(
+def test_the_half_cache_counts_as_free(
     found: list[Photo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Store(found, tmp_path / "cache", 1e9)
-    os.utime(found[0].path, ns=(1, 1))
+    (note,) = (tmp_path / "cache").glob("*.json")
+    note.unlink()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 100))
     assert same(Store(found, tmp_path / "cache", 1e9), found)
 
@@ -279,10 +287,22 @@ def test_a_cache_that_cannot_be_made(found: list[Photo], tmp_path: Path) -> None
         Store(found, tmp_path / "file" / "cache", 1e9)
 
 
+def test_two_runs_with_other_photos_share_a_folder(found: list[Photo], tmp_path: Path) -> None:
+    """Also for workers that the first one begins later: they open the file by its name."""
+    store = Store(found, tmp_path, 1e9)
+    other = Store(found[1:], tmp_path, 1e9)
+    assert same(store, found)
+    assert same(pickle.loads(pickle.dumps(store)), found)
+    assert same(other, found[1:])
+    assert len(pixels_in(tmp_path)) == 2
+
+
 def test_a_cache_that_is_made_again_leaves_one_in_use_alone(found: list[Photo], tmp_path: Path) -> None:
     store = Store(found, tmp_path, 1e9)
     assert same(store, found)
-    Store(found[1:], tmp_path, 1e9)
+    (note,) = tmp_path.glob("*.json")
+    note.unlink()
+    Store(found, tmp_path, 1e9)
     assert same(store, found)
 
 
