@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
@@ -163,8 +164,8 @@ def _decode(path: Path) -> Pixels:
 class Store:
     """Decoded pixels by the photo's number; the first ``cache_bytes`` of them lie in a file that is mapped.
 
-    Workers open the file by themselves, so the store can be sent to them. Its name follows from the photos, so
-    that a folder serves several runs; files of other photos are left, as a run may be using them.
+    Workers open the file by themselves, so the store can be sent to them. Its name follows from the photos,
+    so that a folder serves several runs; files of other photos are left, as a run may be using them.
     """
 
     def __init__(self, photos: Sequence[Photo], folder: Path, cache_bytes: float) -> None:
@@ -234,10 +235,27 @@ class Store:
 
     def _fill(self, folder: Path, total: int, key: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        note = self._file.with_suffix(".json")
-        old = self._file.stat().st_size if self._file.is_file() else 0
-        if old == total and note.is_file() and note.read_text("utf-8") == key:
+        if self._is_whole(total, key):
             return
+        with FileLock(self._file.with_suffix(".lock")):  # a run that began meanwhile may be decoding the same
+            if not self._is_whole(total, key):
+                self._decode_all(folder, total, key)
+
+    @property
+    def _note(self) -> Path:
+        """What is written beside the file when it is whole."""
+        return self._file.with_suffix(".json")
+
+    def _is_whole(self, total: int, key: str) -> bool:
+        return (
+            self._note.is_file()
+            and self._note.read_text("utf-8") == key
+            and self._file.is_file()
+            and self._file.stat().st_size == total
+        )
+
+    def _decode_all(self, folder: Path, total: int, key: str) -> None:
+        old = self._file.stat().st_size if self._file.is_file() else 0
         free = shutil.disk_usage(folder).free + old
         if total > free:
             raise DestinationError(
@@ -245,12 +263,12 @@ class Store:
                 " make room (files there of photos that no run uses any more may go), or lower data.cache_gb"
             )
         log.info("decoding %d photos into %s, %.1f GB", len(self._offsets), self._file, total / 1e9)
-        note.unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
         self._file.unlink(missing_ok=True)  # not cut: another run may have it mapped
         self._file.touch()
         with _quiet(), ThreadPoolExecutor() as pool:
             list(pool.map(self._keep, self._cached(), self._offsets))
-        note.write_text(key, "utf-8")
+        self._note.write_text(key, "utf-8")
 
     def _keep(self, photo: Photo, offset: int) -> None:
         pixels = _decoded(photo)

@@ -6,7 +6,9 @@ import logging
 import os
 import pickle
 import shutil
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
@@ -256,7 +258,7 @@ def test_a_disk_that_is_too_small(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 100))
     with pytest.raises(DestinationError, match=r"lower data.cache_gb"):
         Store(found, tmp_path / "cache", 1e9)
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert pixels_in(tmp_path / "cache") == []
     assert same(Store(found, tmp_path / "cache", 0), found)
 
 
@@ -295,6 +297,30 @@ def test_two_runs_with_other_photos_share_a_folder(found: list[Photo], tmp_path:
     assert same(pickle.loads(pickle.dumps(store)), found)
     assert same(other, found[1:])
     assert len(pixels_in(tmp_path)) == 2
+
+
+def test_a_run_that_begins_meanwhile_waits_for_the_same_photos(
+    found: list[Photo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    decoded: list[str] = []
+
+    def slowly(photo: Photo) -> photos.Pixels:
+        decoded.append(photo.name)
+        begun.set()
+        assert go_on.wait(60)
+        return decode(photo.path)
+
+    monkeypatch.setattr(photos, "_decoded", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(Store, found, tmp_path, 1e9)
+        assert begun.wait(60)
+        second = pool.submit(Store, found, tmp_path, 1e9)
+        wait([second], timeout=0.3)
+        go_on.set()
+        assert same(first.result(), found)
+        assert same(second.result(), found)
+    assert sorted(decoded) == ["a.png", "b.png", "c.png"]
 
 
 def test_a_cache_that_is_made_again_leaves_one_in_use_alone(found: list[Photo], tmp_path: Path) -> None:
