@@ -65,7 +65,8 @@ class Photos:
 def find(folders: Sequence[Path], *, smallest: int, valid_percent: float) -> Photos:
     """Decode every photograph below the folders once, and split those that are sound by their names.
 
-    A photo always falls on the same side, whatever else lies in the folder.
+    A photo always falls on the same side, whatever else lies in the folder. Where folders overlap, or links
+    lead to a photo again, it counts once.
 
     Raises:
         UsageError: no folder, or nothing in it to train or validate with.
@@ -92,11 +93,23 @@ def find_all(folders: Sequence[Path], *, smallest: int) -> tuple[list[Photo], tu
         UsageError: one is not a folder.
     """
     refused: list[tuple[str, str]] = []
-    paths = sorted(_walk(folders, refused))
+    paths = _each_once(_walk(folders, refused))
     with _quiet(), ThreadPoolExecutor() as pool:
         looked = list(pool.map(lambda found: _look(found[0], found[1], smallest), paths))
     good = [photo for photo in looked if isinstance(photo, Photo)]
     return good, (*refused, *(found for found in looked if not isinstance(found, Photo)))
+
+
+def _each_once(found: Iterable[tuple[str, Path]]) -> list[tuple[str, Path]]:
+    """Each file under one name, in the order of the names: else a photo could be on both sides of the split.
+
+    Its own name goes before those of links. Of folders that overlap the outermost gives the name, which is
+    the longest, whatever their order.
+    """
+    names: dict[str, tuple[str, Path]] = {}
+    for name, path in sorted(found, key=lambda one: (one[1].is_symlink(), -len(one[0]), one)):
+        names.setdefault(os.path.realpath(path), (name, path))
+    return sorted(names.values())
 
 
 def _walk(folders: Sequence[Path], refused: list[tuple[str, str]]) -> Iterable[tuple[str, Path]]:

@@ -129,6 +129,27 @@ def test_a_photo_keeps_its_side_when_others_come(tmp_path: Path) -> None:
     assert before.sha256 != after.sha256
 
 
+def test_a_photo_of_two_folders_is_on_one_side(tmp_path: Path) -> None:
+    names = [f"below/{number}.png" for number in range(12)]
+    save(tmp_path, *names)
+    (tmp_path / "above").symlink_to(tmp_path)
+    folders = [tmp_path / "below", tmp_path, tmp_path / "above" / "below", tmp_path]
+    alone = find([tmp_path], smallest=32, valid_percent=40)
+    for order in (folders, folders[::-1]):
+        both = find(order, smallest=32, valid_percent=40)
+        assert [[p.name for p in side] for side in (both.train, both.valid)] == [
+            [p.name for p in side] for side in (alone.train, alone.valid)
+        ]
+    assert sorted(p.name for p in (*alone.train, *alone.valid)) == sorted(names)
+
+
+def test_photos_of_one_name_in_two_folders_are_two(tmp_path: Path) -> None:
+    save(tmp_path, "one/a.png", "two/a.png", "two/b.png")
+    (tmp_path / "two" / "again.png").symlink_to(tmp_path / "two" / "b.png")
+    good, _ = looked(tmp_path / "one", tmp_path / "two")
+    assert [photo.name for photo in good] == ["a.png", "a.png", "b.png"]
+
+
 def test_the_share_is_about_what_was_asked() -> None:
     shares = [photos._share(f"photo-{number}.jpg") for number in range(2000)]
     assert np.mean([share < 0.05 for share in shares]) == pytest.approx(0.05, abs=0.02)
