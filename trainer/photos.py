@@ -19,6 +19,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from srbatch.commit import destination_error
 from srbatch.errors import DestinationError, PhotoChanged, UsageError
@@ -166,8 +167,11 @@ def _quiet() -> Iterator[None]:
 def _decode(path: Path) -> Pixels:
     with Image.open(path) as image:
         upright = ImageOps.exif_transpose(image)
+        white_is_0 = isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0
     if upright.mode.startswith("I;16"):  # Pillow would cut everything above 255 to white
         grey = (np.asarray(upright) >> 8).astype(np.uint8)
+        if white_is_0:  # Pillow sees to that in 8 bits only
+            grey = 255 - grey
         return np.repeat(grey[:, :, None], 3, axis=2)
     if upright.mode in ("I", "F"):
         raise ValueError(f"pixels of {upright.mode} have no range that says what is white")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -187,6 +188,15 @@ def test_16_bits_keep_their_upper_8(tmp_path: Path) -> None:
     levels = np.linspace(0, 65535, 48 * 64).astype(np.uint16).reshape(48, 64)
     Image.fromarray(levels).save(tmp_path / "a.png")
     assert np.array_equal(decode(tmp_path / "a.png"), np.stack([levels >> 8] * 3, axis=2))
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("compression", [None, "deflate"])
+def test_a_tiff_whose_white_is_0_is_no_negative(tmp_path: Path, bits: int, compression: str | None) -> None:
+    levels = np.linspace(0, 2**bits - 1, 48 * 64).astype(f"uint{bits}").reshape(48, 64)
+    stored, path = 2**bits - 1 - levels, tmp_path / "a.tif"
+    tifffile.imwrite(path, stored, photometric="miniswhite", compression=compression, byteorder="<")
+    assert np.array_equal(decode(path), np.stack([levels >> (bits - 8)] * 3, axis=2))
 
 
 def test_pixels_without_a_range_are_left_out(tmp_path: Path) -> None:
