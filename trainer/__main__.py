@@ -99,8 +99,8 @@ def _config(options: dict[str, Any]) -> Any:
         "start.weights": options.pop("start"),
         "run.device": options.pop("device"),
     }
-    given = [f"{key}='{value}'" for key, value in flags.items() if value is not None]
-    return reading.load(options.pop("preset"), options.pop("config_file"), (*options.pop("values"), *given))
+    given = {key: value for key, value in flags.items() if value is not None}
+    return reading.load(options.pop("preset"), options.pop("config_file"), options.pop("values"), given)
 
 
 @cli.command(_TRAIN)

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeGuard, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -25,11 +26,17 @@ def presets() -> tuple[str, ...]:
     return tuple(sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml")))
 
 
-def load(preset: str, file: Path | None = None, values: Iterable[str] = ()) -> Config:
+def load(
+    preset: str,
+    file: Path | None = None,
+    values: Iterable[str] = (),
+    strings: Mapping[str, str] = MappingProxyType({}),
+) -> Config:
     """Read a preset, a user's TOML file over it, and ``key.key=value`` texts over both.
 
     A table is merged key by key; a list, such as the phases, is replaced. An entry of a list is reached by
-    its number: ``phases.0.lr=1e-4``.
+    its number: ``phases.0.lr=1e-4``. The value in such a text is TOML or a bare word; those of ``strings``,
+    by ``key.key``, come last and are taken as they are.
 
     Raises:
         UsageError: no such preset or file, not TOML, or a value that is out of range or does not exist.
@@ -46,7 +53,10 @@ def load(preset: str, file: Path | None = None, values: Iterable[str] = ()) -> C
     for value in values:
         _set(data, value)
         _spell_out(data)
-    return parse(data, (str(file) if file else f"preset {preset}") + (" and --set" if values else ""))
+    for path, string in strings.items():
+        _put(data, path, string, f"{path}={string}")
+    given = " and --set" if values or strings else ""
+    return parse(data, (str(file) if file else f"preset {preset}") + given)
 
 
 def _spell_out(data: dict[str, Any]) -> None:
@@ -115,12 +125,17 @@ def _set(data: dict[str, Any], text: str) -> None:
     path, separator, value = text.partition("=")
     if not separator:
         raise UsageError(f"--set {text}: key.key=value is meant, such as optimiser.ema=0.99")
-    *parents, last = path.strip().split(".")
+    _put(data, path.strip(), _value(value.strip()), text)
+
+
+def _put(data: dict[str, Any], path: str, value: Any, text: str) -> None:
+    """Set the value at ``key.key``; ``text`` is how it was asked for."""
+    *parents, last = path.split(".")
     at: Any = data
     try:
         for key in parents:
             at = at[int(key)] if isinstance(at, list) else at.setdefault(key, {})
-        at[int(last) if isinstance(at, list) else last] = _value(value.strip())
+        at[int(last) if isinstance(at, list) else last] = value
     except (ValueError, IndexError, TypeError, AttributeError):
         raise UsageError(f"--set {text}: there is no place {path} in the configuration") from None
 

@@ -159,6 +159,11 @@ def test_a_wrong_value_says_where_and_what(value: str, said: str) -> None:
     assert said in refused(value)
 
 
+def test_strings_come_last_and_are_no_toml() -> None:
+    given = load("smoke", None, ["run.device=cpu"], {"run.device": "'cuda'", "start.weights": "o'b"})
+    assert (given.run.device, given.start.weights) == ("'cuda'", Path("o'b"))
+
+
 def test_scales_may_not_fall() -> None:
     with pytest.raises(UsageError, match="does not shrink"):
         made(phases=[PHASE, PHASE | {"name": "two", "scale": 1}])

@@ -154,6 +154,19 @@ def test_weights_that_are_none(trainer: Trainer, photo_folder: Path, tmp_path: P
         assert "w.safetensors" in done.err
 
 
+@pytest.mark.parametrize("name", ["o'b.safetensors", "'quoted'.safetensors"])
+def test_a_path_is_taken_as_it_is(
+    trainer: Trainer, photo_folder: Path, tmp_path: Path, toml: Path, name: str
+) -> None:
+    (tmp_path / name).write_bytes(b"nothing")
+    arguments = ("--preset", "smoke", "--config", toml, "--out", tmp_path / "run")
+    for flag in ("--weights", "--encoder-weights"):
+        done = trainer(photo_folder, *arguments, flag, tmp_path / name)
+        assert done.code == 4, done.err
+        assert f"{tmp_path / name}" in done.err
+        assert f"'{tmp_path}" not in done.err
+
+
 def test_preview_writes_a_sheet(trainer: Trainer, photo_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "sheet.png"
     done = trainer("preview", photo_folder, "--preset", "smoke", "--size", 64, "-n", 2, "--out", out)
