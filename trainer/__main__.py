@@ -13,9 +13,11 @@ import click
 
 from srbatch.cli import Group as OutputGroup
 from srbatch.cli import run_command
-from srbatch.errors import ExitCode, UsageError
+from srbatch.commit import destination_error, make_folder
+from srbatch.errors import ExitCode, SrbatchError, UsageError
 
 _PATH = click.Path(path_type=Path)
+_COUNT = click.IntRange(min=1)
 _TRAIN = "train"
 
 EXPLANATION = """python -m trainer PHOTOS... --out DIR
@@ -116,6 +118,7 @@ def train(photos: tuple[Path, ...], out: Path, cache: Path | None, **options: An
     from trainer import run, schedule
 
     config = _config(options)
+    _make_folder(out)
     for line in schedule.as_lines(config):
         _say(line)
     run.train(config, photos, out, say=_say, cache=cache)
@@ -124,8 +127,8 @@ def train(photos: tuple[Path, ...], out: Path, cache: Path | None, **options: An
 @cli.command()
 @_photos
 @click.option("--out", type=_PATH, required=True, metavar="FILE", help="The sheet, a .png file.")
-@click.option("-n", "count", default=4, show_default=True, help="How many photos.")
-@click.option("--size", type=int, metavar="PX", help="Side of the crops.  [default: the first phase's]")
+@click.option("-n", "count", type=_COUNT, default=4, show_default=True, help="How many crops.")
+@click.option("--size", type=_COUNT, metavar="PX", help="Side of the crops.  [default: the first phase's]")
 @_configured
 def preview(photos: tuple[Path, ...], out: Path, count: int, size: int | None, **options: Any) -> None:
     """Write a sheet of clean and degraded crops, and each degradation at its strongest."""
@@ -136,6 +139,11 @@ def preview(photos: tuple[Path, ...], out: Path, count: int, size: int | None, *
     config = _config(options)
     phase = config.phases[-1]
     side = size or phase.size
+    if side % phase.scale:
+        raise UsageError(f"--size {side} is not a multiple of {phase.scale}, the scale of phase {phase.name}")
+    if out.suffix.lower() != ".png":
+        raise UsageError(f"--out {out}: the sheet is a .png file")
+    _make_folder(out.parent)
     found = found_photos.find(photos, smallest=side, valid_percent=config.data.valid_percent)
     store = found_photos.Store(found.train, out.parent, cache_bytes=0)
     crops = data.sample_crops(store, side, range(count), config.run.seed)
@@ -154,7 +162,9 @@ def lr_find(photos: tuple[Path, ...], out: Path, index: int, cache: Path | None,
     """Look for the learning rate of one phase, beginning with untrained (or given) weights."""
     from trainer import run
 
-    run.find_rate(_config(options), photos, out, index, say=_say, cache=cache)
+    config = _config(options)
+    _make_folder(out)
+    run.find_rate(config, photos, out, index, say=_say, cache=cache)
 
 
 @cli.command()
@@ -218,6 +228,17 @@ def export(weights: str, out: Path, **options: Any) -> None:
 
     for line in reexport.reexport(weights, out, **options):
         _say(line)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder of --out before the work rather than after it."""
+
+    def explained(error: OSError, folder: Path) -> SrbatchError:
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            return UsageError(f"{folder}: a file is where this folder would be; choose another --out")
+        return destination_error(error, folder)
+
+    make_folder(folder, explained=explained)
 
 
 def _say(line: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from srbatch.commit import destination_error
 from trainer.bounds import Pixels
 from trainer.degrade import Degradations, apply, degrade, downsample
 
@@ -33,7 +34,7 @@ def write_sheet(
 
     Raises:
         ValueError: there is no crop, or the factor does not divide one.
-        OSError: the file cannot be written.
+        DestinationError: the file cannot be written.
     """
     if not crops:
         raise ValueError("a sheet needs at least one crop; no photo was given")
@@ -42,7 +43,10 @@ def write_sheet(
     cells = [(heading, picture) for row in rows for heading, picture in zip(headings, row, strict=True)]
     strongest = _each_alone(max((small for small, _, _ in rows), key=np.std), settings, seed)
     sheet = _composed([cells, strongest] if strongest else [cells])
-    sheet.save(out, "PNG")
+    try:
+        sheet.save(out, "PNG")
+    except OSError as error:
+        raise destination_error(error, out) from error
 
 
 def _pair(

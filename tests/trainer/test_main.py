@@ -175,6 +175,50 @@ def test_preview_writes_a_sheet(trainer: Trainer, photo_folder: Path, tmp_path: 
         assert np.asarray(sheet).std() > 10
 
 
+def test_preview_makes_the_folder_of_its_sheet(trainer: Trainer, photo_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "newer" / "sheet.png"
+    done = trainer("preview", photo_folder, "--preset", "smoke", "--size", 64, "-n", 1, "--out", out)
+    assert done.code == 0, done.err
+    assert out.is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--size", "66"], "--size 66 is not a multiple of 4, the scale of phase x4"),
+        (["--size", "0"], "'--size': 0 is not in the range"),
+        (["--size", "-4"], "'--size': -4 is not in the range"),
+        (["-n", "0"], "'-n': 0 is not in the range"),
+        (["--out", "{file}.jpg"], "taken.jpg: the sheet is a .png file"),
+        (["--out", "{file}/sheet.png"], "taken: a file is where this folder would be"),
+    ],
+)
+def test_previews_that_cannot_be(
+    trainer: Trainer, photo_folder: Path, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    file = tmp_path / "taken"
+    file.write_text("kept")
+    given = [argument.format(file=file) for argument in arguments]
+    whole = ("--preset", "smoke", "--size", 64, "--out", tmp_path / "sheet.png", *given)
+    done = trainer("preview", photo_folder, *whole)
+    assert done.code == 2, done.err
+    assert said in done.err
+    assert (sorted(tmp_path.iterdir()), file.read_text()) == ([file, photo_folder], "kept")
+
+
+@pytest.mark.parametrize("below", ["", "run"])
+@pytest.mark.parametrize("command", ["train", "lr-find"])
+def test_a_run_does_not_go_where_a_file_is(
+    trainer: Trainer, photo_folder: Path, tmp_path: Path, command: str, below: str
+) -> None:
+    file = tmp_path / "taken"
+    file.write_text("kept")
+    done = trainer(command, photo_folder, "--preset", "smoke", "--out", file / below)
+    assert done.code == 2, done.err
+    assert "a file is where this folder would be; choose another --out" in done.err
+    assert file.read_text() == "kept"
+
+
 def test_lr_find_writes_a_plot(trainer: Trainer, photo_folder: Path, tmp_path: Path, toml: Path) -> None:
     """Also where the configuration gives a rate, as here."""
     arguments = ("--preset", "smoke", "--config", toml, "--out", tmp_path / "lr")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from srbatch.errors import DestinationError
 from trainer.degrade import PHOTO, RESTORE, Degradations
 from trainer.preview import write_sheet
 
@@ -63,3 +64,8 @@ def test_large_crops_are_made_to_fit(tmp_path: Path) -> None:
 def test_no_crop_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one crop"):
         write_sheet([], PHOTO, tmp_path / "sheet.png", factor=4, seed=0)
+
+
+def test_a_sheet_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(DestinationError, match=r"nowhere.*sheet\.png: No such file"):
+        write_sheet(crops(1), Degradations(), tmp_path / "nowhere" / "sheet.png", factor=4, seed=0)
