@@ -128,10 +128,13 @@ def train(photos: tuple[Path, ...], out: Path, cache: Path | None, **options: An
 @_photos
 @click.option("--out", type=_PATH, required=True, metavar="FILE", help="The sheet, a .png file.")
 @click.option("-n", "count", type=_COUNT, default=4, show_default=True, help="How many crops.")
-@click.option("--size", type=_COUNT, metavar="PX", help="Side of the crops.  [default: the first phase's]")
+@click.option("--size", type=_COUNT, metavar="PX", help="Side of the crops.  [default: the last phase's]")
 @_configured
 def preview(photos: tuple[Path, ...], out: Path, count: int, size: int | None, **options: Any) -> None:
-    """Write a sheet of clean and degraded crops, and each degradation at its strongest."""
+    """Write a sheet of clean and degraded crops, and each degradation at its strongest.
+
+    Scale and degradations are those of the last phase.
+    """
     from trainer import data
     from trainer import photos as found_photos
     from trainer import preview as sheet

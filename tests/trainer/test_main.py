@@ -182,6 +182,25 @@ def test_preview_makes_the_folder_of_its_sheet(trainer: Trainer, photo_folder: P
     assert out.is_file()
 
 
+def test_preview_is_of_the_last_phase(
+    trainer: Trainer, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trainer import preview
+
+    drawn: list[tuple[set[tuple[int, ...]], int]] = []
+
+    def write_sheet(crops: list[np.ndarray], _: object, out: Path, *, factor: int, seed: int) -> None:
+        drawn.append(({crop.shape for crop in crops}, factor))
+
+    monkeypatch.setattr(preview, "write_sheet", write_sheet)
+    values = ("phases.0.size=32", "phases.3.size=64", "phases.3.scale=2", "phases.3.heads={}")
+    given = [f"--set={value}" for value in values]
+    done = trainer("preview", photo_folder, "--preset=smoke", *given, "--out", tmp_path / "sheet.png")
+    assert done.code == 0, done.err
+    assert drawn == [({(64, 64, 3)}, 2)]
+    assert "the last phase's" in trainer("preview", "--help").out
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
