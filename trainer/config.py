@@ -183,7 +183,9 @@ class Phase(Strict):
         default=None, description="in a file, what it has otherwise than the run; by default nothing"
     )
     epochs: int = Field(default=1, ge=1, description="after each one it is validated and a panel drawn")
-    samples_per_epoch: int = Field(ge=1, description="crops on each device, whatever the number of photos")
+    samples_per_epoch: int = Field(
+        ge=1, description="crops, whatever the number of photos; several devices share them"
+    )
     batch: int = Field(ge=1, description="crops per step on each device")
     accumulate: int = Field(default=1, ge=1, description="steps whose gradients are added up for one update")
     lr: Annotated[float | Literal["find"], BeforeValidator(_rate)] = Field(
