@@ -201,7 +201,7 @@ def mix(first: str, second: str, out: Path, share: float, keep_x1: bool, dtype: 
 @cli.command()
 @click.option("--weights", required=True, metavar="MODEL", help="A name of `srbatch models`, or a path.")
 @click.option("--data", type=_PATH, required=True, metavar="DIR", help="Photos of full resolution.")
-@click.option("--scale", type=int, required=True, metavar="N", help="A head of the network: 1, 2, 4 or 8.")
+@click.option("--scale", type=int, required=True, metavar="N", help="A whole factor, 1 to 8; 1 restores.")
 @click.option("--degrade", metavar="KIND", help="jpeg:q10, noise:25, holes, text, watermark, scratches.")
 @click.option("--out", type=_PATH, required=True, metavar="DIR", help="Tables and sheets.")
 @click.option("--feature-weights", type=_PATH, metavar="FILE", help="DenseNet-169, for the feature distance.")

@@ -58,8 +58,6 @@ class Bench:
 
     @classmethod
     def of(cls, upscaler: Upscaler, scale: int, degrade: str | None, feature_weights: Path | None) -> Bench:
-        if scale < 1:
-            raise UsageError(f"scale {scale}: 1 or more")
         try:
             damage = evaluation(degrade) if degrade else None
         except ValueError as error:

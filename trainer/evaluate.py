@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from srbatch import weights as files
 from srbatch.commit import make_folder
 from srbatch.errors import UsageError
+from srbatch.options import MAX_FACTOR
 from srbatch.upscaler import Upscaler
 from trainer import metrics, sheets
 from trainer.bench import PREDICTION, Bench, Sample, floats
@@ -47,7 +48,8 @@ def evaluate(
 
     Args:
         weights: a file, or the name of a released model.
-        scale: 1 measures restoration; the picture is then its own low resolution, before ``degrade``.
+        scale: a whole factor that srbatch enlarges by, 1 to 8; 1 measures restoration: the picture is then
+            its own low resolution, before ``degrade``.
         degrade: damage done to the low resolution, as `trainer.degrade.evaluation` reads it.
         feature_weights: DenseNet-169 for `metrics.FeatureDistance`; without it that is not measured.
         strength: of the network's residual, as ``srbatch --strength``.
@@ -60,6 +62,8 @@ def evaluate(
         DeviceError: there is no such device, or a picture does not fit into it.
         DestinationError: ``out`` cannot be written.
     """
+    if not 1 <= scale <= MAX_FACTOR:
+        raise UsageError(f"--scale {scale}: a whole factor from 1 to {MAX_FACTOR} is possible")
     make_folder(out)
     model = files.load(files.find(str(weights)) if isinstance(weights, str) else weights)
     card = model.card

@@ -276,3 +276,28 @@ def test_evaluate_prints_a_table(trainer: Trainer, model: Path, tmp_path: Path) 
     assert done.code == 0, done.err
     assert "| bicubic |" in done.out
     assert (tmp_path / "results" / "results.md").read_text() == done.out
+
+
+def test_evaluate_takes_the_factors_that_srbatch_enlarges_by(
+    trainer: Trainer, model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "hr").mkdir()
+    crop(66, 66).save(tmp_path / "hr" / "a.png")
+    arguments = (
+        "evaluate",
+        "--weights",
+        model,
+        "--data",
+        tmp_path / "hr",
+        "--device",
+        "cpu",
+        "--out",
+        tmp_path,
+    )
+    done = trainer(*arguments, "--scale", 3)
+    assert done.code == 0, done.err
+    assert "**head:** x2, and its result through x2, reduced by Lanczos" in done.out
+    for scale, said in ((0, "1 to 8"), (8, "the model m 1 reaches 4"), (16, "1 to 8"), (2.5, "not a valid")):
+        done = trainer(*arguments, "--scale", scale)
+        assert done.code == 2, done.err
+        assert said in done.err
