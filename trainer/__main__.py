@@ -222,8 +222,8 @@ def evaluate(weights: str, data: Path, **options: Any) -> None:
 @click.option(
     "--out", type=_PATH, required=True, metavar="PATH", help="A .safetensors file, or a folder for ONNX."
 )
-@click.option("--onnx", is_flag=True, help="Write an ONNX file for each scale.")
-@click.option("--dtype", type=click.Choice(["int8", "fp16", "fp32"]), default="int8", show_default=True)
+@click.option("--onnx", is_flag=True, help="Write an ONNX file for each scale, fp32.")
+@click.option("--dtype", type=click.Choice(["int8", "fp16", "fp32"]), help="Of weights.  [default: int8]")
 @click.option("--halo-photos", type=_PATH, metavar="DIR", help="Measure the halo anew on these photos.")
 def export(weights: str, out: Path, **options: Any) -> None:
     """Write MODEL in another storage, or as ONNX; it is read back and compared before it has its name."""

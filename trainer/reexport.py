@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from srbatch import weights
 from srbatch.errors import UsageError
-from srbatch.weights import Weights
+from srbatch.weights import Storage, Weights
 from trainer import halo
 from trainer.export import export_with
 from trainer.photos import decode, find_all
 
 
 def reexport(
-    model: str, out: Path, *, onnx: bool, dtype: Literal["int8", "fp16", "fp32"], halo_photos: Path | None
+    model: str, out: Path, *, onnx: bool, dtype: Storage | None, halo_photos: Path | None
 ) -> list[str]:
     """Write ``model`` to ``out``, a file of weights, or a folder of ONNX files; return lines for people.
 
+    ``dtype`` is the storage of a file of weights, int8 where it is None.
+
     Raises:
-        UsageError, WeightsError, DestinationError: as what is called.
+        UsageError: ``onnx`` with one of the other two, which change nothing there; or as what is called.
+        WeightsError, DestinationError: as what is called.
     """
+    given = {"--dtype": dtype, "--halo-photos": halo_photos}
+    useless = [flag for flag, value in given.items() if value is not None]
+    if onnx and useless:
+        raise UsageError(
+            f"{' and '.join(useless)} cannot be had with --onnx: its files are fp32 and keep the model's halo"
+        )
     loaded = weights.load(weights.find(model))
     if onnx:
         from trainer.onnx_export import export_onnx
@@ -34,7 +42,7 @@ def reexport(
         choice = _measured(loaded, halo_photos)
         card = replace(card, halo_px=choice.halo[0], ramp_px=choice.halo[1])
         lines.append(str(choice))
-    return [*lines, str(export_with(card, loaded.network, out, dtype))]
+    return [*lines, str(export_with(card, loaded.network, out, dtype or "int8"))]
 
 
 def _measured(loaded: Weights, folder: Path) -> halo.Choice:

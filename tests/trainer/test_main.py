@@ -268,6 +268,31 @@ def test_export_changes_the_storage_alone(trainer: Trainer, model: Path, tmp_pat
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--dtype", "fp16"], "--dtype cannot be had with --onnx"),
+        (["--halo-photos", "/nowhere"], "--halo-photos cannot be had with --onnx"),
+        (["--dtype", "int8", "--halo-photos", "/nowhere"], "--dtype and --halo-photos cannot be had"),
+    ],
+)
+def test_export_refuses_what_would_change_no_onnx_file(
+    trainer: Trainer, model: Path, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    done = trainer("export", model, "--onnx", "--out", tmp_path / "onnx", *arguments)
+    assert done.code == 2, done.err
+    assert said in done.err
+    assert not (tmp_path / "onnx").exists()
+
+
+def test_export_stores_int8_where_nothing_else_is_asked(
+    trainer: Trainer, model: Path, tmp_path: Path
+) -> None:
+    done = trainer("export", model, "--out", tmp_path / "w.safetensors")
+    assert done.code == 0, done.err
+    assert "int8" in done.err
+
+
 def test_evaluate_prints_a_table(trainer: Trainer, model: Path, tmp_path: Path) -> None:
     (tmp_path / "hr").mkdir()
     crop(64, 64).save(tmp_path / "hr" / "a.png")
