@@ -144,6 +144,9 @@ class Loss(Strict):
     def _check(self) -> Self:
         if self.uses_vgg and not self.used_layers:
             raise ValueError("features or gram is above 0, but layers names none, such as relu2_2 = 1.0")
+        # A weight that is given as 0 turns off what a preset asks for; one that is not given was forgotten.
+        if self.used_layers and not self.uses_vgg and not self.model_fields_set & {"features", "gram"}:
+            raise ValueError("layers names some, but neither features nor gram gives their terms a weight")
         if not (self.pixel or self.colour or self.features or self.gram):
             raise ValueError("pixel, colour, features and gram are all 0: there is nothing to learn")
         return self

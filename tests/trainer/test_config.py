@@ -142,6 +142,10 @@ def test_an_unknown_key_of_a_loss_that_has_the_name_of_a_key() -> None:
         ("data.valid_percent=100", "data.valid_percent: input should be less than 100"),
         ("losses.default.pixel=0", "losses.default: pixel, colour, features and gram are all 0"),
         ("losses.default.gram=1", "losses.default: features or gram is above 0, but layers names none"),
+        (
+            "losses.default.layers.relu1_2=1",
+            "losses.default: layers names some, but neither features nor gram",
+        ),
         ("losses.default.layers.relu9_9=1", "losses.default.layers: VGG-16 has no relu9_9; it has relu1_1"),
         ("losses.default.layers.relu1_2=-1", "losses.default.layers.relu1_2: input should be greater"),
         ("losses.default.pixel=inf", "losses.default.pixel: input should be a finite number"),
@@ -181,6 +185,13 @@ def test_a_layer_with_weight_0_counts_as_none() -> None:
         made(losses={"default": {"features": 1, "layers": {"relu1_2": 0}}})
     loss = made(losses={"default": {"features": 1, "layers": {"relu1_2": 0, "relu2_2": 1}}}).losses["default"]
     assert loss.used_layers == ("relu2_2",)
+
+
+def test_terms_of_a_preset_can_be_turned_off() -> None:
+    given = [f"losses.perceptual.{term}=0" for term in ("features", "gram")]
+    loss = load("release", values=given).losses["perceptual"]
+    assert not loss.uses_vgg
+    assert loss.used_layers
 
 
 def test_missing_values_and_all_mistakes_are_told_at_once() -> None:

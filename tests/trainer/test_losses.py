@@ -321,7 +321,7 @@ def test_reduction_by_1_is_none() -> None:
 
 
 def test_a_loss_is_built_with_vgg_where_it_is_used(write: Callable[..., Path]) -> None:
-    assert build(Loss(layers=WEIGHTS), {1: 1}, Path("not read")).vgg is None
+    assert build(Loss(features=0, layers=WEIGHTS), {1: 1}, Path("not read")).vgg is None
     path = write(("relu1_2",))
     loss = build(Loss(features=1, layers={"relu1_2": 1, "relu5_3": 0}), {2: 1.0}, path)
     assert loss.vgg is not None
