@@ -21,12 +21,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
+from srbatch import heic
 from srbatch.commit import destination_error
 from srbatch.errors import DestinationError, PhotoChanged, UsageError
+from srbatch.formats import Format
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = frozenset(".jpg .jpeg .png .webp .tif .tiff .bmp".split())
+SUFFIXES = frozenset(suffix for fmt in set(Format) - {Format.GIF} for suffix in fmt.suffixes)
+"""What srbatch reads, but for GIF: its 256 colours are no photograph."""
 _SPLIT = 10_000
 Pixels = NDArray[np.uint8]
 
@@ -151,6 +154,7 @@ def decode(path: Path) -> Pixels:
 
     Raises:
         OSError, ValueError and whatever else Pillow raises: it is damaged, or its pixels have no fixed range.
+        UnsupportedPhoto: it is HEIC, and the library for that is not installed.
     """
     with _quiet():
         return _decode(path)
@@ -165,6 +169,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _decode(path: Path) -> Pixels:
+    if Format.of_name(path.name) is Format.HEIC:
+        heic.library().register_heif_opener()  # that Pillow reads it; in each process, and again is no harm
     with Image.open(path) as image:
         upright = ImageOps.exif_transpose(image)
         white_is_0 = isinstance(image, TiffImageFile) and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == 0

@@ -6,6 +6,7 @@ import logging
 import os
 import pickle
 import shutil
+import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -41,8 +42,9 @@ def looked(*folders: Path, smallest: int = 32) -> tuple[list[Photo], dict[str, s
 
 
 def test_all_formats_are_found_below_the_folder(tmp_path: Path) -> None:
-    names = ["a.JPG", "b.png", "c/d.webp", "c/e/f.tif", "g.bmp"]
+    names = ["a.JPG", "b.png", "c/d.webp", "c/e/f.tif", "g.bmp", "h.avif", "i.jfif"]
     save(tmp_path, *names)
+    crop().save(tmp_path / "no-photo.gif")
     save(tmp_path, ".hidden.png", ".thumbnails/x.png")
     (tmp_path / "notes.txt").write_text("no photo")
     good, left_out = looked(tmp_path)
@@ -66,6 +68,33 @@ def test_what_is_of_no_use_is_left_out_with_its_reason(tmp_path: Path) -> None:
     assert left_out["narrow.png"] == "31 x 64 is smaller than a crop of 32 px"
     assert "truncated" in left_out["cut.jpg"].lower()
     assert all(reason.startswith("cannot be read: ") for n, reason in left_out.items() if n != "narrow.png")
+
+
+def test_heic_is_read_where_its_library_is_installed(tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    wide = np.asarray(crop(48, 64))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    for bits, kind in ((8, "RGB"), (10, "RGB;16")):
+        pixels = wide if bits == 8 else (wide.astype(np.uint16) << 8)
+        made = heif.from_bytes(kind, (64, 48), np.ascontiguousarray(pixels).tobytes())
+        made.save(tmp_path / f"{bits}.heic", quality=95, chroma=444, exif=exif.tobytes())
+        read = decode(tmp_path / f"{bits}.heic")
+        assert read.shape == (64, 48, 3)
+        assert np.abs(read - np.rot90(wide, -1).astype(float)).mean() < 3
+    save(tmp_path, "renamed.png")
+    (tmp_path / "renamed.png").rename(tmp_path / "renamed.HEIC")
+    good, left_out = looked(tmp_path)
+    assert [photo.name for photo in good] == ["10.heic", "8.heic", "renamed.HEIC"]
+    assert left_out == {}
+
+
+def test_heic_is_left_out_with_its_reason_where_its_library_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    assert "pip install 'srbatch[heif]'" in looked(tmp_path)[1]["a.heic"]
 
 
 def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
