@@ -6,12 +6,13 @@ rounding, as users get them) and compared with the picture.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from srbatch import weights as files
 from srbatch.commit import make_folder
@@ -39,12 +40,12 @@ def evaluate(
     precision: str = "auto",
     strength: float = 1.0,
     tta: bool = False,
-    progress: Callable[[str], None] = lambda _: None,
 ) -> Results:
     """Measure weights on the pictures in the folder ``data`` and write the report into the folder ``out``.
 
     Written are ``images.csv``, ``results.md``, ``results.json``, ``best.png``, ``median.png``, ``worst.png``
-    and ``sheets.pdf``; older files of these names are replaced.
+    and ``sheets.pdf``; older files of these names are replaced. Where standard error is a terminal, a bar
+    shows how many pictures are done.
 
     Args:
         weights: a file, or the name of a released model.
@@ -54,7 +55,6 @@ def evaluate(
         feature_weights: DenseNet-169 for `metrics.FeatureDistance`; without it that is not measured.
         strength: of the network's residual, as ``srbatch --strength``.
         tta: whether it is averaged over eight views, as ``srbatch --tta``.
-        progress: is told the name of each picture before it is done.
 
     Raises:
         UsageError: no picture can be used, or ``degrade`` or ``scale`` is not known.
@@ -82,8 +82,9 @@ def evaluate(
     bench = Bench.of(upscaler, scale, degrade, feature_weights)
     paths, left_out = pictures(data, bench)
     tally = _Tally()
-    for path in paths:
-        progress(path.name)
+    for path in tqdm(
+        paths, unit="picture", dynamic_ncols=True, disable=None
+    ):  # None: seen at a terminal only
         tally.add(bench, bench.sample(path))
     name = f"{card.name} {card.version}"
     protocol = {

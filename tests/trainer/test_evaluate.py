@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -64,10 +66,9 @@ def run(model: Path, data: Path, scale: int, **changes: object) -> object:
 
 
 def test_x4_from_end_to_end(model: Path, pictures: Path) -> None:
-    seen: list[str] = []
-    results = run(model, pictures, 4, progress=seen.append)
+    results = run(model, pictures, 4)
     out = pictures.parent / "out"
-    assert seen == ["a.png", "b.png", "c.jpg"]
+    seen = ["a.png", "b.png", "c.jpg"]
     assert [name for name, _ in results.left_out] == ["small.png", "torn.png"]
     assert list(results.summary) == METHODS
     assert sorted(path.name for path in out.iterdir()) == [
@@ -85,6 +86,19 @@ def test_x4_from_end_to_end(model: Path, pictures: Path) -> None:
     stored = json.loads((out / "results.json").read_text("utf-8"))
     assert stored["summary"] == results.summary
     assert stored["protocol"] == results.protocol
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_shown_at_a_terminal(
+    model: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    class Stream(io.StringIO):
+        def isatty(self) -> bool:
+            return terminal
+
+    monkeypatch.setattr(sys, "stderr", Stream())
+    run(model, pictures, 2)
+    assert ("3/3" in sys.stderr.getvalue()) == terminal
 
 
 def test_the_report_states_the_protocol(model: Path, pictures: Path) -> None:
