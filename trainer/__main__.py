@@ -113,7 +113,7 @@ def _config(options: dict[str, Any]) -> Any:
 def train(photos: tuple[Path, ...], out: Path, cache: Path | None, **options: Any) -> None:
     """Train from PHOTOS into OUT; started again with the same OUT it goes on where it was.
 
-    The word train may be left out.
+    PHOTOS are folders of what srbatch reads, but GIF. The word train may be left out.
     """
     from trainer import run, schedule
 
