@@ -222,7 +222,7 @@ def test_progress_adds_up_to_the_photo() -> None:
 
 
 def test_bands_keep_memory_flat() -> None:
-    """However tall the photo, a band leaves as soon as its row of tiles is done, and holds no more than that."""
+    """However tall the photo, a band leaves as soon as its row of tiles is done."""
     counting = Faulty(Nothing(), -1, "")
     bands = upscaler(counting, tile=96, batch=1).enlarge(noise(2000, 40, 3), (4000, 80))
     before, rows = 0, 0

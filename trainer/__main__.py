@@ -14,6 +14,7 @@ import click
 from srbatch.cli import Group as OutputGroup
 from srbatch.cli import run_command
 from srbatch.commit import destination_error, make_folder
+from srbatch.discover import check_outside
 from srbatch.errors import ExitCode, SrbatchError, UsageError
 
 _PATH = click.Path(path_type=Path)
@@ -118,7 +119,7 @@ def train(photos: tuple[Path, ...], out: Path, cache: Path | None, **options: An
     from trainer import run, schedule
 
     config = _config(options)
-    _make_folder(out)
+    _make_folder(out, among=photos)
     for line in schedule.as_lines(config):
         _say(line)
     run.train(config, photos, out, say=_say, cache=cache)
@@ -166,7 +167,7 @@ def lr_find(photos: tuple[Path, ...], out: Path, index: int, cache: Path | None,
     from trainer import run
 
     config = _config(options)
-    _make_folder(out)
+    _make_folder(out, among=photos)
     run.find_rate(config, photos, out, index, say=_say, cache=cache)
 
 
@@ -233,8 +234,9 @@ def export(weights: str, out: Path, **options: Any) -> None:
         _say(line)
 
 
-def _make_folder(folder: Path) -> None:
-    """Make the folder of --out before the work rather than after it."""
+def _make_folder(folder: Path, *, among: tuple[Path, ...] = ()) -> None:
+    """Make the folder of --out before the work rather than after it, but not in a folder of photos."""
+    check_outside(among, {"--out": folder})
 
     def explained(error: OSError, folder: Path) -> SrbatchError:
         if isinstance(error, FileExistsError | NotADirectoryError):

@@ -326,3 +326,14 @@ def test_evaluate_takes_the_factors_that_srbatch_enlarges_by(
         done = trainer(*arguments, "--scale", scale)
         assert done.code == 2, done.err
         assert said in done.err
+
+
+@pytest.mark.parametrize("command", ["train", "lr-find"])
+def test_a_run_among_the_photos_is_refused_and_leaves_nothing_there(
+    trainer: Trainer, photo_folder: Path, command: str
+) -> None:
+    """The next start would take its panels for photos."""
+    done = trainer(command, photo_folder, "--preset", "smoke", "--out", photo_folder / "run")
+    assert done.code == 2
+    assert "lies inside the input" in done.err
+    assert not (photo_folder / "run").exists()
