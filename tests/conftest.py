@@ -84,10 +84,13 @@ def photos(originals: Originals) -> Path:
 
 @pytest.fixture(autouse=True, scope="session")
 def _load_weights_once() -> Iterator[None]:
-    """Loading takes a second; tests in one process may share what they only read."""
-    patch = pytest.MonkeyPatch()
-    cached: Callable[[Path], weights.Weights] = functools.cache(weights.load)
-    patch.setattr(weights, "load", cached)
+    """Loading those that are shipped takes a second; tests in one process may share what they only read.
+
+    Others are not kept: a training leaves half a gigabyte of them.
+    """
+    patch, load, shipped = pytest.MonkeyPatch(), weights.load, weights.find("photo")
+    cached: Callable[[Path], weights.Weights] = functools.cache(load)
+    patch.setattr(weights, "load", lambda path: cached(path) if path == shipped else load(path))
     yield
     patch.undo()
 
