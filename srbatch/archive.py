@@ -60,7 +60,7 @@ def opened(options: Options, command: str) -> Iterator[Archive]:
         _check_owner(state, options)
         with closing(Ledger.open(state)) as ledger:
             ledger.start_run(command)
-            _recover(ledger, options.out)
+            put_right(ledger, options.out)
             with closing(Scratch(scratch_folder(options))) as scratch:
                 yield Archive(ledger, scratch)
 
@@ -72,7 +72,7 @@ def looked_into(options: Options) -> Iterator[Archive]:
     known = not is_file_target(options.inputs, options.out) and (state / "ledger.sqlite").is_file()
     ledger = Ledger.copy_in_memory(state) if known else Ledger.in_memory()
     with closing(ledger), tempfile.TemporaryDirectory(prefix="srbatch-") as folder:
-        _recover(ledger, options.out, keep_files=True)
+        put_right(ledger, options.out, keep_files=True)
         yield Archive(ledger, Scratch(Path(folder) / "scratch"))
 
 
@@ -101,17 +101,20 @@ def _check_owner(state: Path, options: Options) -> None:
         )
 
 
-def _recover(ledger: Ledger, out: Path, *, keep_files: bool = False) -> None:
-    """Finish or forget what a killed run was writing.
+def put_right(ledger: Ledger, out: Path, *, keep_files: bool = False) -> None:
+    """Finish or forget what was cut off, by a kill or a full disk. Nothing may be in hand meanwhile.
 
     Between the rename and the ledger's note of it, the output is whole and only the note is missing:
     its hash, taken before the rename, tells that from the file that was there earlier.
+
+    Raises:
+        LedgerError: the ledger takes no note; what is still to be put right stays known.
     """
     for target, temp, row in ledger.pending():
         if not keep_files:
             discard(out / temp)
         if row is not None and sha256_of(out / target) == row.target_sha256:
             ledger.record(row)
-            log.info("%s was finished before the last run ended", show(target))
+            log.info("%s had been finished, and only the note of it was missing", show(target))
         else:
             ledger.drop(target)

@@ -223,10 +223,17 @@ class Ledger:
             )
 
     def record(self, row: Row) -> None:
-        """Note an outcome; what was pending for the target no longer is."""
+        """Note an outcome; what was pending for the target no longer is.
+
+        A failure or a skip leaves a write pending that may have given an output its name: by that note alone
+        the output is known for our own.
+        """
         with self._explained(), self._transaction():
             self._insert(row)
-            self._db.execute("DELETE FROM pending WHERE target=?", (os.fsencode(row.target),))
+            self._db.execute(
+                "DELETE FROM pending WHERE target=? AND (row IS NULL OR ?)",
+                (os.fsencode(row.target), row.status == "done"),
+            )
 
     def drop(self, target: str) -> None:
         """Forget that a target was being written."""

@@ -173,6 +173,17 @@ def test_a_write_that_begins_again_replaces_the_one_before(ledger: Ledger) -> No
     assert ledger.pending() == [("a.jpg", ".srbatch-2.part", None)]
 
 
+@pytest.mark.parametrize("status", ["failed", "skipped"])
+def test_what_is_no_output_leaves_the_note_of_one_that_may_be_there(ledger: Ledger, status: str) -> None:
+    ledger.begin("a.jpg", ".srbatch-1.part")
+    ledger.about_to_commit(row())
+    ledger.record(row(status=status))
+    assert ledger.pending() == [("a.jpg", ".srbatch-1.part", row())]
+    ledger.begin("a.jpg", ".srbatch-2.part")
+    ledger.record(row(status=status))
+    assert ledger.pending() == [], "nothing was renamed"
+
+
 def test_writes_of_other_targets_stay_pending(ledger: Ledger) -> None:
     ledger.begin("a.jpg", ".srbatch-1.part")
     ledger.begin("b.jpg", ".srbatch-2.part")

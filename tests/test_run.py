@@ -31,9 +31,10 @@ from srbatch.errors import (
     SrbatchError,
     UsageError,
 )
-from srbatch.ledger import STATE_FOLDER, locked
+from srbatch.ledger import STATE_FOLDER, LedgerError, locked
 from srbatch.options import Options, TargetSize
 from srbatch.report import Outcome, Silent, Summary
+from srbatch.resume import CURRENT
 from tests.conftest import Originals, crop
 from tests.networks import FakeModel, Faulty, Local
 
@@ -301,6 +302,50 @@ def test_killed_between_the_rename_and_the_note(
     _, listener = upscale(five, out)
     assert listener.by_name()["0.png"].status == "skipped"
     assert (out / "0.png").stat().st_ino == before.st_ino
+    assert outputs(out) == expected
+
+
+@pytest.mark.usefixtures("one_at_a_time")
+def test_a_disk_that_is_full_between_the_rename_and_the_note(
+    five: Path, tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "hi"
+    with monkeypatch.context() as patch:
+        patch.setattr(batch.Ledger, "_insert", ledger_is_full)
+        with pytest.raises(LedgerError, match="full"):
+            upscale(five, out)
+    before = (out / "0.png").stat()
+    _, listener = upscale(five, out)
+    assert listener.by_name()["0.png"].reason == CURRENT
+    assert (out / "0.png").stat().st_ino == before.st_ino
+    assert outputs(out) == expected
+
+
+def ledger_is_full(*_: Any) -> None:
+    """In the place of what writes a row."""
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    raise error
+
+
+@pytest.mark.usefixtures("one_at_a_time")
+def test_a_bug_just_after_the_rename_does_not_make_the_output_a_strangers(
+    five: Path, tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, out = batch.commit, tmp_path / "hi"
+
+    def buggy(temp: Path, target: Path, *, replace: bool) -> None:
+        real(temp, target, replace=replace)
+        if target.name == "1.png":
+            raise ZeroDivisionError("injected")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "commit", buggy)
+        _, listener = upscale(five, out)
+    assert listener.by_name()["1.png"].error == "ZeroDivisionError"
+    code, listener = upscale(five, out)
+    assert code is ExitCode.DONE
+    assert {o.reason for o in listener.outcomes} == {CURRENT}
     assert outputs(out) == expected
 
 

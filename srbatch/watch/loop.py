@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from srbatch.archive import state_folder
+from srbatch.archive import put_right, state_folder
 from srbatch.batch import Run, run_all
 from srbatch.discover import Found, Photo, show
 from srbatch.errors import (
@@ -121,6 +121,7 @@ class Watcher:
         while True:
             self._run.check()
             try:
+                self._put_right()
                 found = self._look()
                 if found is not None and not self._work(found) and self._once and self._settling.due is None:
                     failed = self._aftermath.failures or found.unreadable_folders
@@ -131,6 +132,14 @@ class Watcher:
                 self._await_room(error)
             else:
                 self._sleep(is_away=found is None)
+
+    def _put_right(self) -> None:
+        """Finish or forget what the last round left half done, before any photo is judged again.
+
+        An output that got its name as the disk ran full would otherwise pass for somebody else's file.
+        """
+        check_output_is_there(self._out, self._out_device)  # else its outputs would seem never to have been
+        put_right(self._run.ledger, self._out)
 
     # ---- looking ----------------------------------------------------------------------------------
 

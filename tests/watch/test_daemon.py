@@ -23,12 +23,13 @@ from srbatch.errors import (
     UnreadablePhoto,
     UsageError,
 )
-from srbatch.ledger import STATE_FOLDER, Ledger, locked
+from srbatch.ledger import STATE_FOLDER, Ledger, Row, locked
 from srbatch.picture import Picture
 from srbatch.watch import loop
 from srbatch.watch.daemon import WatchOptions
 from srbatch.watch.status import read
 from tests.networks import Nothing
+from tests.test_run import ledger_is_full
 from tests.watch.world import Act, InProcess, World
 
 
@@ -100,6 +101,55 @@ def test_a_full_disk_is_waited_for(
     world.watch({300.0: make_room}, until=400)
     assert world.outputs() == {"0.png": 0, "1.png": 1, "2.png": 2}
     assert caplog.text.count("the disk is full") == 1
+
+
+@pytest.mark.parametrize("before", [None, 10], ids=["new", "rewritten"])
+def test_an_output_that_got_its_name_as_the_disk_ran_full_is_known_when_there_is_room(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, before: int | None
+) -> None:
+    real, full = Ledger._insert, False
+    shelves = {name: world.top / name for name in ("done", "failed")}
+    made: dict[str, int] = {}
+
+    def insert_unless_full(self: Ledger, row: Row) -> None:
+        if full:
+            ledger_is_full()
+        real(self, row)
+
+    def make_room() -> None:
+        nonlocal full
+        full = False
+        made.update({n: (world.out / n).stat().st_ino for n, colour in world.outputs().items() if colour < 3})
+
+    monkeypatch.setattr(Ledger, "_insert", insert_unless_full)
+    monkeypatch.setattr(
+        loop.Room, "has_grown", lambda self: False
+    )  # it is tried now and then, at first in vain
+    if before is not None:
+        for index in range(3):
+            world.photo(f"{index}.png", before + index)
+        world.watch()
+    for index in range(3):
+        world.photo(f"{index}.png", index)
+    full = True
+    world.watch({1000.0: make_room}, until=2000, **shelves)
+    assert "the disk is full" in caplog.text
+    assert made, "one was in place as the disk ran full"
+    assert made.items() <= {path.name: path.stat().st_ino for path in world.out.iterdir()}.items()
+    assert world.outputs() == {"0.png": 0, "1.png": 1, "2.png": 2}
+    assert world.files("done") == ["0.png", "1.png", "2.png"]
+    assert world.files("failed") == []
+
+
+def test_an_output_that_is_unmounted_while_room_is_awaited_ends_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Ledger, "_insert", ledger_is_full)
+    monkeypatch.setattr(loop.Room, "has_grown", lambda self: False)
+    world.photo("a.png")
+    with pytest.raises(DestinationError, match="is its own unmounted"):
+        world.watch({100.0: lambda: world.out.rename(world.top / "gone")}, until=2000)
+    assert not world.out.exists()
 
 
 def test_another_failure_of_the_disk_ends_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
