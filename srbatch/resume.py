@@ -14,13 +14,14 @@ from srbatch.discover import Photo, show
 from srbatch.errors import PhotoError, TargetExists
 from srbatch.ledger import Row
 from srbatch.options import Options
-from srbatch.sidecars import Stamp, is_carried
+from srbatch.sidecars import Stamp, is_carried, is_missing
 
 CURRENT = "done before, and nothing has changed"
 SIDECAR = "done before, and only its sidecar has changed, which is carried again"
+SIDECAR_GONE = "done before, and only its sidecar beside the output is gone, which is carried again"
 SIDECAR_LEFT = "done before; its sidecar has changed and was not carried again"
 OTHER_SETTINGS = "made with other settings; --redo-changed makes it again"
-HAS_OUTPUT = (CURRENT, OTHER_SETTINGS, SIDECAR, SIDECAR_LEFT)
+HAS_OUTPUT = (CURRENT, OTHER_SETTINGS, SIDECAR, SIDECAR_GONE, SIDECAR_LEFT)
 """Reasons to skip a photo that has its output."""
 
 
@@ -59,7 +60,7 @@ class Settled:
     refreshed: Row | None = None
     """The row with the photo's new date, where the file is another but its content is the same."""
     sidecar_due: Row | None = None
-    """The row of a photo whose sidecar is another than the one that was carried."""
+    """The row of a photo whose sidecar is another than the one carried, or gone beside the output."""
 
     @classmethod
     def failure(cls, error: PhotoError) -> Settled:
@@ -132,9 +133,11 @@ def _judge_output(
             return todo
         refreshed = replace(row, size=photo.size, mtime_ns=photo.mtime_ns, source=source)
     if row.recipe == recipe:
-        if is_carried(row.details, looks.sidecar()):
-            return Settled("skipped", CURRENT, refreshed=refreshed)
-        return Settled("skipped", SIDECAR, refreshed=refreshed, sidecar_due=refreshed or row)
+        if not is_carried(row.details, looks.sidecar()):
+            return Settled("skipped", SIDECAR, refreshed=refreshed, sidecar_due=refreshed or row)
+        if is_missing(row.details, photo.target):
+            return Settled("skipped", SIDECAR_GONE, refreshed=refreshed, sidecar_due=refreshed or row)
+        return Settled("skipped", CURRENT, refreshed=refreshed)
     if not options.redo_changed:
         return Settled("skipped", OTHER_SETTINGS, refreshed=refreshed)
     return todo

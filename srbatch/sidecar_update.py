@@ -16,7 +16,7 @@ from srbatch.permissions import permissions_of
 from srbatch.preflight import SidecarDue
 from srbatch.provenance import Provenance, provenance_of
 from srbatch.report import Outcome
-from srbatch.resume import CURRENT, SIDECAR, SIDECAR_LEFT
+from srbatch.resume import CURRENT, SIDECAR_LEFT
 from srbatch.sidecars import Sidecar, sidecar_of, written_before
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def carry_again(due: SidecarDue, run: Run) -> Outcome:
     if sidecar.due:
         try:
             _write(sidecar, photo, row, run)
-            reason = SIDECAR
+            reason = due.reason
         except TargetExists as error:
             return replace(_skipped(photo, SIDECAR_LEFT), notes=(*notes, str(error)))
     elif sidecar.is_orphan:

@@ -42,6 +42,8 @@ class Sidecar:
     """Of the photo's sidecar that it was made of, or that could not be used; None for none."""
     before: Collection[str] = ()
     """Hashes of what earlier runs wrote under its name."""
+    in_the_way: bool = False
+    """Whether it was not carried because a file of its name is there that is not ours."""
 
     @property
     def details(self) -> dict[str, Any]:
@@ -50,7 +52,7 @@ class Sidecar:
         if ours is None and self.before:  # what was written earlier stays our own
             there = sha256_of(self.path)
             ours = there if there in self.before else None
-        return {"sidecar_sha256": ours, "sidecar_source": self.source}
+        return {"sidecar_sha256": ours, "sidecar_source": self.source, "sidecar_in_the_way": self.in_the_way}
 
     @property
     def is_orphan(self) -> bool:
@@ -105,7 +107,7 @@ def sidecar_of(
         written_before: hashes of what earlier runs wrote there. Any other file is left alone.
         corrected: makes the packet of the output from that of the photo, or raises UnusableXmp.
     """
-    found, path = beside(source), target.with_name(f"{target.name}.xmp")
+    found, path = beside(source), sidecar_path(target)
     if not found:
         return Sidecar(path, before=written_before)
     stamp: Stamp | None = None
@@ -132,8 +134,13 @@ def sidecar_of(
     )
     if sidecar.replace and sha256_of(path) not in (sidecar.sha256, *written_before):
         notes.append(f"{show(path.name)} was there already and was left alone")
-        return Sidecar(path, notes=tuple(notes), source=stamp, before=written_before)
+        return Sidecar(path, notes=tuple(notes), source=stamp, before=written_before, in_the_way=True)
     return sidecar
+
+
+def sidecar_path(target: Path) -> Path:
+    """The name of an output's sidecar."""
+    return target.with_name(f"{target.name}.xmp")
 
 
 def beside(source: Path) -> list[Path]:
@@ -206,6 +213,15 @@ def is_carried(details: str, stamp: Stamp | None) -> bool:
     # Compared as text: reading the details of each row would take longer than all the rest.
     key = json.dumps("sidecar_source") + ": "
     return key + json.dumps(stamp) in details or (stamp is None and key not in details)
+
+
+def is_missing(details: str, target: Path) -> bool:
+    """Whether nothing lies beside an output where its row's details, in JSON, tell of a sidecar of ours.
+
+    Nor where a file was in the way of one, which somebody has taken away since.
+    """
+    tells = '"sidecar_sha256": "' in details or '"sidecar_in_the_way": true' in details  # as in is_carried
+    return tells and not os.path.lexists(f"{target}.xmp")
 
 
 def written_before(details: str) -> set[str]:

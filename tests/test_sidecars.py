@@ -18,7 +18,7 @@ from srbatch.errors import WrongOutput
 from srbatch.inspection import status
 from srbatch.options import Options, TargetSize
 from srbatch.report import Outcome, Silent
-from srbatch.resume import CURRENT, SIDECAR, SIDECAR_LEFT
+from srbatch.resume import CURRENT, SIDECAR, SIDECAR_GONE, SIDECAR_LEFT
 from srbatch.sidecars import Stamps, beside
 from tests.conftest import Originals, crop
 from tests.networks import FakeModel, Nothing, upscaled
@@ -202,6 +202,62 @@ def test_a_sidecar_that_somebody_edited_or_put_is_never_replaced(
     assert (out / "a.jpg.xmp").read_text() == "mine"
     assert (out / "c.png.xmp").read_text() == "mine as well"
     assert {o.reason for o in upscaled(album, out).values()} == {CURRENT}, "it is told once"
+
+
+@pytest.mark.parametrize("flags", [{}, {"rehash": True}, {"overwrite": True}], ids=str)
+def test_a_sidecar_that_was_deleted_beside_its_output_is_carried_again(
+    album: Path, tmp_path: Path, calls: list[str], flags: dict[str, bool]
+) -> None:
+    out = tmp_path / "hi"
+    upscaled(album, out)
+    before = sidecars(out)
+    for name in before:
+        (out / name).unlink()
+    calls.clear()
+    assert dry_run(album, out)["b.png"].reason == SIDECAR_GONE
+    outcomes = upscaled(album, out, **flags)
+    assert {name: o.reason for name, o in outcomes.items()} == {
+        "a.jpg": SIDECAR_GONE,
+        "b.png": SIDECAR_GONE,
+        "c.png": CURRENT,  # it never had a usable one
+    }
+    assert sidecars(out) == before
+    assert calls == []
+    assert {o.reason for o in upscaled(album, out).values()} == {CURRENT}
+
+
+@pytest.mark.parametrize("at_first", [False, True], ids=["later", "from the beginning"])
+def test_a_sidecar_is_carried_once_what_was_in_its_way_is_gone(
+    album: Path, originals: Originals, tmp_path: Path, at_first: bool
+) -> None:
+    out = tmp_path / "hi"
+    if not at_first:
+        upscaled(album, out)
+    out.mkdir(exist_ok=True)
+    (out / "b.png.xmp").write_text("damaged")
+    (album / "b.XMP").write_text(PACKET.format("new"))
+    originals.remember()
+    assert "was left alone" in str(upscaled(album, out)["b.png"].notes)
+    assert upscaled(album, out)["b.png"].reason == CURRENT, "it is told once"
+    (out / "b.png.xmp").unlink()
+    assert upscaled(album, out)["b.png"].reason == SIDECAR_GONE
+    assert said(out / "b.png.xmp")["source"] == "Album new"
+    assert upscaled(album, out)["b.png"].reason == CURRENT
+
+
+def test_a_sidecar_that_was_deleted_at_both_ends_is_forgotten(
+    album: Path, originals: Originals, tmp_path: Path
+) -> None:
+    out = tmp_path / "hi"
+    upscaled(album, out)
+    (album / "b.XMP").unlink()
+    originals.remember()
+    upscaled(album, out)
+    (out / "b.png.xmp").unlink()
+    for _ in range(2):
+        assert upscaled(album, out)["b.png"].reason == CURRENT
+        assert dry_run(album, out)["b.png"].reason == CURRENT
+    assert not (out / "b.png.xmp").exists()
 
 
 def test_a_sidecar_that_was_merely_touched_is_not_written_again(
