@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from srbatch.card import Card, Json
 from srbatch.discover import show
 from srbatch.ledger import Ledger
 from srbatch.options import MAX_FACTOR
+from srbatch.sidecars import has_sidecar, sidecar_path, written_before
 from srbatch.watch.status import Snapshot, read
 
 
@@ -71,22 +72,26 @@ class Status:
 
 @dataclass(slots=True)
 class Verification:
-    """The outputs, read again."""
+    """The outputs and their sidecars, read again."""
 
+    outputs: int = 0
     sound: int = 0
+    """Outputs that are as they were written."""
+    sidecars: int = 0
+    sound_sidecars: int = 0
     problems: list[tuple[str, str]] = field(default_factory=list)
-    """(target, what is wrong)"""
+    """(output or sidecar, what is wrong)"""
 
     def as_record(self) -> dict[str, Any]:
         """For JSON."""
         problems = [{"target": target, "problem": problem} for target, problem in self.problems]
-        return {"sound": self.sound, "problems": problems}
+        return {"sound": self.sound, "sound_sidecars": self.sound_sidecars, "problems": problems}
 
     def lines(self) -> list[str]:
         """For people."""
         lines = [f"{target}: {problem}" for target, problem in self.problems]
-        total = self.sound + len(self.problems)
-        return [*lines, f"as they were written: {self.sound} of {total} outputs"]
+        sidecars = f", {self.sound_sidecars} of {self.sidecars} sidecars" if self.sidecars else ""
+        return [*lines, f"as they were written: {self.sound} of {self.outputs} outputs{sidecars}"]
 
 
 def status(out: Path, state: Path | None) -> Status:
@@ -111,7 +116,7 @@ def status(out: Path, state: Path | None) -> Status:
 
 
 def verify(out: Path, state: Path | None, *, check: Callable[[], None] = lambda: None) -> Verification:
-    """Read every output that the ledger calls done and compare it with the hash taken when it was written.
+    """Read what the ledger calls done, with its sidecars, and compare it with the hashes of what was written.
 
     Raises:
         LedgerError: there is no ledger, or it is damaged.
@@ -122,21 +127,29 @@ def verify(out: Path, state: Path | None, *, check: Callable[[], None] = lambda:
             if row.status != "done":
                 continue
             check()
-            problem = _problem(out / row.target, row.target_size, row.target_sha256)
-            if problem:
+            found.outputs += 1
+            if problem := _problem(out / row.target, {row.target_sha256}, row.target_size):
                 found.problems.append((show(row.target), problem))
             else:
                 found.sound += 1
+            if has_sidecar(row.details):
+                found.sidecars += 1
+                sidecar = sidecar_path(out / row.target)
+                if problem := _problem(sidecar, written_before(row.details)):
+                    found.problems.append((show(f"{row.target}.xmp"), f"{problem} (a sidecar)"))
+                else:
+                    found.sound_sidecars += 1
     return found
 
 
-def _problem(path: Path, size: int | None, sha256: str | None) -> str | None:
+def _problem(path: Path, written: Set[str | None], size: int | None = None) -> str | None:
+    """What is wrong with a file that must have one of the hashes ``written``, and this size if known."""
     try:
         with path.open("rb") as file:
             actual = path.stat().st_size
-            if actual != size:
+            if size is not None and actual != size:
                 return f"{actual} bytes where {size} were written"
-            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+            if hashlib.file_digest(file, "sha256").hexdigest() not in written:
                 return "its content is not what was written"
     except FileNotFoundError:
         return "is not there"

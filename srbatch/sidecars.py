@@ -215,12 +215,17 @@ def is_carried(details: str, stamp: Stamp | None) -> bool:
     return key + json.dumps(stamp) in details or (stamp is None and key not in details)
 
 
+def has_sidecar(details: str) -> bool:
+    """Whether a row's details, in JSON, are of an output with a sidecar of ours; as text, as above."""
+    return '"sidecar_sha256": "' in details
+
+
 def is_missing(details: str, target: Path) -> bool:
     """Whether nothing lies beside an output where its row's details, in JSON, tell of a sidecar of ours.
 
     Nor where a file was in the way of one, which somebody has taken away since.
     """
-    tells = '"sidecar_sha256": "' in details or '"sidecar_in_the_way": true' in details  # as in is_carried
+    tells = has_sidecar(details) or '"sidecar_in_the_way": true' in details
     return tells and not os.path.lexists(f"{target}.xmp")
 
 

@@ -15,7 +15,7 @@ import srbatch.sidecars
 from srbatch import run
 from srbatch.codec_pool import CodecPool
 from srbatch.errors import WrongOutput
-from srbatch.inspection import status
+from srbatch.inspection import status, verify
 from srbatch.options import Options, TargetSize
 from srbatch.report import Outcome, Silent
 from srbatch.resume import CURRENT, SIDECAR, SIDECAR_GONE, SIDECAR_LEFT
@@ -243,6 +243,31 @@ def test_a_sidecar_is_carried_once_what_was_in_its_way_is_gone(
     assert upscaled(album, out)["b.png"].reason == SIDECAR_GONE
     assert said(out / "b.png.xmp")["source"] == "Album new"
     assert upscaled(album, out)["b.png"].reason == CURRENT
+
+
+def test_sidecars_are_verified_beside_the_outputs(album: Path, originals: Originals, tmp_path: Path) -> None:
+    out = tmp_path / "hi"
+    upscaled(album, out)
+    assert verify(out, None).lines() == ["as they were written: 3 of 3 outputs, 2 of 2 sidecars"]
+    with (out / "a.jpg.xmp").open("a") as file:
+        file.write(" ")
+    (out / "b.png.xmp").unlink()
+    found = verify(out, None)
+    assert found.problems == [
+        ("a.jpg.xmp", "its content is not what was written (a sidecar)"),
+        ("b.png.xmp", "is not there (a sidecar)"),
+    ]
+    assert found.lines()[-1] == "as they were written: 3 of 3 outputs, 0 of 2 sidecars"
+    assert found.as_record()["sound"] == 3
+    upscaled(album, out)
+    assert verify(out, None).problems == found.problems[:1], "the other one was carried again"
+    for name in ("a.jpg.xmp", "b.XMP"):
+        (album / name).unlink()
+    originals.remember()
+    upscaled(album, out)
+    assert verify(out, None).problems == [], "what somebody changed is theirs, and what was orphaned is ours"
+    (out / "b.png").unlink()
+    assert verify(out, None).lines()[-1] == "as they were written: 2 of 3 outputs, 1 of 1 sidecars"
 
 
 def test_a_sidecar_that_was_deleted_at_both_ends_is_forgotten(
