@@ -15,6 +15,7 @@ from srbatch.errors import DestinationError, SrbatchError, TargetExists, Unsuppo
 from srbatch.places import nearest_folder
 
 TEMP_PREFIX, TEMP_SUFFIX = ".srbatch-", ".part"
+MAKE_ROOM = "make room and run the same command again: what is finished is kept"
 
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 """EINVAL may be the name's fault instead; then the rename, which is tried next, says so."""
@@ -35,7 +36,7 @@ def temp_path(target: Path) -> Path:
 def destination_error(error: OSError, path: Path) -> DestinationError:
     """What the user reads when the output folder does not take a file."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        advice = "make room and run the same command again: what is finished is kept"
+        advice = MAKE_ROOM
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         advice = "choose a folder that you may write to"
     else:

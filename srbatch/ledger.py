@@ -22,11 +22,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from srbatch import __version__
-from srbatch.commit import destination_error, make_folder
+from srbatch.commit import MAKE_ROOM, destination_error, make_folder
 from srbatch.discover import show
 from srbatch.errors import DestinationError, LockedError, SrbatchError
 
 STATE_FOLDER = ".srbatch"
+_START_AFRESH = (
+    "move the ledger away to start afresh (existing outputs are then not overwritten unless asked)"
+)
 _FILE = "ledger.sqlite"
 _SCHEMA_VERSION = 1
 _SCHEMA = """
@@ -304,10 +307,20 @@ def _explained(path: Path | None = None) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         where = f"{show(path)}: " if path else ""
-        raise LedgerError(
-            f"{where}the ledger cannot be used: {error}; see to the disk, or move the ledger away to start"
-            " afresh (existing outputs are then not overwritten unless asked)"
-        ) from error
+        raise LedgerError(f"{where}the ledger cannot be used: {error}; {_advice(error)}") from error
+
+
+def _advice(error: sqlite3.Error) -> str:
+    """What to do about it. A ledger that is whole is not to be moved away: its outputs would be strangers."""
+    kind = getattr(error, "sqlite_errorcode", 0) & 0xFF  # its lowest byte; the others say more of it
+    if kind == sqlite3.SQLITE_FULL:
+        return MAKE_ROOM
+    if kind in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+        return (
+            "you may not write to it or to its folder, or that was moved or removed during the run;"
+            " see to that and run the same command again: what is finished is kept"
+        )
+    return f"see to the disk, or {_START_AFRESH}"
 
 
 @contextmanager

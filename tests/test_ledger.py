@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import sqlite3
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from srbatch.errors import DestinationError, ExitCode, LockedError
 from srbatch.ledger import Ledger, LedgerError, Row, locked
+from srbatch.watch.presence import is_disk_full
 from tests.processes import running
 
 HOLD_THE_LOCK = """
@@ -395,11 +397,29 @@ def test_a_file_where_the_state_should_be_is_a_destination_error(tmp_path: Path)
 def test_a_full_disk_is_told_as_such_and_the_ledger_goes_on_when_there_is_room(ledger: Ledger) -> None:
     (pages,) = ledger._db.execute("PRAGMA page_count").fetchone()
     ledger._db.execute(f"PRAGMA max_page_count={pages}")
-    with pytest.raises(LedgerError, match="disk is full"):
+    with pytest.raises(LedgerError, match="disk is full; make room and run") as raised:
         ledger.record(row(details="x" * 50_000))
+    assert "move the ledger away" not in str(raised.value), "then no output would be known any more"
+    assert is_disk_full(raised.value)
     ledger._db.execute("PRAGMA max_page_count=100000")
     ledger.record(row("after.jpg"))
     assert ledger.row("after.jpg") == row("after.jpg")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be removed there")
+def test_a_ledger_whose_folder_was_removed_during_the_run_is_told_as_such(
+    ledger: Ledger, state: Path
+) -> None:
+    shutil.rmtree(state)
+    with pytest.raises(LedgerError, match="moved or removed during the run") as raised:
+        ledger.record(row())
+    assert "move the ledger away" not in str(raised.value)
+
+
+def test_a_ledger_that_may_not_be_written_is_told_as_such(ledger: Ledger) -> None:
+    ledger._db.execute("PRAGMA query_only=ON")
+    with pytest.raises(LedgerError, match="you may not write to it"):
+        ledger.record(row())
 
 
 def test_a_commit_that_fails_leaves_no_transaction_open(state: Path) -> None:
