@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -156,8 +157,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def sha256_of(path: Path) -> str | None:
-    """The hash of an output that is there, or None where none can be read."""
+    """The hash of an output that is there, or None where none can be read; a link or a pipe is none."""
     try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return None
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:

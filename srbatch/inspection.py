@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Set
@@ -145,10 +146,12 @@ def verify(out: Path, state: Path | None, *, check: Callable[[], None] = lambda:
 def _problem(path: Path, written: Set[str | None], size: int | None = None) -> str | None:
     """What is wrong with a file that must have one of the hashes ``written``, and this size if known."""
     try:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would never end, and what a link leads to is not ours
+            return "is a link, or no file at all"
+        if size is not None and status.st_size != size:
+            return f"{status.st_size} bytes where {size} were written"
         with path.open("rb") as file:
-            actual = path.stat().st_size
-            if size is not None and actual != size:
-                return f"{actual} bytes where {size} were written"
             if hashlib.file_digest(file, "sha256").hexdigest() not in written:
                 return "its content is not what was written"
     except FileNotFoundError:

@@ -42,7 +42,7 @@ class Todo:
         """
         if self.ours_sha256 is None or not os.path.lexists(photo.target):
             return
-        if photo.target.is_symlink() or sha256_of(photo.target) != self.ours_sha256:
+        if sha256_of(photo.target) != self.ours_sha256:
             raise TargetExists(f"{show(photo.target)} was changed by somebody; --overwrite replaces it")
 
 

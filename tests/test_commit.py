@@ -224,6 +224,14 @@ def test_the_hash_is_of_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert sha256_of(tmp_path / "b") is sha256_of(tmp_path) is None
+    (tmp_path / "link").symlink_to("a")
+    assert sha256_of(tmp_path / "link") is None, "what lies elsewhere is no output"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with a name")
+def test_a_pipe_has_no_hash_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a")
+    assert sha256_of(tmp_path / "a") is None
 
 
 def test_a_temporary_file_that_vanished_costs_nothing_that_is_there(temp: Path, target: Path) -> None:
