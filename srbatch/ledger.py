@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -88,6 +89,14 @@ class Row:
     reason: str | None = None
     details: str = "{}"
     finished: float = 0.0
+
+    def read_details(self) -> dict[str, Any]:
+        """The details as an object.
+
+        Raises:
+            LedgerError: they are none; the ledger is damaged.
+        """
+        return read_json(self.details)
 
 
 _COLUMNS = tuple(Row.__dataclass_fields__)
@@ -297,7 +306,30 @@ def _to_json(row: Row) -> str:
 
 
 def _from_json(text: str) -> Row:
-    return Row(**json.loads(text))
+    try:
+        return Row(**read_json(text))
+    except TypeError as error:
+        raise damaged(text) from error
+
+
+def read_json(text: str) -> dict[str, Any]:
+    """An object that the ledger keeps as JSON.
+
+    Raises:
+        LedgerError: it is none; the ledger is damaged.
+    """
+    try:
+        found = json.loads(text)
+    except (TypeError, ValueError) as error:  # a column may hold anything
+        raise damaged(text) from error
+    if not isinstance(found, dict):
+        raise damaged(text)
+    return found
+
+
+def damaged(text: object) -> LedgerError:
+    """The error where a value in the ledger is not what srbatch writes there."""
+    return LedgerError(f"the ledger is damaged: it holds {repr(text)[:80]}; {_START_AFRESH}")
 
 
 @contextmanager

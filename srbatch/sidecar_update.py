@@ -30,7 +30,7 @@ def carry_again(due: SidecarDue, run: Run) -> Outcome:
         PhotoError: the photo, by which the sidecar is corrected, cannot be read.
         SrbatchError: the run cannot go on.
     """
-    photo, row, details = due.photo, due.row, json.loads(due.row.details)
+    photo, row, details = due.photo, due.row, due.row.read_details()
 
     def corrected(packet: bytes) -> bytes | None:
         height, width = details["size_out"]
@@ -39,7 +39,7 @@ def carry_again(due: SidecarDue, run: Run) -> Outcome:
         return metadata.packet_for_output(meta, packet, width=width, height=height, provenance=provenance)
 
     sidecar = sidecar_of(
-        photo.source, photo.target, written_before=written_before(row.details), corrected=corrected
+        photo.source, photo.target, written_before=written_before(details), corrected=corrected
     )
     done = replace(row, details=json.dumps({**details, **sidecar.details}))
     notes, reason = sidecar.notes, CURRENT
@@ -75,7 +75,7 @@ def _write(sidecar: Sidecar, photo: Photo, row: Row, run: Run) -> None:
     """Put it in place. Cut off, the next run finds the old row, which knows it for our own all the same."""
     temp = temp_path(photo.target)
     mode = permissions_of(photo.source) if run.options.keep_permissions else None
-    coming = replace(row, details=json.dumps({**json.loads(row.details), "sidecar_coming": sidecar.sha256}))
+    coming = replace(row, details=json.dumps({**row.read_details(), "sidecar_coming": sidecar.sha256}))
     run.ledger.begin(row.target, os.path.relpath(temp, run.options.out), coming)
     try:
         sidecar.write(temp, mode)

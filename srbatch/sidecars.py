@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -229,7 +229,6 @@ def is_missing(details: str, target: Path) -> bool:
     return tells and not os.path.lexists(f"{target}.xmp")
 
 
-def written_before(details: str) -> set[str]:
+def written_before(details: Mapping[str, Any]) -> set[str]:
     """Hashes of the sidecar that a row's details know for our own; one cut off may have written another."""
-    known = json.loads(details)
-    return {known.get(key) for key in ("sidecar_sha256", "sidecar_coming")} - {None}
+    return {details[key] for key in ("sidecar_sha256", "sidecar_coming") if details.get(key) is not None}

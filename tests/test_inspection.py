@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from srbatch.inspection import verify
-from srbatch.ledger import STATE_FOLDER, Ledger, Row
+from srbatch.inspection import status, verify
+from srbatch.ledger import STATE_FOLDER, Ledger, LedgerError, Row
 
 OUTPUT = b"the output as it was written"
 RECIPE = json.dumps({"model": "0" * 64, "size": "x2", "strength": 1.0, "quality": None})
@@ -54,3 +54,29 @@ def test_what_is_no_file_is_told_as_such_and_not_waited_for(tmp_path: Path) -> N
     found = verify(out, None)
     assert found.sound == 1
     assert found.problems == [(name, "is a link, or no file at all") for name in ("folder", "link", "pipe")]
+
+
+@pytest.mark.parametrize(
+    "recipe", ["", "{", "[]", "null", "{}", '{"size": 1, "model": 2}', b"\xff"], ids=repr
+)
+def test_a_row_with_settings_that_are_none_is_a_damaged_ledger(tmp_path: Path, recipe: str) -> None:
+    out = archive(tmp_path / "hi", row("a.jpg"), row("b.jpg", recipe=recipe))
+    with pytest.raises(LedgerError, match="damaged"):
+        status(out, None)
+
+
+def test_a_row_with_details_that_are_none_is_a_damaged_ledger(tmp_path: Path) -> None:
+    out = archive(tmp_path / "hi", row("a.jpg", details='{"sidecar_sha256": "'))
+    with pytest.raises(LedgerError, match="damaged"):
+        verify(out, None)
+
+
+@pytest.mark.parametrize("coming", ["{", "[]", '{"target": "a.jpg"}'])
+def test_a_write_in_hand_that_is_no_row_is_a_damaged_ledger(tmp_path: Path, coming: str) -> None:
+    out = archive(tmp_path / "hi")
+    ledger = Ledger.open(out / STATE_FOLDER)
+    ledger.begin("a.jpg", ".srbatch-1.part")
+    ledger._db.execute("UPDATE pending SET row=?", (coming,))
+    ledger.close()
+    with pytest.raises(LedgerError, match="damaged"):
+        status(out, None)
