@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from srbatch.commit import destination_error, discard, make_folder, sha256_of
 from srbatch.discover import is_file_target, show
-from srbatch.errors import UsageError
+from srbatch.errors import DestinationError, UsageError
 from srbatch.ledger import STATE_FOLDER, Ledger, locked
 from srbatch.options import Options
+from srbatch.places import marks
 from srbatch.scratch import Scratch
 
 log = logging.getLogger(__name__)
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""Of some network shares; that may be why the state lies elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ def opened(options: Options, command: str) -> Iterator[Archive]:
     make_folder(options.out)
     with locked(state, options.out):
         _check_owner(state, options)
-        with closing(Ledger.open(state)) as ledger:
+        with _claimed(options.out, state), closing(Ledger.open(state)) as ledger:
             ledger.start_run(command)
             put_right(ledger, options.out)
             with closing(Scratch(scratch_folder(options))) as scratch:
@@ -81,6 +86,26 @@ def scratch_folder(options: Options) -> Path:
     # Others may use the same folder; what is deleted at the start must be this output folder's own.
     owner = hashlib.sha256(os.fsencode(os.path.realpath(options.out))).hexdigest()[:16]
     return (options.scratch or state_folder(options.out, options.state)) / f"srbatch-{owner}"
+
+
+@contextmanager
+def _claimed(out: Path, state: Path) -> Iterator[None]:
+    """Hold the lock in the output folder itself: runs with other state folders, or none, may write there too.
+
+    Nothing but that lock is made there where the state lies elsewhere.
+    """
+    own = out / STATE_FOLDER
+    with ExitStack() as stack:
+        if marks(own).isdisjoint(marks(state)):  # otherwise it is held already
+            try:
+                stack.enter_context(locked(own, out))
+            except DestinationError as error:
+                if getattr(error.__cause__, "errno", None) not in _NO_LOCKS:
+                    raise
+                log.warning(
+                    "%s lies on a disk without locks: let no run with another --state write there", show(out)
+                )
+        yield
 
 
 def _check_owner(state: Path, options: Options) -> None:

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from srbatch import __version__
@@ -383,5 +384,7 @@ def _who_holds(state: Path, out: Path) -> str:
             holder = ledger.last_run()
     except LedgerError:
         holder = None
-    who = f"process {holder[1]} on {holder[0]}" if holder else "another process"
+    # The ledger may be that of an earlier run, where the one that holds the folder has another --state.
+    ended = holder and holder[0] == socket.gethostname() and not psutil.pid_exists(holder[1])
+    who = f"process {holder[1]} on {holder[0]}" if holder and not ended else "another process"
     return f"{show(out)} is being written to by {who}; wait for it to end, or choose another --out"

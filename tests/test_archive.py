@@ -8,7 +8,9 @@ import hashlib
 import os
 from pathlib import Path
 
+import psutil
 import pytest
+from filelock import FileLock
 
 from srbatch.archive import Archive, looked_into, opened, state_folder
 from srbatch.commit import temp_path
@@ -257,8 +259,72 @@ def test_a_second_run_is_told_which_folder_is_taken_where_the_state_lies_elsewhe
 
 def test_the_state_can_lie_elsewhere(options: Options, tmp_path: Path) -> None:
     with opened(with_(options, state=tmp_path / "state"), "run"):
-        assert names_below(options.out) == []
+        assert names_below(options.out) == [".srbatch", ".srbatch/lock"]
     assert (tmp_path / "state").is_dir()
+
+
+@pytest.mark.parametrize("other", ["other", None], ids=["another --state", "no --state"])
+@pytest.mark.parametrize("turned", [False, True], ids=["", "the other way round"])
+def test_runs_with_different_states_do_not_write_to_one_output_folder(
+    options: Options, tmp_path: Path, other: str | None, turned: bool
+) -> None:
+    fast = tmp_path / "fast"
+    first = with_(options, state=tmp_path / "state", scratch=fast)
+    second = with_(options, state=other and tmp_path / other, scratch=fast)
+    if turned:
+        first, second = second, first
+    with opened(first, "first") as archive:
+        (archive.scratch.folder / "pixels.raw").write_bytes(b"in use")
+        with pytest.raises(LockedError, match=str(options.out)), opened(second, "second"):
+            pass
+        with looked_into(second):
+            pass
+        assert (archive.scratch.folder / "pixels.raw").read_bytes() == b"in use"
+    with opened(second, "now it is free"):
+        pass
+
+
+@pytest.mark.parametrize("name", ["hi/.srbatch", "link"])
+def test_a_state_that_is_the_output_folders_own_is_locked_once(
+    options: Options, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "link").symlink_to(options.out / ".srbatch")
+    options.out.mkdir()
+    (options.out / ".srbatch").mkdir()
+    with opened(with_(options, state=tmp_path / name), "run"):
+        pass
+
+
+def test_a_process_that_has_ended_is_not_named_as_the_one_that_writes(
+    options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(options, "earlier"):
+        pass
+    monkeypatch.setattr(psutil, "pid_exists", lambda pid: False)
+    with (
+        opened(with_(options, state=tmp_path / "state"), "run"),
+        pytest.raises(LockedError, match="by another process"),
+        opened(options, "second"),
+    ):
+        pass
+
+
+def test_an_output_folder_on_a_disk_without_locks_is_told_of_where_the_state_lies_elsewhere(
+    options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = FileLock.acquire
+
+    def without_locks(self: FileLock, **others: object) -> object:
+        if Path(self.lock_file).is_relative_to(options.out):
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+        return real(self, **others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(FileLock, "acquire", without_locks)
+    with opened(with_(options, state=tmp_path / "state"), "run"):
+        pass
+    assert "a disk without locks" in caplog.text
+    with pytest.raises(DestinationError), opened(options, "run"):
+        pass
 
 
 def test_a_state_folder_of_one_output_folder_does_not_forget_it_for_another(

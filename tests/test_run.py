@@ -589,7 +589,7 @@ def test_state_and_scratch_elsewhere(five: Path, tmp_path: Path) -> None:
     (scratch / "not-ours").write_text("keep")
     code, _ = upscale(five, tmp_path / "hi", state=state, scratch=scratch)
     assert code is ExitCode.DONE
-    assert not (tmp_path / "hi" / ".srbatch").exists()
+    assert [p.name for p in (tmp_path / "hi" / ".srbatch").iterdir()] == ["lock"]
     assert (state / "ledger.sqlite").exists()
     assert [p.name for p in scratch.iterdir()] == ["not-ours"]
 
