@@ -18,7 +18,7 @@ from srbatch.codec_pool import CodecPool
 from srbatch.commit import commit, destination_error, discard, make_folder, output_error, temp_path
 from srbatch.decisions import encoding_of, notes_on
 from srbatch.devices import Devices, Enlargement
-from srbatch.discover import Photo, show
+from srbatch.discover import Photo, among_originals, show
 from srbatch.encode import Encoding
 from srbatch.errors import (
     DeviceError,
@@ -26,6 +26,7 @@ from srbatch.errors import (
     OutOfMemory,
     PhotoError,
     SrbatchError,
+    TargetExists,
     WrongOutput,
 )
 from srbatch.estimate import scratch_budget, scratch_bytes, space_of, too_little
@@ -35,6 +36,7 @@ from srbatch.options import Options
 from srbatch.overlap import Overlap
 from srbatch.permissions import permissions_of
 from srbatch.picture import Picture
+from srbatch.places import surroundings
 from srbatch.preflight import Job, Settings, SidecarDue, output_size, prepare, remember, source_name
 from srbatch.provenance import SOFTWARE, Provenance, provenance_of
 from srbatch.report import Outcome, Reporter, Summary
@@ -196,6 +198,7 @@ def _write(raw: Path, encoding: Encoding, sidecar: Sidecar, job: Job, row: Row, 
     The sidecar comes first: once the photo is done, no later run looks for what is missing beside it.
     """
     target = job.photo.target
+    _check_apart(target.parent, run)
     make_folder(target.parent, explained=output_error)
     temp = temp_path(target)
     mode = permissions_of(job.photo.source) if run.options.keep_permissions else None
@@ -221,6 +224,13 @@ def _write(raw: Path, encoding: Encoding, sidecar: Sidecar, job: Job, row: Row, 
         raise
     run.ledger.record(row)
     return row
+
+
+def _check_apart(folder: Path, run: Run) -> None:
+    """A link may have been made since the photos were found, which can be days ago."""
+    originals = run.settings.originals
+    if originals and not originals.isdisjoint(surroundings(folder)):
+        raise TargetExists(among_originals(folder))
 
 
 def _encoded(

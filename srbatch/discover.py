@@ -13,7 +13,7 @@ from pathlib import Path
 
 from srbatch.errors import PhotoError, TargetExists, UnsupportedPhoto, UsageError
 from srbatch.formats import Format
-from srbatch.places import identity, is_within, marks, nearest_folder, surroundings
+from srbatch.places import Mark, Within, identity, is_within, marks, nearest_folder, surroundings
 
 UNSUPPORTED_PICTURES = frozenset(
     ".jxl .jp2 .j2k .psd .psb .exr .hdr .dng .cr2 .cr3 .nef .nrw .arw .sr2 "
@@ -87,11 +87,12 @@ def discover(
     A single file whose ``out`` is named like a picture is written there.
 
     Raises:
-        UsageError: an input does not exist, or inputs and output lie inside one another.
+        UsageError: an input does not exist, inputs and output lie inside one another, or a link within the
+            output leads back into an input.
     """
     inputs = _without_repeats(inputs)
     _check_apart(inputs, out)
-    found = Found()
+    found, originals = Found(), marks_of_folders(inputs)
     if is_file_target(inputs, out):
         _take(found, inputs[0], Path(out.name), out, Format.of_name(out.name))
         return _without_collisions(found)
@@ -99,13 +100,14 @@ def discover(
     for path in inputs:
         if path.is_dir():
             prefix = Path() if folders == 1 else Path(path.resolve().name)
-            for source, relative in _walk(path, selection, out, found):
+            for source, relative in _walk(path, selection, out, found, originals):
                 name = target_name(relative.name, to)
                 below = prefix / relative.parent / name
                 _take(found, source, below, out / below, Format.of_name(name))
         else:
             name = target_name(path.name, to)
             _take(found, path, Path(name), out / name, Format.of_name(name))
+    _check_targets_apart(found, originals)
     return _without_collisions(found)
 
 
@@ -193,6 +195,30 @@ def _check_apart(inputs: tuple[Path, ...], out: Path) -> None:
             )
 
 
+def marks_of_folders(inputs: tuple[Path, ...]) -> set[Mark]:
+    """The marks of those inputs that are folders: below them no output may lie."""
+    return set().union(*(marks(path) for path in inputs if path.is_dir()))
+
+
+def _check_targets_apart(found: Found, originals: set[Mark]) -> None:
+    """No link within the output folder may lead back to the originals: outputs would become photos."""
+    if not originals:
+        return
+    within = Within(originals)
+    for folder in dict.fromkeys(photo.target.parent for photo in found.photos):
+        if within(folder):
+            raise UsageError(f"--out: {among_originals(folder)}")
+
+
+def among_originals(folder: Path) -> str:
+    """What is said of a folder for outputs that lies within an input."""
+    real = os.path.realpath(folder)
+    return (
+        f"outputs in {show(folder)} would lie among the originals, in {show(real)};"
+        " remove the link that leads there, or choose another --out"
+    )
+
+
 def check_outside(inputs: tuple[Path, ...], places: Mapping[str, Path | None]) -> None:
     """Nothing is written into a folder of originals; ``places`` are what is written, by the flag.
 
@@ -208,8 +234,13 @@ def check_outside(inputs: tuple[Path, ...], places: Mapping[str, Path | None]) -
                 )
 
 
-def _walk(top: Path, selection: Selection, out: Path, found: Found) -> Iterator[tuple[Path, Path]]:
-    """Photo files below ``top`` in the order of their names, as (path, path below ``top``)."""
+def _walk(
+    top: Path, selection: Selection, out: Path, found: Found, originals: set[Mark]
+) -> Iterator[tuple[Path, Path]]:
+    """Photo files below ``top`` in the order of their names, as (path, path below ``top``).
+
+    ``originals`` gets the marks of the folders on the way: those behind links may lie anywhere.
+    """
     around_out = surroundings(out)
     stack: list[tuple[Path, Path, tuple[tuple[int, int] | None, ...]]] = [(top, Path(), (identity(top),))]
     while stack:
@@ -235,6 +266,10 @@ def _walk(top: Path, selection: Selection, out: Path, found: Found) -> Iterator[
                     if there is not None and there in ancestors:
                         found.ignored["links that lead back to a folder above"] += 1
                     else:
+                        if there is not None:
+                            originals.add(there)
+                        if entry.is_symlink():
+                            originals.add(os.path.realpath(folder / name))
                         below.append((folder / name, path, (*ancestors, there)))
                 else:
                     found.ignored["sub-folders"] += 1

@@ -7,6 +7,7 @@ folder several. The numbers of a file alone do not either: what does not exist y
 from __future__ import annotations
 
 import os
+from collections.abc import Set
 from pathlib import Path
 
 Mark = str | tuple[int, int]
@@ -38,6 +39,31 @@ def surroundings(path: Path) -> frozenset[Mark]:
 def is_within(path: Path, folder: Path) -> bool:
     """Whether a path is a folder or lies somewhere below it."""
     return not marks(folder).isdisjoint(surroundings(path))
+
+
+class Within:
+    """Tells which of many paths lie within some folders; each folder on the way is looked at once."""
+
+    def __init__(self, folders: Set[Mark]) -> None:
+        """``folders``: their marks."""
+        self._folders = folders
+        self._known: dict[str, bool] = {}
+
+    def __call__(self, path: Path) -> bool:
+        """Whether a path, which need not exist yet, is one of the folders or lies somewhere below."""
+        real = Path(os.path.realpath(path))
+        within, new = False, []
+        for place in (real, *real.parents):
+            name = str(place)
+            if name in self._known:
+                within = self._known[name]
+                break
+            new.append(name)
+            if name in self._folders or identity(place) in self._folders:
+                within = True
+                break
+        self._known.update(dict.fromkeys(new, within))
+        return within
 
 
 def nearest_folder(folder: Path) -> Path:

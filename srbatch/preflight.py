@@ -8,15 +8,17 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from srbatch.codec_pool import CodecPool
-from srbatch.discover import Photo
+from srbatch.discover import Photo, marks_of_folders
 from srbatch.errors import PhotoError, PhotoTooLarge
 from srbatch.formats import Format
 from srbatch.ledger import Ledger, Row
 from srbatch.model import Model
 from srbatch.options import MAX_FACTOR, Options
 from srbatch.picture import Header
+from srbatch.places import Mark
 from srbatch.report import Outcome
 from srbatch.resume import Looks, Settled, Todo, judge, recipe
 from srbatch.sidecars import Stamps
@@ -30,6 +32,11 @@ class Settings:
 
     options: Options
     model: Model
+
+    @cached_property
+    def originals(self) -> set[Mark]:
+        """The marks of the input folders."""
+        return marks_of_folders(self.options.inputs)
 
     def recipe_of(self, photo: Photo) -> str:
         """What decides the output's pixels, beside the photo itself."""

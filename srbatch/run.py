@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from srbatch.archive import looked_into, opened, scratch_folder
+from srbatch.archive import looked_into, opened, scratch_folder, state_folder
 from srbatch.batch import Check, Run, photos_at_once, run_all
 from srbatch.codec_pool import CodecPool
 from srbatch.devices import Devices
@@ -108,7 +108,10 @@ def find(options: Options) -> Found:
     ours = {"--state": options.state, "--scratch": options.scratch, "--report": options.report}
     check_outside(options.inputs, ours)
     selection = Selection(options.recursive, options.include, options.exclude)
-    return discover(options.inputs, options.out, selection=selection, to=options.format)
+    found = discover(options.inputs, options.out, selection=selection, to=options.format)
+    # Also where none was named; only now, as an output folder inside an input is to be told as that.
+    check_outside(options.inputs, {"--state": state_folder(options.out, options.state)})
+    return found
 
 
 def _codecs(options: Options, check: Check) -> CodecPool:

@@ -405,6 +405,59 @@ def test_an_output_that_a_link_leads_to_is_refused_before_it_exists(tmp_path: Pa
         discover((photos,), tmp_path / "disk" / "new" / "hi")
 
 
+@pytest.mark.parametrize("to", ["photos/sub", "photos/sub/new", "photos", "photos/.hidden", "disk"])
+@pytest.mark.parametrize("at", ["sub", "sub/deep"])
+def test_a_link_in_the_output_that_leads_among_the_originals_is_refused(
+    tmp_path: Path, photos: Path, out: Path, at: str, to: str
+) -> None:
+    make(photos, "sub/deep/a.jpg", ".hidden/b.jpg")
+    make(tmp_path / "disk", "c.jpg")
+    (photos / "link").symlink_to(tmp_path / "disk")
+    (out / at).parent.mkdir(parents=True)
+    (out / at).symlink_to(tmp_path / to)
+    with pytest.raises(UsageError, match=r"--out: .*deep would lie among the originals"):
+        discover((photos,), out, to=Format.PNG)
+
+
+def test_a_link_in_the_output_that_leads_elsewhere_is_followed(
+    tmp_path: Path, photos: Path, out: Path
+) -> None:
+    make(photos, "sub/deep/a.jpg", "b.jpg")
+    make(tmp_path / "disk")
+    make(out)
+    (out / "sub").symlink_to(tmp_path / "disk")
+    assert not any(photo.problem for photo in discover((photos,), out).photos)
+
+
+def test_a_folder_of_the_output_that_is_mounted_from_the_input_is_refused(
+    photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(photos, "1999/a.jpg")
+    make(out / "1999")
+    stat, at = Path.stat, str(out / "1999")
+    monkeypatch.setattr(
+        Path, "stat", lambda path, **o: stat(photos / "1999" if str(path) == at else path, **o)
+    )
+    with pytest.raises(UsageError, match="among the originals"):
+        discover((photos,), out)
+
+
+def test_each_folder_of_outputs_is_looked_at_once(
+    photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(photos, *(f"{year}/{n}.jpg" for year in range(1980, 1990) for n in range(10)))
+    asked: list[Path] = []
+    followed = os.path.realpath
+
+    def realpath(path: Path) -> str:
+        asked.append(path)
+        return followed(path)
+
+    monkeypatch.setattr(os.path, "realpath", realpath)
+    discover((photos,), out)
+    assert [path for path in asked if out in path.parents] == [out / str(n) for n in range(1980, 1990)]
+
+
 @pytest.mark.parametrize("name", ["new", "new/newer", "1999", "."])
 def test_what_is_written_lies_outside_of_the_inputs(photos: Path, name: str) -> None:
     make(photos, "1999/a.jpg")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from srbatch import places
-from srbatch.places import identity, is_within, marks, nearest_folder, surroundings
+from srbatch.places import Within, identity, is_within, marks, nearest_folder, surroundings
 
 
 @pytest.fixture
@@ -70,6 +70,16 @@ def test_a_place_that_does_not_exist_is_known_by_its_name(tmp_path: Path) -> Non
 def test_a_link_to_itself_is_a_place(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     assert is_within(tmp_path / "loop", tmp_path)
+
+
+@pytest.mark.parametrize("below", ["", "1999", "new/newer", "../link/new", "..", "../hi/new", "../loop"])
+def test_many_paths_are_asked_about_as_one_is(photos: Path, tmp_path: Path, below: str) -> None:
+    (tmp_path / "link").symlink_to(photos)
+    (tmp_path / "loop").symlink_to("loop")
+    within = Within(marks(photos))
+    for _ in range(2):  # the second time from memory
+        for path in (photos / below, photos / below / "x"):
+            assert within(path) == is_within(path, photos)
 
 
 def test_the_nearest_folder_exists(photos: Path) -> None:

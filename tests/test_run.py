@@ -31,6 +31,7 @@ from srbatch.errors import (
     SrbatchError,
     UsageError,
 )
+from srbatch.formats import Format
 from srbatch.ledger import STATE_FOLDER, LedgerError, locked
 from srbatch.options import Options, TargetSize
 from srbatch.report import Outcome, Silent, Summary
@@ -609,6 +610,37 @@ def test_nothing_of_ours_is_written_into_the_inputs(
     with pytest.raises(UsageError, match=f"--{flag} .* lies inside the input"):
         upscale(five, tmp_path / "hi", **{flag: folder / name})
     assert not (tmp_path / "hi").exists()
+
+
+def test_a_ledger_that_a_link_would_lay_among_the_originals_is_refused(five: Path, tmp_path: Path) -> None:
+    out = tmp_path / "hi"
+    out.mkdir()
+    (out / STATE_FOLDER).symlink_to(five)
+    with pytest.raises(UsageError, match=r"--state .* lies inside the input"):
+        upscale(five, out)
+
+
+@pytest.mark.usefixtures("one_at_a_time")
+def test_a_link_to_the_originals_that_is_made_during_the_run_costs_the_photos_behind_it(
+    originals: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, decode = tmp_path / "hi", batch.CodecPool.decode
+    for name in ("0.png", "sub/1.png"):
+        (originals.folder / name).parent.mkdir(exist_ok=True)
+        crop(40, 50).save(originals.folder / name)
+    originals.remember()
+
+    def linked(self: Any, source: Path, *others: Any) -> Any:
+        if source.name == "1.png":
+            (out / "sub").symlink_to(originals.folder / "sub")
+        return decode(self, source, *others)
+
+    monkeypatch.setattr(batch.CodecPool, "decode", linked)
+    code, listener = upscale(originals.folder, out, format=Format.JPEG)
+    assert code is ExitCode.SOME_FAILED
+    failed = listener.by_name()["1.png"]
+    assert (failed.error, "among the originals" in failed.reason) == ("TargetExists", True)
+    assert list(outputs(out)) == ["0.png.jpg"]
 
 
 def test_reporters_hear_of_photos_once_the_output_folder_is_the_runs_own(five: Path, tmp_path: Path) -> None:
