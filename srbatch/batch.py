@@ -15,7 +15,15 @@ from typing import Any
 
 from srbatch import metadata
 from srbatch.codec_pool import CodecPool
-from srbatch.commit import commit, destination_error, discard, make_folder, output_error, temp_path
+from srbatch.commit import (
+    commit,
+    destination_error,
+    discard,
+    make_folder,
+    output_error,
+    temp_path,
+    unfit_folder,
+)
 from srbatch.decisions import encoding_of, notes_on
 from srbatch.devices import Devices, Enlargement
 from srbatch.discover import Photo, among_originals, show
@@ -199,7 +207,7 @@ def _write(raw: Path, encoding: Encoding, sidecar: Sidecar, job: Job, row: Row, 
     """
     target = job.photo.target
     _check_apart(target.parent, run)
-    make_folder(target.parent, explained=output_error)
+    make_folder(target.parent, explained=partial(_folder_error, out=run.options.out))
     temp = temp_path(target)
     mode = permissions_of(job.photo.source) if run.options.keep_permissions else None
     run.ledger.begin(row.target, os.path.relpath(temp, run.options.out))
@@ -224,6 +232,10 @@ def _write(raw: Path, encoding: Encoding, sidecar: Sidecar, job: Job, row: Row, 
         raise
     run.ledger.record(row)
     return row
+
+
+def _folder_error(error: OSError, folder: Path, out: Path) -> SrbatchError:
+    return unfit_folder(folder, out) or output_error(error, folder)
 
 
 def _check_apart(folder: Path, run: Run) -> None:

@@ -12,8 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from srbatch.discover import show
-from srbatch.errors import DestinationError, SrbatchError, TargetExists, UnsupportedPhoto
-from srbatch.places import nearest_folder
+from srbatch.errors import (
+    DestinationError,
+    PhotoError,
+    SrbatchError,
+    TargetClosed,
+    TargetExists,
+    UnsupportedPhoto,
+)
+from srbatch.places import is_folder, nearest_folder
 
 TEMP_PREFIX, TEMP_SUFFIX = ".srbatch-", ".part"
 MAKE_ROOM = "make room and run the same command again: what is finished is kept"
@@ -58,6 +65,32 @@ def unfit_name(error: OSError) -> UnsupportedPhoto | None:
         f"the disk of --out does not take its output's path: {error.strerror};"
         " give the photo or its folders shorter, plainer names, or choose another --out"
     )
+
+
+def unfit_folder(folder: Path, out: Path) -> PhotoError | None:
+    """The failure of a photo whose output cannot lie in ``folder``, if what is there now is in its way.
+
+    That costs the photos of this folder alone. What ails ``out``, the folder of all outputs, is none of it.
+    """
+    while folder != out and folder != folder.parent and not os.path.lexists(folder):
+        folder = folder.parent
+    if folder == out or out not in folder.parents:
+        return None
+    if not is_folder(folder):
+        what = "a link that leads to no folder" if folder.is_symlink() else "a file"
+        return TargetExists(
+            f"{show(folder)} is {what} where a folder of outputs is due; move it away or choose another --out"
+        )
+    if _is_open(out) and not _is_open(folder):
+        return TargetClosed(
+            f"nothing may be written into {show(folder)}; see to its permissions or choose another --out"
+        )
+    return None
+
+
+def _is_open(folder: Path) -> bool:
+    """Whether files can be made in it, as far as that can be told without trying."""
+    return os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def make_folder(

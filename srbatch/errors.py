@@ -14,7 +14,8 @@
         UnsupportedPhoto        it would not come back whole, or not under its name
         PhotoTooLarge           beyond a limit of the format, the factor or the memory
         PhotoChanged            vanished, changed while it was read, or may not be read
-        TargetExists            the output's name is taken by a file that is not ours
+        TargetExists            the output's name, or its folder's, is taken by a file that is not ours
+        TargetClosed            nothing may be written into the folder of the output
         WrongOutput             what came out of the network or the encoder is not sound
         DeviceOutOfMemory       it does not fit into the device's memory in the smallest tiles
 
@@ -124,7 +125,11 @@ class PhotoChanged(PhotoError):
 
 
 class TargetExists(PhotoError):
-    """The output's name is taken by a file that this archive's ledger does not know."""
+    """The output's name is taken by a file that the ledger does not know, or its folder's name by any."""
+
+
+class TargetClosed(PhotoError):
+    """Nothing may be written into the folder of the output, though it may into that of all outputs."""
 
 
 class WrongOutput(PhotoError):

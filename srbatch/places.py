@@ -66,6 +66,11 @@ class Within:
         return within
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there, by all that one may see; Path.is_dir() raises where one may not look."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def nearest_folder(folder: Path) -> Path:
     """The folder, or the nearest one above it that exists."""
     while not folder.is_dir() and folder != folder.parent:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from srbatch.codec_pool import CodecPool
+from srbatch.commit import unfit_folder
 from srbatch.discover import Photo, marks_of_folders
 from srbatch.errors import PhotoError, PhotoTooLarge
 from srbatch.formats import Format
@@ -117,11 +118,15 @@ def prepare(
 def _verdict(
     photo: Photo, settings: Settings, ledger: Ledger, codecs: CodecPool, sidecars: Stamps
 ) -> Todo | Settled:
-    row = ledger.row(photo.relative.as_posix())
-    source = source_name(photo, settings.options.out)
+    row, out = ledger.row(photo.relative.as_posix()), settings.options.out
+    source = source_name(photo, out)
     looks = Looks(lambda: codecs.hash(photo.source), lambda: sidecars.of(photo.source))
     try:
-        return judge(photo, source, row, settings.recipe_of(photo), settings.options, looks)
+        verdict = judge(photo, source, row, settings.recipe_of(photo), settings.options, looks)
+        # Now, and not after the work of a photo that nothing can come of.
+        if isinstance(verdict, Todo) and (unfit := unfit_folder(photo.target.parent, out)):
+            return Settled.failure(unfit)
+        return verdict
     except PhotoError as error:
         return Settled.failure(error)
 

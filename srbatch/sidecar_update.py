@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from srbatch import metadata
-from srbatch.commit import discard, temp_path
+from srbatch.commit import discard, temp_path, unfit_folder
 from srbatch.discover import Photo, show
 from srbatch.errors import TargetExists
 from srbatch.ledger import Row
@@ -27,7 +27,7 @@ def carry_again(due: SidecarDue, run: Run) -> Outcome:
     """Correct the photo's sidecar and write it beside the output, which stays as it is.
 
     Raises:
-        PhotoError: the photo, by which the sidecar is corrected, cannot be read.
+        PhotoError: the photo, by which the sidecar is corrected, cannot be read, or the folder is closed.
         SrbatchError: the run cannot go on.
     """
     photo, row, details = due.photo, due.row, due.row.read_details()
@@ -73,6 +73,8 @@ def _provenance(photo: Photo, row: Row, details: dict[str, Any], run: Run) -> Pr
 
 def _write(sidecar: Sidecar, photo: Photo, row: Row, run: Run) -> None:
     """Put it in place. Cut off, the next run finds the old row, which knows it for our own all the same."""
+    if unfit := unfit_folder(photo.target.parent, run.options.out):
+        raise unfit
     temp = temp_path(photo.target)
     mode = permissions_of(photo.source) if run.options.keep_permissions else None
     coming = replace(row, details=json.dumps({**row.read_details(), "sidecar_coming": sidecar.sha256}))

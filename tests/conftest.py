@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,6 +96,36 @@ def _load_weights_once() -> Iterator[None]:
     patch.setattr(weights, "load", lambda path: cached(path) if path == shipped else load(path))
     yield
     patch.undo()
+
+
+@contextmanager
+def without_privileges() -> Iterator[None]:
+    """Be a user whom permissions bind."""
+    if os.geteuid() != 0:
+        yield
+        return
+    try:
+        os.seteuid(65_534)
+    except OSError:
+        pytest.skip("there is no other user here")
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder of the user that :func:`without_privileges` is, who may not enter those of pytest."""
+    with tempfile.TemporaryDirectory() as folder:
+        if os.geteuid() == 0:
+            os.chown(folder, 65_534, -1)
+        try:
+            yield Path(folder)
+        finally:
+            for path, folders, _ in os.walk(folder):
+                for name in folders:
+                    (Path(path) / name).chmod(0o700)
 
 
 class Clock:

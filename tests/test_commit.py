@@ -20,8 +20,10 @@ from srbatch.commit import (
     sha256_of,
     sync_folder,
     temp_path,
+    unfit_folder,
 )
-from srbatch.errors import DestinationError, TargetExists, UnsupportedPhoto
+from srbatch.errors import DestinationError, TargetClosed, TargetExists, UnsupportedPhoto
+from tests.conftest import without_privileges
 
 NO_HARD_LINKS = [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL]
 UNFIT_NAME = [errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ]
@@ -379,21 +381,6 @@ def test_a_folder_that_cannot_be_made_is_named(
         make_folder(tmp_path / "new")
 
 
-@contextmanager
-def without_privileges() -> Iterator[None]:
-    if os.geteuid() != 0:
-        yield
-        return
-    try:
-        os.seteuid(65_534)
-    except OSError:
-        pytest.skip("there is no other user here")
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
 def test_a_folder_below_one_that_may_not_be_entered_is_a_destination_error(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0)
@@ -402,6 +389,32 @@ def test_a_folder_below_one_that_may_not_be_entered_is_a_destination_error(tmp_p
             make_folder(closed / "hi")
     finally:
         closed.chmod(0o700)
+
+
+@pytest.mark.parametrize("below", ["", "b", "b/c"])
+def test_a_file_or_a_link_where_a_folder_of_outputs_is_due_costs_what_lies_there(
+    tmp_path: Path, below: str
+) -> None:
+    (tmp_path / "a").write_bytes(b"a file")
+    (tmp_path / "link").symlink_to("unplugged disk")
+    for name, what in (("a", "is a file"), ("link", "is a link that leads to no folder")):
+        unfit = unfit_folder(tmp_path / name / below, tmp_path)
+        assert isinstance(unfit, TargetExists)
+        assert f"{tmp_path / name} {what}" in str(unfit)
+        assert unfit_folder(tmp_path / name / below, tmp_path / name) is None, "that is no fault of a photo"
+
+
+@pytest.mark.parametrize("mode", [0o555, 0o666, 0])
+def test_a_folder_of_outputs_that_is_closed_costs_what_lies_there(public: Path, mode: int) -> None:
+    with without_privileges():
+        (public / "open").mkdir()
+        (public / "closed").mkdir(mode=mode)
+        for folder in (public / "closed", public / "closed" / "deep"):
+            assert isinstance(unfit_folder(folder, public), TargetClosed)
+        for folder in (public / "open" / "new", public / "new" / "newer"):
+            assert unfit_folder(folder, public) is None
+        public.chmod(0o555)
+        assert unfit_folder(public / "closed", public) is None, "the folder of all outputs is closed too"
 
 
 def test_an_odd_name_can_be_shown_in_an_error() -> None:

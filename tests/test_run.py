@@ -39,6 +39,11 @@ from srbatch.resume import CURRENT
 from tests.conftest import Originals, crop
 from tests.networks import FakeModel, Faulty, Local
 
+XMP = (
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""'
+    ' xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:source>Album</dc:source></rdf:Description></rdf:RDF>'
+)
+
 
 class Listener(Silent):
     """Keeps what it hears."""
@@ -427,6 +432,69 @@ def test_a_folder_whose_outputs_would_lie_too_deep_costs_its_photos_only(
         ("done", None),
     ]
     assert list(outputs(out)) == ["a.png"]
+
+
+@pytest.mark.parametrize("in_the_way", ["a file", "a link", "a file made during the run"])
+@pytest.mark.usefixtures("one_at_a_time")
+def test_a_file_where_a_folder_of_outputs_is_due_costs_the_photos_of_that_folder(
+    originals: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_the_way: str
+) -> None:
+    out, decode = tmp_path / "hi", batch.CodecPool.decode
+    for name in ("0.png", "1.jpg/a.png", "2/b.png"):
+        (originals.folder / name).parent.mkdir(exist_ok=True)
+        crop(40, 50).save(originals.folder / name)
+    originals.remember()
+    out.mkdir()
+    decoded = []
+
+    def spoilt(self: Any, source: Path, *others: Any) -> Any:
+        decoded.append(source.name)
+        if source.name == "a.png":
+            (out / "1.jpg").write_bytes(b"kept")
+        return decode(self, source, *others)
+
+    monkeypatch.setattr(batch.CodecPool, "decode", spoilt)
+    if in_the_way == "a file":
+        (out / "1.jpg").write_bytes(b"kept")
+    elif in_the_way == "a link":
+        (out / "1.jpg").symlink_to("unplugged disk")
+    code, listener = upscale(originals.folder, out)
+    assert code is ExitCode.SOME_FAILED
+    failed = listener.by_name()["a.png"]
+    assert (failed.status, failed.error) == ("failed", "TargetExists")
+    assert "where a folder of outputs is due" in failed.reason
+    assert set(outputs(out)) - {"1.jpg"} == {"0.png", "b.png"}
+    assert ("a.png" in decoded) == ("during" in in_the_way), "it is known before any work"
+    assert in_the_way == "a link" or (out / "1.jpg").read_bytes() == b"kept"
+
+
+def test_a_folder_of_outputs_that_is_closed_costs_its_photos_and_sidecars(
+    originals: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "hi"
+    for name in ("0.png", "1/a.png"):
+        (originals.folder / name).parent.mkdir(exist_ok=True)
+        crop(40, 50).save(originals.folder / name)
+    originals.remember()
+    upscale(originals.folder, out)
+    crop(40, 60).save(originals.folder / "1" / "b.png")
+    (originals.folder / "1" / "a.xmp").write_text(XMP)
+    crop(40, 60).save(originals.folder / "2.png")
+    originals.remember()
+    with monkeypatch.context() as patch:
+        patch.setattr(commit, "_is_open", lambda folder: folder != out / "1")
+        code, listener = upscale(originals.folder, out)
+    assert code is ExitCode.SOME_FAILED
+    assert {name: (o.status, o.error) for name, o in listener.by_name().items()} == {
+        "0.png": ("skipped", None),
+        "a.png": ("failed", "TargetClosed"),
+        "b.png": ("failed", "TargetClosed"),
+        "2.png": ("done", None),
+    }
+    assert set(outputs(out)) == {"0.png", "a.png", "2.png"}
+    code, _ = upscale(originals.folder, out)
+    assert code is ExitCode.DONE
+    assert set(outputs(out)) == {"0.png", "a.png", "a.png.xmp", "b.png", "2.png"}
 
 
 @pytest.mark.usefixtures("one_at_a_time")
