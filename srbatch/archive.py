@@ -6,6 +6,7 @@ import errno
 import hashlib
 import logging
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -72,13 +73,26 @@ def opened(options: Options, command: str) -> Iterator[Archive]:
 
 @contextmanager
 def looked_into(options: Options) -> Iterator[Archive]:
-    """The same for ``--dry-run``: nothing is written, not even a lock."""
+    """The same for ``--dry-run``: nothing is written, not even a lock.
+
+    Raises:
+        LedgerError: the ledger is damaged, or may not be looked at.
+    """
     state = state_folder(options.out, options.state)
-    known = not is_file_target(options.inputs, options.out) and (state / "ledger.sqlite").is_file()
+    known = not is_file_target(options.inputs, options.out) and _has_ledger(state)
     ledger = Ledger.copy_in_memory(state) if known else Ledger.in_memory()
     with closing(ledger), tempfile.TemporaryDirectory(prefix="srbatch-") as folder:
         put_right(ledger, options.out, keep_files=True)
         yield Archive(ledger, Scratch(Path(folder) / "scratch"))
+
+
+def _has_ledger(state: Path) -> bool:
+    try:
+        return stat.S_ISREG((state / "ledger.sqlite").stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True  # opening it says why it cannot be looked at
 
 
 def scratch_folder(options: Options) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from srbatch.errors import PhotoError, TargetExists, UnsupportedPhoto, UsageError
 from srbatch.formats import Format
-from srbatch.places import Mark, Within, identity, is_within, marks, nearest_folder, surroundings
+from srbatch.places import Mark, Within, identity, is_folder, is_within, marks, nearest_folder, surroundings
 
 UNSUPPORTED_PICTURES = frozenset(
     ".jxl .jp2 .j2k .psd .psb .exr .hdr .dng .cr2 .cr3 .nef .nrw .arw .sr2 "
@@ -87,8 +87,8 @@ def discover(
     A single file whose ``out`` is named like a picture is written there.
 
     Raises:
-        UsageError: an input does not exist, inputs and output lie inside one another, or a link within the
-            output leads back into an input.
+        UsageError: an input does not exist or may not be seen, inputs and output lie inside one another,
+            or a link within the output leads back into an input.
     """
     inputs = _without_repeats(inputs)
     _check_apart(inputs, out)
@@ -96,9 +96,9 @@ def discover(
     if is_file_target(inputs, out):
         _take(found, inputs[0], Path(out.name), out, Format.of_name(out.name))
         return _without_collisions(found)
-    folders = sum(path.is_dir() for path in inputs)
+    folders = sum(is_folder(path) for path in inputs)
     for path in inputs:
-        if path.is_dir():
+        if is_folder(path):
             prefix = Path() if folders == 1 else Path(path.resolve().name)
             for source, relative in _walk(path, selection, out, found, originals):
                 name = target_name(relative.name, to)
@@ -115,7 +115,11 @@ def is_file_target(inputs: tuple[Path, ...], out: Path) -> bool:
     """Whether ``out`` is the name of the one output rather than a folder."""
     fmt = Format.of_name(out.name)
     return (
-        len(inputs) == 1 and not inputs[0].is_dir() and not out.is_dir() and fmt is not None and fmt.written
+        len(inputs) == 1
+        and not is_folder(inputs[0])
+        and not is_folder(out)
+        and fmt is not None
+        and fmt.written
     )
 
 
@@ -166,17 +170,21 @@ def _without_repeats(inputs: tuple[Path, ...]) -> tuple[Path, ...]:
     """The inputs, each once.
 
     Raises:
-        UsageError: one of them does not exist.
+        UsageError: one of them does not exist, or lies where one may not look.
     """
     for path in inputs:
-        if not os.path.lexists(path):
-            raise UsageError(f"{show(path)}: there is no such file or folder")
+        try:
+            path.lstat()
+        except PermissionError as error:
+            raise UsageError(f"{show(path)}: {error.strerror}; see to its permissions") from error
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{show(path)}: there is no such file or folder") from error
     return tuple({_which(path): path for path in reversed(inputs)}.values())[::-1]
 
 
 def _which(path: Path) -> object:
     # Hard links to one photo are two photos; a folder has one tree whatever it is called.
-    return (identity(path) if path.is_dir() else None) or os.path.realpath(path)
+    return (identity(path) if is_folder(path) else None) or os.path.realpath(path)
 
 
 def _check_apart(inputs: tuple[Path, ...], out: Path) -> None:
@@ -189,7 +197,7 @@ def _check_apart(inputs: tuple[Path, ...], out: Path) -> None:
             raise UsageError(
                 f"--out {show(out)} lies inside the input {show(path)}; choose a folder outside of it"
             )
-        if path.is_dir() and is_within(path, out):
+        if is_folder(path) and is_within(path, out):
             raise UsageError(
                 f"the input {show(path)} lies inside --out {show(out)}; choose an output folder of its own"
             )
@@ -197,7 +205,7 @@ def _check_apart(inputs: tuple[Path, ...], out: Path) -> None:
 
 def marks_of_folders(inputs: tuple[Path, ...]) -> set[Mark]:
     """The marks of those inputs that are folders: below them no output may lie."""
-    return set().union(*(marks(path) for path in inputs if path.is_dir()))
+    return set().union(*(marks(path) for path in inputs if is_folder(path)))
 
 
 def _check_targets_apart(found: Found, originals: set[Mark]) -> None:
@@ -225,7 +233,7 @@ def check_outside(inputs: tuple[Path, ...], places: Mapping[str, Path | None]) -
     Raises:
         UsageError: one lies inside an input.
     """
-    folders = [path for path in inputs if path.is_dir()]
+    folders = [path for path in inputs if is_folder(path)]
     for flag, place in places.items():
         for folder in folders:
             if place is not None and is_within(place, folder):
@@ -371,10 +379,17 @@ def _collide(photos: list[Photo]) -> bool:
 def _tells_case_apart(folder: Path) -> bool:
     """Whether the file system of a folder, or of its nearest parent, keeps ``a`` and ``A`` apart."""
     folder = nearest_folder(folder)
-    for path in (*folder.iterdir(), folder.resolve()):
+    try:
+        listed = list(folder.iterdir())
+    except OSError:
+        listed = []
+    for path in (*listed, folder.resolve()):
         swapped = path.with_name(path.name.swapcase()) if path.name else path
         if swapped.name != path.name:
-            return not (swapped.exists() and swapped.samefile(path))
+            try:
+                return not swapped.samefile(path)
+            except OSError:
+                return True
     return True
 
 

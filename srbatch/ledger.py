@@ -129,10 +129,14 @@ class Ledger:
         """Open an existing ledger to read it, also while a run is writing to it.
 
         Raises:
-            LedgerError: there is none, or it is damaged.
+            LedgerError: there is none, it is damaged, or one may not look at it.
         """
         path = state / _FILE
-        if not path.is_file() or path.stat().st_size == 0:  # empty: a run was killed as it made it
+        try:
+            there = path.is_file() and path.stat().st_size > 0  # empty: a run was killed as it made it
+        except OSError as error:
+            raise LedgerError(f"{show(path)}: {error.strerror}; see to its permissions") from error
+        if not there:
             raise LedgerError(
                 f"{show(path.parent)} holds no ledger: no finished or unfinished run wrote there"
             )

@@ -7,6 +7,7 @@ folder several. The numbers of a file alone do not either: what does not exist y
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Set
 from pathlib import Path
 
@@ -68,11 +69,14 @@ class Within:
 
 def is_folder(path: Path) -> bool:
     """Whether a folder is there, by all that one may see; Path.is_dir() raises where one may not look."""
-    return os.path.isdir(path)  # noqa: PTH112
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def nearest_folder(folder: Path) -> Path:
     """The folder, or the nearest one above it that exists."""
-    while not folder.is_dir() and folder != folder.parent:
+    while not is_folder(folder) and folder != folder.parent:
         folder = folder.parent
     return folder

@@ -15,8 +15,9 @@ from filelock import FileLock
 from srbatch.archive import Archive, looked_into, opened, state_folder
 from srbatch.commit import temp_path
 from srbatch.errors import DestinationError, LockedError, SrbatchError
-from srbatch.ledger import Ledger, Row
+from srbatch.ledger import Ledger, LedgerError, Row
 from srbatch.options import Options
+from tests.conftest import without_privileges
 from tests.processes import running
 
 BE_KILLED = """
@@ -400,3 +401,15 @@ def test_a_look_knows_what_a_killed_run_had_finished(options: Options) -> None:
     (options.out / "a.jpg").write_bytes(b"whole")
     with looked_into(options) as archive:
         assert archive.ledger.row("a.jpg") == row_of(b"whole")
+
+
+def test_a_look_at_a_ledger_that_one_may_not_see_does_not_take_it_for_none(
+    options: Options, public: Path
+) -> None:
+    with without_privileges():
+        (public / "closed").mkdir(mode=0)
+        with (
+            pytest.raises(LedgerError, match="Permission denied; see to its permissions"),
+            looked_into(with_(options, state=public / "closed")),
+        ):
+            pass

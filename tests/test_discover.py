@@ -19,7 +19,7 @@ from srbatch.commit import temp_path
 from srbatch.discover import Found, Photo, Selection, check_outside, discover, show, target_name
 from srbatch.errors import UnsupportedPhoto, UsageError
 from srbatch.formats import Format
-from tests.conftest import WRITTEN
+from tests.conftest import WRITTEN, without_privileges
 
 
 def make(folder: Path, *names: str) -> Path:
@@ -361,6 +361,25 @@ def test_an_input_that_is_not_there_is_refused_by_its_name(photos: Path, out: Pa
         discover((photos, photos / name), out)
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "deep/a.jpg"])
+def test_an_input_where_one_may_not_look_is_refused_by_its_name(public: Path, name: str) -> None:
+    with without_privileges():
+        (public / "closed").mkdir(mode=0)
+        path = public / "closed" / name
+        check_outside((path,), {"--report": public / "r.csv"})
+        with pytest.raises(UsageError, match=f"{name}: Permission denied; see to its permissions"):
+            discover((path,), public / "hi")
+
+
+def test_an_output_where_one_may_not_look_is_no_folder_yet(public: Path) -> None:
+    with without_privileges():
+        make(public / "photos", "a.jpg", "A.jpg")
+        (public / "closed").mkdir(mode=0)
+        for inputs in ((public / "photos" / "a.jpg",), (public / "photos",)):
+            assert discover(inputs, public / "closed" / "hi.jpg").photos
+            assert discover(inputs, public / "closed").photos
+
+
 @pytest.fixture
 def two_names(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Another name of the photos' folder that no path tells: a bind mount, or one that differs in case."""
@@ -389,11 +408,8 @@ def test_an_input_inside_the_output_by_another_name_is_refused(photos: Path, two
         discover((photos / "1999",), two_names)
 
 
-def test_one_folder_by_two_names_is_one_input(
-    photos: Path, out: Path, two_names: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_folder_by_two_names_is_one_input(photos: Path, out: Path, two_names: Path) -> None:
     make(photos, "a.jpg")
-    monkeypatch.setattr(os.path, "lexists", lambda path: True)
     assert targets(discover((photos, two_names), out)) == ["a.jpg"]
 
 

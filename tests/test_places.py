@@ -9,6 +9,7 @@ import pytest
 
 from srbatch import places
 from srbatch.places import Within, identity, is_within, marks, nearest_folder, surroundings
+from tests.conftest import without_privileges
 
 
 @pytest.fixture
@@ -85,3 +86,9 @@ def test_many_paths_are_asked_about_as_one_is(photos: Path, tmp_path: Path, belo
 def test_the_nearest_folder_exists(photos: Path) -> None:
     assert nearest_folder(photos / "new" / "newer") == photos
     assert nearest_folder(photos) == photos
+
+
+def test_the_nearest_folder_is_one_that_may_be_seen(public: Path) -> None:
+    with without_privileges():
+        (public / "closed").mkdir(mode=0)
+        assert nearest_folder(public / "closed" / "new" / "newer") == public / "closed"
