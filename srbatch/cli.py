@@ -39,7 +39,7 @@ Exit codes:
   130  interrupted by Ctrl-C, 143 by SIGTERM; run again to go on
 """
 
-_PATH = click.Path(path_type=Path)
+_PATH = click.Path(path_type=Path, readable=False)  # what may not be read is told later, and costs itself
 
 
 class Stop:

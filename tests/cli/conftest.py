@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +36,14 @@ class Result:
 Srbatch = Callable[..., Result]
 
 
-def as_command(*arguments: object) -> Result:
-    """Run the installed command."""
+_BOUND = "-dac_override,-dac_read_search"
+_WITHOUT_PRIVILEGES = ("setpriv", "--bounding-set", _BOUND, "--inh-caps", _BOUND)
+
+
+def as_command(*arguments: object, before: Sequence[str] = ()) -> Result:
+    """Run the installed command, by the command ``before`` if there is one."""
     done = subprocess.run(
-        [COMMAND, *map(str, arguments)],
+        [*before, COMMAND, *map(str, arguments)],
         capture_output=True,
         text=True,
         errors="surrogateescape",
@@ -44,6 +51,16 @@ def as_command(*arguments: object) -> Result:
         timeout=170,
     )
     return Result(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def bound() -> Srbatch:
+    """Run the installed command so that permissions bind it, also where the tests are root's."""
+    if os.geteuid() != 0:
+        return as_command
+    if not shutil.which("setpriv") or subprocess.run([*_WITHOUT_PRIVILEGES, "true"], check=False).returncode:
+        pytest.skip("root cannot give its privileges up here")
+    return partial(as_command, before=_WITHOUT_PRIVILEGES)
 
 
 @pytest.fixture

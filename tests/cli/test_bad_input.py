@@ -188,3 +188,28 @@ def test_what_failed_is_tried_again_when_asked_or_changed(
     originals.remember()
     assert srbatch(*arguments).code == 0
     assert srbatch("status", out).code == 0
+
+
+def test_a_photo_that_may_not_be_read_costs_itself_also_where_it_is_named(
+    bound: Srbatch, originals: Originals, tmp_path: Path
+) -> None:
+    for name in ("closed.png", "good.png"):
+        crop().save(originals.folder / name)
+    originals.remember()
+    (originals.folder / "closed.png").chmod(0)
+    paths = [originals.folder / name for name in ("closed.png", "good.png")]
+    result = bound("upscale", *paths, "--scale", 1, "--out", tmp_path / "hi", "--json")
+    (originals.folder / "closed.png").chmod(paths[1].stat().st_mode)
+    assert result.code == 3, result.err
+    assert "see to its permissions" in result.records["closed.png"]["reason"]
+    assert result.records["good.png"]["status"] == "done"
+
+
+def test_a_ledger_that_may_not_be_seen_is_told_of(bound: Srbatch, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "hi"
+    (out / ".srbatch").mkdir(parents=True, mode=0)
+    for arguments in (("status", out), ("verify", out), ("upscale", photos, "--out", out, "--scale", 1)):
+        result = bound(*arguments, *(["--dry-run"] if photos in arguments else []))
+        assert result.code == 6, result.err
+        assert "Permission denied; see to its permissions" in result.err
+    (out / ".srbatch").chmod(0o700)
