@@ -123,6 +123,28 @@ def is_file_target(inputs: tuple[Path, ...], out: Path) -> bool:
     )
 
 
+def check_name(inputs: tuple[Path, ...], out: Path, to: Format | None) -> None:
+    """What the name of ``out`` says must be what is made of it.
+
+    Raises:
+        UsageError: it says another format than ``to``, or a picture where a folder would be made.
+    """
+    fmt = Format.of_name(out.name)
+    if is_file_target(inputs, out):
+        if fmt is not None and to not in (None, fmt):
+            raise UsageError(
+                f"--out {show(out)} is named like {fmt.value} and --format says {to.value}; let them agree,"
+                " or leave --format out"
+            )
+    elif is_picture(out.name) and not is_folder(out):
+        alone = len(inputs) == 1 and not is_folder(inputs[0])
+        why = f"{out.suffix.lower()} files are not written" if alone else "it would be a folder"
+        raise UsageError(
+            f"--out {show(out)} is named like a picture, and {why}; choose another name, or make a folder of"
+            " that name first"
+        )
+
+
 def target_name(name: str, to: Format | None) -> str:
     """The output's name, from the source's name alone: kept, or the new format's extension appended.
 

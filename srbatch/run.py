@@ -10,7 +10,7 @@ from srbatch.archive import looked_into, opened, scratch_folder, state_folder
 from srbatch.batch import Check, Run, photos_at_once, run_all
 from srbatch.codec_pool import CodecPool
 from srbatch.devices import Devices
-from srbatch.discover import Found, Selection, check_outside, discover
+from srbatch.discover import Found, Selection, check_name, check_outside, discover
 from srbatch.errors import ExitCode
 from srbatch.estimate import Estimate, estimate
 from srbatch.model import Model
@@ -103,12 +103,14 @@ def find(options: Options) -> Found:
     """The photos that are there now.
 
     Raises:
-        UsageError: an input does not exist, or something would be written into one.
+        UsageError: an input does not exist, something would be written into one, or the output's name is
+            not that of what would be made.
     """
     ours = {"--state": options.state, "--scratch": options.scratch, "--report": options.report}
     check_outside(options.inputs, ours)
     selection = Selection(options.recursive, options.include, options.exclude)
     found = discover(options.inputs, options.out, selection=selection, to=options.format)
+    check_name(options.inputs, options.out, options.format)
     # Also where none was named; only now, as an output folder inside an input is to be told as that.
     check_outside(options.inputs, {"--state": state_folder(options.out, options.state)})
     return found

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from srbatch import discover as module
 from srbatch.commit import temp_path
-from srbatch.discover import Found, Photo, Selection, check_outside, discover, show, target_name
+from srbatch.discover import Found, Photo, Selection, check_name, check_outside, discover, show, target_name
 from srbatch.errors import UnsupportedPhoto, UsageError
 from srbatch.formats import Format
 from tests.conftest import WRITTEN, without_privileges
@@ -541,6 +541,38 @@ def test_two_photos_never_go_into_one_file(tmp_path: Path, photos: Path) -> None
     make(photos, "a.jpg", "b.jpg")
     found = discover((photos / "a.jpg", photos / "b.jpg"), tmp_path / "out.jpg")
     assert [p.target for p in found.photos] == [tmp_path / "out.jpg" / n for n in ("a.jpg", "b.jpg")]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "name", "why"),
+    [
+        (["a.jpg"], "out.gif", ".gif files are not written"),
+        (["a.jpg"], "out.NEF", ".nef files are not written"),
+        (["a.jpg", "b.jpg"], "out.jpg", "it would be a folder"),
+        (["."], "out.png", "it would be a folder"),
+        (["1999", "a.jpg"], "out.psd", "it would be a folder"),
+    ],
+)
+def test_no_folder_named_like_a_picture_is_made(
+    tmp_path: Path, photos: Path, inputs: list[str], name: str, why: str
+) -> None:
+    make(photos, "a.jpg", "b.jpg", "1999/a.jpg")
+    named, out = tuple(photos / path for path in inputs), tmp_path / name
+    with pytest.raises(UsageError, match=f"{name} is named like a picture, and {why}"):
+        check_name(named, out, None)
+    make(out)
+    check_name(named, out, None)
+
+
+def test_a_target_and_a_format_agree(tmp_path: Path, photos: Path) -> None:
+    make(photos, "a.jpg")
+    photo = (photos / "a.jpg",)
+    for to in (Format.TIFF, None):
+        check_name(photo, tmp_path / "out.TIFF", to)
+    with pytest.raises(UsageError, match=r"out\.tif is named like tiff and --format says jpeg"):
+        check_name(photo, tmp_path / "out.tif", Format.JPEG)
+    make(tmp_path / "out.tif")
+    check_name(photo, tmp_path / "out.tif", Format.JPEG)
 
 
 # ---- names ---------------------------------------------------------------------------------------

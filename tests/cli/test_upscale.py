@@ -273,6 +273,25 @@ def test_a_file_to_a_file(both: Srbatch, photos: Path, tmp_path: Path) -> None:
     assert "exists already" in again.err
 
 
+@pytest.mark.parametrize(
+    ("inputs", "out", "flags"),
+    [
+        (["a.jpg"], "better.png", ["--format", "jpeg"]),
+        (["a.jpg"], "better.gif", []),
+        (["a.jpg", "1999/b.png"], "two.jpg", []),
+    ],
+)
+def test_an_output_is_what_its_name_says_or_refused(
+    srbatch: Srbatch, photos: Path, tmp_path: Path, inputs: list[str], out: str, flags: list[str]
+) -> None:
+    paths = [photos / name for name in inputs]
+    for look in ([], ["--dry-run"]):
+        result = srbatch("upscale", *paths, "--scale", 1, "--out", tmp_path / out, *flags, *look)
+        assert result.code == 2
+        assert f"{out} is named like" in result.err
+    assert not (tmp_path / out).exists()
+
+
 def test_names_of_any_kind(srbatch: Srbatch, originals: Originals, tmp_path: Path) -> None:
     names = [
         b"with space.jpg",
