@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import hashlib
 import itertools
 import os
 import sys
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from srbatch.commit import make_folder, sync_folder, temp_path
-from srbatch.discover import Photo, is_picture, show
+from srbatch.discover import MAX_NAME_BYTES, Photo, is_picture, show
 from srbatch.errors import UsageError
 from srbatch.places import is_within
 from srbatch.sidecars import beside
@@ -68,7 +69,8 @@ class Shelf:
 
         Args:
             tag: goes into its name where that is taken.
-            text: why it could not be done; is written beside it, to its name and ``.txt``.
+            text: why it could not be done; is written beside it, to its name, shortened where that is due,
+                and ``.txt``.
             before: is told the new path just before the move.
 
         Raises:
@@ -135,7 +137,13 @@ def _put_back(target: Path, source: Path) -> None:
 
 
 def _note_beside(target: Path) -> Path:
-    return target.with_name(f"{target.name}.txt")
+    """The text file of a moved original; of a very long name it has the beginning and a hash of the whole."""
+    start, end = target.name, ".txt"
+    if len(os.fsencode(start + end)) > MAX_NAME_BYTES:
+        end = f".{hashlib.sha256(os.fsencode(start)).hexdigest()[:8]}{end}"
+        while len(os.fsencode(start + end)) > MAX_NAME_BYTES:
+            start = start[:-1]
+    return target.with_name(start + end)
 
 
 def _can_hold(note: Path, text: str) -> bool:

@@ -102,6 +102,19 @@ def test_a_text_tells_why_also_after_a_move_that_was_cut_off(drop: Path) -> None
     }
 
 
+@pytest.mark.parametrize("letter", ["x", "é", os.fsdecode(b"\xff")], ids=ascii)
+def test_a_text_goes_beside_each_original_however_long_its_name(drop: Path, letter: str) -> None:
+    names = [letter * (249 // len(os.fsencode(letter))) + ending for ending in ("a.jpeg", "b.jpeg")]
+    for name in names:
+        moved = shelf(drop).move(lying(drop / name), text=f"because of {name[-6:]}", before=quiet)
+        assert moved.name == name
+    left = {path.name: path for path in (drop.parent / "done").iterdir()}
+    notes = [left.pop(name) for name in sorted(left) if name.endswith(".txt")]
+    assert set(left) == set(names)
+    assert sorted(note.read_text() for note in notes) == ["because of a.jpeg", "because of b.jpeg"]
+    assert all(note.name.startswith(letter * 100) for note in notes)
+
+
 def test_links_are_not_moved_and_neither_is_what_they_lead_to(drop: Path) -> None:
     elsewhere = drop.parent / "elsewhere"
     elsewhere.mkdir()
