@@ -88,7 +88,8 @@ def looked_into(options: Options) -> Iterator[Archive]:
 
 def _has_ledger(state: Path) -> bool:
     try:
-        return stat.S_ISREG((state / "ledger.sqlite").stat().st_mode)
+        found = (state / "ledger.sqlite").stat()
+        return stat.S_ISREG(found.st_mode) and found.st_size > 0  # empty: a run was killed as it made it
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:

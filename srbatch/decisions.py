@@ -37,7 +37,8 @@ def encoding_of(
         if not picture.opaque:
             raise UnsupportedPhoto(f"it has transparency, which {fmt.value} cannot hold; use --format png")
         channels -= 1
-    if channels <= 2 and not fmt.grey and picture.metadata.icc is not None:
+    holds_grey = fmt.grey and (fmt, channels) != (Format.HEIC, 2)  # HEIC: none with transparency
+    if channels <= 2 and not holds_grey and picture.metadata.icc is not None:
         raise UnsupportedPhoto(f"it has a grey profile, which {fmt.value} cannot hold; use --format png")
     return Encoding(
         format=fmt,

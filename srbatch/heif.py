@@ -181,7 +181,12 @@ def _parse_properties(body: bytes, found: _Meta) -> None:
 
 
 def read_heif(file: BinaryIO) -> Blocks:
-    """The blocks of an AVIF or HEIC file. How to turn the picture is no matter of EXIF there."""
+    """The blocks of an AVIF or HEIC file. How to turn the picture is no matter of EXIF there.
+
+    Raises:
+        UnreadablePhoto: it is damaged.
+        UnsupportedPhoto: its colours are premultiplied.
+    """
     blocks = Blocks()
     try:
         meta = _parsed(_meta_of(file, blocks))
@@ -189,6 +194,11 @@ def read_heif(file: BinaryIO) -> Blocks:
         _take_colour(meta, blocks)
     except _Broken as error:
         raise UnreadablePhoto(f"the HEIF file is damaged or cut off: {error}") from error
+    if any(kind == b"prem" and source == meta.primary for kind, source, _ in meta.references):
+        raise UnsupportedPhoto(
+            "its colours are multiplied by its transparency (MIAF's prem), and would come out darker; save it"
+            " with straight alpha"
+        )
     _note_losses(meta, blocks)
     blocks.turned = any(box.kind in (b"irot", b"imir") for box in meta.properties_of(meta.primary))
     return blocks

@@ -161,7 +161,10 @@ def _bmp(file: BufferedReader, pixels: bool) -> Any:
             dpi = image.info.get("dpi", (0, 0))
     except (OSError, SyntaxError, ValueError) as error:
         raise unreadable(reason_of(error)) from error
-    return made.copy(xres=dpi[0] / 25.4, yres=dpi[1] / 25.4) if min(dpi) > 0 else made
+    if min(dpi) > 0:
+        made = made.copy(xres=dpi[0] / 25.4, yres=dpi[1] / 25.4)
+        made.set_type(pyvips.GValue.gstr_type, "resolution-unit", "in")
+    return made
 
 
 def from_memory(pixels: Pixels) -> Any:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pyvips
 
-from srbatch import jpeg_trailer, light, metadata, profiles
+from srbatch import jpeg_trailer, light, metadata, png, profiles
 from srbatch.errors import PhotoChanged, PhotoTooLarge, UnreadablePhoto, UnsupportedPhoto
 from srbatch.formats import Format
 from srbatch.loading import (
@@ -48,7 +48,6 @@ _ROWS_AT_ONCE = 128
 _BLEED_SIGMA_PX = 4.0
 _PICTURE_IS_MISSING = re.compile("premature end|bad Huffman|instead of RST", re.IGNORECASE)
 """Warnings of libjpeg after which it makes up the rest, in grey. Its others (stray bytes) cost nothing."""
-_UNKNOWN_RESOLUTION = 1.0  # libvips' value, in pixels per mm, where a file says nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +149,7 @@ def decode(path: Path, raw: Path, max_pixels: float) -> Picture:
         found = metadata.read(path, fmt)
         with loaded(file, fmt, pixels=False) as image:
             header = _header(image, fmt, found, max_pixels)
-            resolution = _resolution(image)
+            resolution = png.resolution(file) if fmt is Format.PNG else _resolution(image)
             found = replace(found, size=(image.height, image.width))
             found, convert = _colours(image, found, header.bits, raw.with_suffix(".icc"))
         behind = jpeg_trailer.note(file) if fmt is Format.JPEG else None
@@ -300,7 +299,8 @@ def _to_rgb(image: Any, *, icc: bytes | None, wide: Path) -> Any:
 
 
 def _resolution(image: Any) -> tuple[float, float] | None:
-    known = image.xres > 0 and image.yres > 0 and image.xres != _UNKNOWN_RESOLUTION
+    """Pixels per mm; None where a file gives none, or numbers without a unit, which are a ratio alone."""
+    known = image.get_typeof("resolution-unit") and image.xres > 0 and image.yres > 0
     return (image.xres, image.yres) if known else None
 
 

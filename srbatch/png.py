@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from io import SEEK_CUR
 from typing import BinaryIO
 
 from srbatch.containers import (
@@ -56,6 +57,18 @@ def read_png(file: BinaryIO) -> Blocks:
         blocks.note(behind)
     _take_raw_profiles(blocks)
     return blocks
+
+
+def resolution(file: BinaryIO) -> tuple[float, float] | None:
+    """Pixels per mm, across and down; None where pHYs is not there or gives a ratio alone (PNG, 11.3.4.3)."""
+    file.seek(8)
+    while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
+        size = int.from_bytes(head[:4], "big")
+        if head[4:] == b"pHYs" and size == 9:
+            across, down, unit = struct.unpack(">IIB", file.read(9).ljust(9, b"\0"))
+            return (across / 1000, down / 1000) if unit == 1 and across and down else None
+        file.seek(size + 4, SEEK_CUR)
+    return None
 
 
 def _take_png_chunk(kind: bytes, data: bytes, blocks: Blocks) -> None:

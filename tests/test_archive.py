@@ -413,3 +413,11 @@ def test_a_look_at_a_ledger_that_one_may_not_see_does_not_take_it_for_none(
             looked_into(with_(options, state=public / "closed")),
         ):
             pass
+
+
+def test_a_look_at_a_folder_whose_first_run_was_killed_at_once_finds_nothing_done(tmp_path: Path) -> None:
+    options = Options(inputs=(tmp_path / "photos",), out=tmp_path / "hi")
+    state_folder(options.out, None).mkdir(parents=True)
+    (state_folder(options.out, None) / "ledger.sqlite").touch()
+    with looked_into(options) as archive:
+        assert list(archive.ledger.rows()) == []

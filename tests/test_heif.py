@@ -285,3 +285,26 @@ def test_places_are_turned_where_the_codec_turns_the_picture(originals: Original
         with Image.open(tmp_path / "hi" / f"{name}.avif") as image:
             assert image.size == size
             assert image.getexif().get_ifd(0x8769)[0xA214] == place
+
+
+def test_colours_that_are_multiplied_by_their_transparency_are_refused(tmp_path: Path) -> None:
+    pixels = np.full((32, 32, 4), (200, 120, 0, 128), np.uint8)
+    for name, premultiplied in (("straight", False), ("multiplied", True)):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.avif", alpha_premultiplied=premultiplied)
+    decoded = picture.decode(tmp_path / "straight.avif", tmp_path / "raw", 1e9).pixels()
+    assert np.abs(decoded[16, 16].astype(int) - (200, 120, 0, 128)).max() <= 6
+    with pytest.raises(UnsupportedPhoto, match="multiplied by its transparency"):
+        picture.decode(tmp_path / "multiplied.avif", tmp_path / "raw", 1e9)
+
+
+@pytest.mark.skipif(not has_heic(), reason="no pillow-heif")
+def test_a_grey_profile_is_not_embedded_in_the_rgb_that_heic_makes_of_grey_with_transparency(
+    originals: Originals, tmp_path: Path
+) -> None:
+    grey = crop().convert("LA")
+    grey.putalpha(Image.linear_gradient("L").resize(grey.size))
+    grey.save(originals.folder / "a.png", icc_profile=profiles.grey_profile("scanner", 1.8))
+    originals.remember()
+    (outcome,) = upscaled(originals.folder, tmp_path / "hi", 1, format=Format.HEIC).values()
+    assert outcome.error == "UnsupportedPhoto"
+    assert "it has a grey profile, which heic cannot hold" in outcome.reason

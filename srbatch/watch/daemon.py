@@ -13,6 +13,7 @@ from srbatch.discover import show
 from srbatch.errors import ExitCode, Interrupted, UsageError
 from srbatch.model import Model
 from srbatch.options import Options
+from srbatch.places import is_folder
 from srbatch.preflight import Settings
 from srbatch.report import Several
 from srbatch.run import find, session
@@ -74,7 +75,7 @@ def watch(
         SrbatchError: it could not begin or cannot go on; Interrupted only with ``once``.
     """
     (folder,) = options.inputs
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise UsageError(f"{show(folder)} is not a folder; srbatch watch takes one folder")
     notifier = notifier or Notifier(clock=control.now)
     find(options)  # refuses an output inside the input before anything is made

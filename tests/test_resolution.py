@@ -1,0 +1,90 @@
+"""How many pixels an inch has: carried where a file says so, never made up from numbers without a unit."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+import pyvips
+from PIL import Image, TiffImagePlugin
+
+from srbatch import picture
+from tests.conftest import Originals, crop
+from tests.networks import upscaled
+
+
+def jfif(unit: int, across: int, down: int) -> bytes:
+    file = io.BytesIO()
+    crop(20, 30).save(file, "JPEG", dpi=(300, 300))
+    data = bytearray(file.getvalue())
+    at = data.index(b"JFIF\0")
+    data[at + 7 : at + 12] = struct.pack(">BHH", unit, across, down)
+    return bytes(data)
+
+
+def phys(unit: int, across: int, down: int) -> bytes:
+    file = io.BytesIO()
+    crop(20, 30).save(file, "PNG", dpi=(300, 300))
+    data = bytearray(file.getvalue())
+    at = data.index(b"pHYs")
+    body = b"pHYs" + struct.pack(">IIB", across, down, unit)
+    data[at : at + 17] = body + struct.pack(">I", zlib.crc32(body))
+    return bytes(data)
+
+
+def tiff(unit: int, across: float) -> bytes:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[296], tags[282], tags[283] = unit, across, across
+    file = io.BytesIO()
+    crop(20, 30).save(file, "TIFF", tiffinfo=tags)
+    return file.getvalue()
+
+
+def exif(unit: int, across: float) -> bytes:
+    tags = Image.Exif()
+    tags[0x11A], tags[0x11B], tags[0x128] = across, across, unit
+    file = io.BytesIO()
+    crop(20, 30).save(file, "JPEG", exif=tags)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "dpi"),
+    [
+        (jfif(1, 300, 300), (300, 300)),
+        (jfif(2, 118, 118), (299.7, 299.7)),
+        (jfif(0, 72, 72), None),
+        (jfif(0, 2, 1), None),
+        (phys(1, 11811, 11811), (300, 300)),
+        (phys(1, 1000, 2000), (25.4, 50.8)),
+        (phys(0, 2, 1), None),
+        (tiff(2, 300), (300, 300)),
+        (tiff(3, 118), (299.7, 299.7)),
+        (tiff(1, 72), None),
+        (exif(2, 300), (300, 300)),
+        (exif(1, 72), None),
+    ],
+    ids="inch|cm|none|ratio|PNG|25.4|PNG ratio|TIFF|TIFF cm|TIFF none|EXIF|EXIF none".split("|"),
+)
+def test_numbers_without_a_unit_are_no_resolution(
+    tmp_path: Path, data: bytes, dpi: tuple[float, float] | None
+) -> None:
+    (tmp_path / "a").write_bytes(data)
+    found = picture.decode(tmp_path / "a", tmp_path / "raw", 1e9).resolution
+    assert (found and tuple(25.4 * value for value in found)) == (dpi and pytest.approx(dpi, rel=1e-3))
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.jpg", "a.png"])
+def test_where_nothing_is_known_an_output_says_72_dpi(
+    originals: Originals, tmp_path: Path, name: str
+) -> None:
+    """What EXIF means where nothing is said; 72 pixels per millimetre were 1,829 dpi."""
+    data = {"a.tif": tiff(1, 72), "a.jpg": jfif(0, 72, 72), "a.png": phys(0, 72, 72)}[name]
+    (originals.folder / name).write_bytes(data)
+    originals.remember()
+    upscaled(originals.folder, tmp_path / "hi")
+    made = pyvips.Image.new_from_file(str(tmp_path / "hi" / name))
+    assert made.xres * 25.4 == pytest.approx(72, rel=1e-3)
