@@ -199,24 +199,48 @@ def corrected(
     _erase(patched, *_dead_and_live(reader, kept))
     patched += b"\0" * (len(patched) % 2)
     if exif and placement:
-        for placed, value in _placed(reader, exif, placement):
-            written, elsewhere = layout.entry(placed.tag, value, len(patched))
+        void = []
+        for placed, moved in _placed(reader, exif, placement):
+            if moved is None:
+                void.append(placed)
+                continue
+            written, elsewhere = layout.entry(placed.tag, moved, len(patched))
             patched[placed.at : placed.at + layout.entry_size] = written
             patched += elsewhere
+        _take_out(patched, layout, exif, void)
     at = len(patched)
     patched += layout.directory(ifd0, at)
     patched[4:8] = layout.offset(at)
     return bytes(patched)
 
 
-def _placed(reader: TiffReader, exif: Directory, placement: Placement) -> Iterator[tuple[Entry, Value]]:
-    """Tags of the Exif directory that hold for the photo's pixels, and their values for the output."""
+def loses_subject(block: bytes, placement: Placement) -> bool:
+    """Whether a block tells of a subject that lies outside the picture, which the output will not say.
+
+    Raises:
+        BrokenTiff: it is no EXIF block.
+    """
+    reader = TiffReader(io.BytesIO(block))
+    exif = reader.intact_child(reader.ifd0, EXIF_IFD)
+    return exif is not None and any(value is None for _, value in _placed(reader, exif, placement))
+
+
+def _placed(
+    reader: TiffReader, exif: Directory, placement: Placement
+) -> Iterator[tuple[Entry, Value | None]]:
+    """Tags of the Exif directory that hold for the photo's pixels, and their values for the output.
+
+    None for those that would say nothing true of it.
+    """
     for entry in exif.entries:
-        if entry.tag not in _SUBJECTS or entry.type != SHORT or not 2 <= entry.count <= 4:
+        if entry.tag not in _SUBJECTS or entry.type not in (SHORT, LONG) or not 2 <= entry.count <= 4:
             continue
         try:
             numbers = placement.subject(reader.numbers(entry))
         except BrokenTiff:
+            continue
+        if numbers is None:
+            yield entry, None
             continue
         kind, code = (SHORT, "H") if max(numbers) < 1 << 16 else (LONG, "I")  # no reader minds
         yield entry, Value(kind, struct.pack(f"<{len(numbers)}{code}", *numbers))
@@ -225,6 +249,15 @@ def _placed(reader: TiffReader, exif: Directory, placement: Placement) -> Iterat
     if len(across_and_down) == len(_FOCAL_PLANE):
         for entry, number in zip(entries, placement.focal_plane(*across_and_down), strict=True):
             yield entry, Value(RATIONAL, struct.pack("<II", *rational(number)))
+
+
+def _take_out(patched: bytearray, layout: Layout, directory: Directory, void: Iterable[Entry]) -> None:
+    """Take entries out of a directory. Those behind them close up; nothing outside it moves."""
+    for entry in sorted(void, key=lambda entry: entry.at, reverse=True):
+        behind = patched[entry.at + layout.entry_size : directory.end]
+        patched[entry.at : directory.end] = behind + bytes(layout.entry_size)
+        head = slice(directory.at, directory.at + layout.head_size)
+        patched[head] = layout.count(layout.number(bytes(patched[head])) - 1)
 
 
 def append_to_tiff(

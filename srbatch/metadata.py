@@ -22,13 +22,13 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from srbatch import bitmaps, exif, heif, jpeg, png, profiles, tiff, webp, xmp
+from srbatch import bitmaps, exif, heif, jpeg, png, profiles, regions, tiff, webp, xmp
 from srbatch.containers import GAIN_MAP_LOST, Blocks, HeadSplicer
 from srbatch.errors import UnsupportedPhoto, WrongOutput
 from srbatch.formats import Format
 from srbatch.heif import HeifRewriter
 from srbatch.packets import UnusableXmp
-from srbatch.placement import Placement
+from srbatch.placement import SUBJECT_LOST, Placement
 from srbatch.provenance import Provenance
 from srbatch.tiff_structure import BrokenTiff
 from srbatch.webp import WebpRewriter
@@ -212,6 +212,7 @@ def for_output(
     packet = packet_for_output(meta, meta.xmp, width=width, height=height, provenance=provenance)
     if packet is not None and fmt is Format.JPEG and len(packet) > jpeg.LARGEST_JPEG_XMP:
         packet = xmp.without_padding(packet)
+    lost = _lost_places(meta, placement)
     comments, png_text, text_notes = _texts(meta, fmt)
     icc, linear, colour_notes = _encoded_colours(meta, fmt)
     output = replace(
@@ -227,7 +228,7 @@ def for_output(
         turned_by_codec=False,
         turn_of_regions=1,
         size=None,
-        notes=meta.notes + colour_notes + text_notes + _exif_notes(block, fmt),
+        notes=meta.notes + lost + colour_notes + text_notes + _exif_notes(block, fmt),
     )
     _head(output, fmt)  # refuses what is too large now, not after hours of work
     return output
@@ -249,6 +250,15 @@ def packet_for_output(
         provenance=provenance,
         placement=meta.placement(width=width, height=height),
     )
+
+
+def _lost_places(meta: Metadata, placement: Placement | None) -> tuple[str, ...]:
+    """Notes on what EXIF and XMP say of places in the photo and the output will not say."""
+    if placement is None:
+        return ()
+    in_exif = meta.exif is not None and exif.loses_subject(meta.exif, placement)
+    in_xmp = meta.xmp is not None and regions.lose_subject(meta.xmp, placement)
+    return (SUBJECT_LOST,) if in_exif or in_xmp else ()
 
 
 def _encoded_colours(meta: Metadata, fmt: Format) -> tuple[bytes | None, bool, tuple[str, ...]]:

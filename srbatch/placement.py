@@ -7,6 +7,7 @@ from fractions import Fraction
 from math import ceil
 
 _LARGEST = (1 << 32) - 1
+SUBJECT_LOST = "the place of the subject, which lies outside the picture, was not carried"
 
 
 def rational(number: Fraction) -> tuple[int, int]:
@@ -61,14 +62,20 @@ class Placement:
             x = 1 - x
         return x, y
 
-    def subject(self, numbers: list[int]) -> list[int]:
+    def subject(self, numbers: list[int]) -> list[int] | None:
         """EXIF's SubjectArea or SubjectLocation, in pixels of the output.
+
+        None where the point lies outside the stored picture, as when a program made the photo smaller and
+        left what the camera had said, or where EXIF has no numbers as large.
 
         Args:
             numbers: of a point; of a point and a diameter; or of a point, a width and a height. They hold for
                 the stored picture (Exif 3.0, 4.6.5: "prior to rotation processing").
         """
         (height, width), (high, wide) = self.stored, self.output
+        if numbers[0] > width or numbers[1] > height:
+            return None
         x, y = self.point(numbers[0] / width, numbers[1] / height)
         sides = [round(side * factor) for side, factor in zip(numbers[2:], self.factors, strict=False)]
-        return [round(x * wide), round(y * high), *(reversed(sides) if self.on_its_side else sides)]
+        moved = [round(x * wide), round(y * high), *(reversed(sides) if self.on_its_side else sides)]
+        return moved if max(moved) <= _LARGEST else None

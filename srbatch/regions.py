@@ -43,6 +43,32 @@ class _Text:
 
 
 _Fields = dict[str, _Text]
+_LONGEST_NUMBER = 10
+"""Digits of a place in pixels."""
+
+
+class _Subject:
+    """A SubjectArea or SubjectLocation: its numbers, and the whole element."""
+
+    def __init__(self, start: int) -> None:
+        self.start, self.end = start, start
+        self.numbers: list[_Text] = []
+
+    def moved(self, placement: Placement) -> dict[_Text, str]:
+        """What to write where; nothing at all where the subject lies outside the picture."""
+        numbers = [text.value.strip() for text in self.numbers]
+        if not 2 <= len(numbers) <= 4 or not all(map(str.isdecimal, numbers)):
+            return {}
+        moved = None
+        if max(map(len, numbers)) <= _LONGEST_NUMBER:
+            moved = placement.subject(list(map(int, numbers)))
+        if moved is None:
+            return {_Text(self.start, self.end, ""): ""}
+        return {text: str(number) for text, number in zip(self.numbers, moved, strict=True)}
+
+    def is_lost(self, placement: Placement) -> bool:
+        """Whether it lies outside the picture."""
+        return "" in self.moved(placement).values()
 
 
 class _Regions:
@@ -57,7 +83,7 @@ class _Regions:
         self.applied: list[_Fields] = []
         self.areas: list[_Fields] = []
         self.rectangles: list[_Text] = []
-        self.subjects: list[list[_Text]] = []
+        self.subjects: list[_Subject] = []
         self._packet = packet
         self._open: list[Name] = []
         self._fields: _Fields | None = None
@@ -76,7 +102,7 @@ class _Regions:
             self._fields = {}
             (self.applied if element == _APPLIED else self.areas).append(self._fields)
         elif element in _SUBJECTS:
-            self.subjects.append([])
+            self.subjects.append(_Subject(self._parser.CurrentByteIndex))
         if self._fields is None and not any(split(key) == _RECTANGLE for key in attributes[::2]):
             return
         here = self._parser.CurrentByteIndex
@@ -95,11 +121,13 @@ class _Regions:
             text = _Text(self._text_at, self._parser.CurrentByteIndex, self._text)
             self._text_at = -1
             if element == (RDF, "li") and len(self._open) >= 2 and self._open[-2] in _SUBJECTS:
-                self.subjects[-1].append(text)
+                self.subjects[-1].numbers.append(text)
             else:
                 self._take(element, text)
         if element in _STRUCTURES:
             self._fields = None
+        elif element in _SUBJECTS:
+            self.subjects[-1].end = self._packet.index(b">", self._parser.CurrentByteIndex) + 1
 
     def _take(self, name: Name, text: _Text) -> None:
         space, local = name
@@ -117,7 +145,7 @@ def moved(packet: bytes, placement: Placement) -> bytes:
     """
     regions, new = _Regions(packet), dict[_Text, str]()
     for subject in regions.subjects:
-        new |= _moved_subject(subject, placement)
+        new |= subject.moved(placement)
     if placement.on_its_side and any(_is_upright(fields, placement) for fields in regions.applied):
         placement = replace(placement, turn=1)
     for fields in regions.applied:
@@ -129,9 +157,20 @@ def moved(packet: bytes, placement: Placement) -> bytes:
             new |= _moved_rectangle(rectangle, placement)
     result, at = bytearray(), 0
     for text in sorted(new, key=lambda text: text.start):
+        if text.start < at:  # within an element that is gone
+            continue
         result += packet[at : text.start] + new[text].encode()
         at = text.end
     return bytes(result + packet[at:])
+
+
+def lose_subject(packet: bytes, placement: Placement) -> bool:
+    """Whether a packet tells of a subject that lies outside the picture, which the output will not say.
+
+    Raises:
+        UnusableXmp: it is not well-formed.
+    """
+    return any(subject.is_lost(placement) for subject in _Regions(packet).subjects)
 
 
 def _is_upright(applied: _Fields, placement: Placement) -> bool:
@@ -171,13 +210,6 @@ def _moved_rectangle(text: _Text, placement: Placement) -> dict[_Text, str]:
     left, top = (min(pair) for pair in zip(*corners, strict=True))
     sides = (high, wide) if placement.on_its_side else (wide, high)
     return {text: ", ".join(map(_written, (left, top, *sides)))}
-
-
-def _moved_subject(numbers: list[_Text], placement: Placement) -> dict[_Text, str]:
-    if not 2 <= len(numbers) <= 4 or not all(text.value.strip().isdecimal() for text in numbers):
-        return {}
-    moved = placement.subject([int(text.value) for text in numbers])
-    return {text: str(number) for text, number in zip(numbers, moved, strict=True)}
 
 
 def _written(number: float) -> str:

@@ -23,11 +23,12 @@ from srbatch.formats import Format
 from srbatch.metadata import Metadata
 from srbatch.packets import Properties, UnusableXmp
 from srbatch.picture import upright
-from srbatch.placement import Placement, rational
+from srbatch.placement import SUBJECT_LOST, Placement, rational
 from srbatch.tiff_structure import LONG, TiffReader
 from tests.conftest import Originals, crop
 from tests.files import RATIONAL, SHORT, block
 from tests.networks import upscaled
+from tests.test_exif import maker_note_at
 
 HEIGHT, WIDTH = 48, 64
 EXIF = "http://ns.adobe.com/exif/1.0/"
@@ -186,8 +187,8 @@ def test_a_packet_that_is_not_well_formed_is_refused() -> None:
         regions.moved(b"<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>", Placement(1, (1, 1), (2, 2)))
 
 
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_a_subject_beyond_16_bits_is_written_with_more(order: str) -> None:
+def with_subject(order: str, *numbers: int) -> bytes:
+    """A block whose exposure time became the area of the subject."""
     source = bytearray(block(order))
     reader = TiffReader(BytesIO(bytes(source)))
     below = reader.child(reader.ifd0, exif.EXIF_IFD)
@@ -195,18 +196,71 @@ def test_a_subject_beyond_16_bits_is_written_with_more(order: str) -> None:
     assert entry is not None
     # The exposure time, two numbers of 32 bits, becomes four of 16; tags need not be in order to be read.
     source[entry.at : entry.at + 8] = struct.pack(order + "HHI", 0x9214, SHORT, 4)
-    source[entry.value_at : entry.value_at + 8] = struct.pack(order + "4H", 40_000, 10, 2_000, 20)
+    source[entry.value_at : entry.value_at + 8] = struct.pack(order + "4H", *numbers)
+    return bytes(source)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(
+    ("turn", "moved"),
+    [
+        (1, (80_000, 20, 4_000, 40)),
+        (3, (0, 59_980, 4_000, 40)),
+        (6, (59_980, 80_000, 40, 4_000)),
+        (8, (20, 0, 40, 4_000)),
+    ],
+)
+def test_a_subject_beyond_16_bits_is_written_with_more(order: str, turn: int, moved: tuple[int, ...]) -> None:
+    source = with_subject(order, 40_000, 10, 2_000, 20)
+    output = (60_000, 80_000) if turn < 5 else (80_000, 60_000)
     made = exif.corrected(
-        bytes(source),
-        width=80_000,
-        height=60_000,
+        source,
+        width=output[1],
+        height=output[0],
         software=None,
-        placement=Placement(1, (30_000, 40_000), (60_000, 80_000)),
+        placement=Placement(turn, (30_000, 40_000), output),
     )
     value = exif.tags_of(made).exif[0x9214]
-    assert value.type == LONG
-    assert struct.unpack("<4I", value.data) == (80_000, 20, 4_000, 40)
-    assert exif.tags_of(made).exif[0x927C] == exif.tags_of(bytes(source)).exif[0x927C]
+    assert value.type == (LONG if max(moved) >= 1 << 16 else SHORT)
+    assert struct.unpack("<4I" if value.type == LONG else "<4H", value.data) == moved
+    assert exif.tags_of(made).exif[0x927C] == exif.tags_of(source).exif[0x927C]
+
+    # With numbers of 32 bits it is a subject as well, and follows once more.
+    again = exif.corrected(
+        made, width=9, height=9, software=None, placement=Placement(1, output, (output[0] * 2, output[1] * 2))
+    )
+    value = exif.tags_of(again).exif[0x9214]
+    twice = tuple(2 * number for number in moved)
+    assert struct.unpack("<4I" if value.type == LONG else "<4H", value.data) == twice
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_a_subject_outside_the_picture_is_dropped_and_told(order: str, turn: int) -> None:
+    """A program that made the photo smaller left what the camera had said of the large one."""
+    block = with_subject(order, 2015, 1511, 2217, 1330)
+    high, wide = (96, 128) if turn < 5 else (128, 96)
+    meta = Metadata(exif=block, orientation=turn, turn_of_regions=turn, size=(HEIGHT, WIDTH))
+    made = metadata.for_output(meta, Format.JPEG, width=wide, height=high, provenance=None)
+    assert made.notes == (SUBJECT_LOST,)
+    before, after = exif.tags_of(block), exif.tags_of(made.exif)
+    assert after.exif.keys() == before.exif.keys() - {0x9214}
+    assert (after.exif[0x927C], after.interop, after.unreadable) == (before.exif[0x927C], before.interop, 0)
+    assert maker_note_at(made.exif or b"") == maker_note_at(block)
+
+
+@pytest.mark.parametrize("number", ["2015", "9" * 400, "9" * 5_000], ids=len)
+@pytest.mark.parametrize("turn", [1, 3, 6])
+def test_a_subject_outside_the_picture_is_dropped_from_xmp(number: str, turn: int) -> None:
+    meta = Metadata(turn_of_regions=turn, size=(HEIGHT, WIDTH))
+    size = {"width": 128, "height": 96, "provenance": None}
+    sound = replace(meta, xmp=packet(AS_ATTRIBUTES))
+    far = replace(meta, xmp=packet(AS_ATTRIBUTES.replace("<rdf:li>16", f"<rdf:li>{number}")))
+    kept = metadata.for_output(sound, Format.PNG, **size)
+    made = metadata.for_output(far, Format.PNG, **size)
+    assert (kept.notes, made.notes) == ((), (SUBJECT_LOST,))
+    before, _, rest = (kept.xmp or b"").partition(b"<exif:SubjectArea>")
+    assert made.xmp == before + rest.partition(b"</exif:SubjectArea>")[2]
 
 
 # ---- what counts pixels ------------------------------------------------------------------------------
