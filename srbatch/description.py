@@ -244,17 +244,15 @@ def _exif_record(facts: ExifFacts | None) -> dict[str, Any] | None:
 def _xmp_record(found: Metadata) -> dict[str, Any] | None:
     if found.xmp is None:
         return None
-    size = len(found.xmp) + sum(map(len, found.extended_xmp))
-    return {"bytes": size, "digital_source_type": xmp.source_type(found.xmp)}
+    return {"bytes": len(found.xmp), "digital_source_type": xmp.source_type(found.xmp)}
 
 
 def _xmp_line(found: Metadata) -> str:
     if found.xmp is None:
         return ""
-    extended = f", {sum(map(len, found.extended_xmp)):,} more as extended XMP" if found.extended_xmp else ""
     origin = xmp.source_type(found.xmp)
     said = f", digital source type {show(origin.rpartition('/')[2])}" if origin else ""
-    return f"{len(found.xmp):,} bytes{extended}{said}"
+    return f"{len(found.xmp):,} bytes{said}"
 
 
 def _size_of(block: bytes | None) -> int:

@@ -18,7 +18,7 @@ MPF_ENTRIES, MPF_ENTRY_BYTES = 0xB002, 16
 """In the index of a multi-picture file (CIPA DC-007): the tag of its list, and the size of an entry."""
 LARGEST_JPEG_XMP = JPEG_SEGMENT_BYTES - len(XMP_ID)
 
-_EXTENDED_XMP_ID = b"http://ns.adobe.com/xmp/extension/\0"
+EXTENDED_XMP_ID = b"http://ns.adobe.com/xmp/extension/\0"
 _ICC_ID = b"ICC_PROFILE\0"
 _APP0, _APP1, _APP2, _APP11, _APP13, _APP14, _COM, _SOS, EOI = (
     *(0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE),
@@ -42,7 +42,7 @@ def read_jpeg(file: BinaryIO) -> Blocks:
                 blocks.xmp = body[len(XMP_ID) :]
             else:
                 blocks.note("a second XMP packet was not carried")
-        elif marker == _APP1 and body.startswith(_EXTENDED_XMP_ID):
+        elif marker == _APP1 and body.startswith(EXTENDED_XMP_ID):
             blocks.extended_xmp.append(body)
         elif marker == _APP2 and body.startswith(_ICC_ID):
             icc_parts.append(body[len(_ICC_ID) :])

@@ -22,12 +22,12 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from srbatch import bitmaps, exif, heif, jpeg, png, profiles, regions, tiff, webp, xmp
+from srbatch import bitmaps, exif, extended_xmp, heif, jpeg, png, profiles, regions, tiff, webp, xmp
 from srbatch.containers import GAIN_MAP_LOST, Blocks, HeadSplicer
 from srbatch.errors import UnsupportedPhoto, WrongOutput
 from srbatch.formats import Format
 from srbatch.heif import HeifRewriter
-from srbatch.packets import UnusableXmp
+from srbatch.packets import Properties, UnusableXmp
 from srbatch.placement import SUBJECT_LOST, Placement
 from srbatch.provenance import Provenance
 from srbatch.tiff_structure import BrokenTiff
@@ -61,7 +61,7 @@ class Metadata:
     iptc: bytes | None = None
     """Bare IIM records."""
     extended_xmp: tuple[bytes, ...] = ()
-    """Bodies of JPEG's APP1 segments."""
+    """Bodies of the APP1 segments of a JPEG output; those of a photo are part of its packet here."""
     comments: tuple[bytes, ...] = ()
     """Bodies of JPEG's COM segments."""
     png_text: tuple[bytes, ...] = ()
@@ -130,19 +130,18 @@ def read(path: Path, fmt: Format) -> Metadata:
             found.note(f"the EXIF block is damaged and was not carried: {error}")
     if found.xmp is not None:
         try:
-            properties = xmp.usable(found.xmp)
+            properties = _with_extension(xmp.usable(found.xmp), found)
             found.xmp = properties.packet
             if xmp.tells_of_gain_map(properties):
                 found.note(GAIN_MAP_LOST)
         except UnusableXmp as error:
-            found.xmp, found.extended_xmp = None, []
+            found.xmp = None
             found.note(f"the XMP packet {error} and was not carried")
     return Metadata(
         icc=found.icc,
         exif=found.exif,
         xmp=found.xmp,
         iptc=found.iptc,
-        extended_xmp=tuple(found.extended_xmp),
         comments=tuple(found.comments),
         png_text=tuple(found.png_text),
         png_colour=tuple(found.png_colour),
@@ -152,6 +151,17 @@ def read(path: Path, fmt: Format) -> Metadata:
         turn_of_regions=said if found.turned or not turned_by_codec else 1,
         notes=tuple(found.notes),
     )
+
+
+def _with_extension(properties: Properties, found: Blocks) -> Properties:
+    """The packet joined with what it has in segments of its own; as it is, with a note, where that fails."""
+    if not found.extended_xmp:
+        return properties
+    try:
+        return extended_xmp.joined(properties.packet, found.extended_xmp)
+    except UnusableXmp as error:
+        found.note(f"the extended XMP {error} and was not carried")
+        return properties
 
 
 def check_colour(meta: Metadata) -> None:
@@ -210,8 +220,11 @@ def for_output(
     elif written_by is not None:
         block = exif.fresh(written_by)
     packet = packet_for_output(meta, meta.xmp, width=width, height=height, provenance=provenance)
+    extension: tuple[bytes, ...] = ()
     if packet is not None and fmt is Format.JPEG and len(packet) > jpeg.LARGEST_JPEG_XMP:
         packet = xmp.without_padding(packet)
+        if len(packet) > jpeg.LARGEST_JPEG_XMP:
+            packet, extension = extended_xmp.parted(packet)
     lost = _lost_places(meta, placement)
     comments, png_text, text_notes = _texts(meta, fmt)
     icc, linear, colour_notes = _encoded_colours(meta, fmt)
@@ -221,6 +234,7 @@ def for_output(
         linear=linear,
         exif=block,
         xmp=packet,
+        extended_xmp=extension,
         comments=comments,
         png_text=png_text,
         png_colour=_colour_chunks(meta, fmt),
@@ -274,8 +288,6 @@ def _check_homes(meta: Metadata, fmt: Format) -> None:
         raise UnsupportedPhoto(
             f"it has an IPTC block, which {_name(fmt)} cannot hold; JPEG, PNG and TIFF can"
         )
-    if meta.extended_xmp and fmt is not Format.JPEG:
-        raise UnsupportedPhoto(f"it has extended XMP, which {_name(fmt)} cannot hold; JPEG can")
     chunks = _by_type(meta.png_colour)
     if meta.icc is not None or fmt is Format.PNG or b"sRGB" in chunks:
         return
@@ -384,7 +396,9 @@ def verify(path: Path, fmt: Format, expected: Metadata) -> None:
         WrongOutput: naming the block that differs.
         UnreadablePhoto: its structure is not sound.
     """
-    found = read(path, fmt)
+    found, packet = read(path, fmt), expected.xmp
+    if packet is not None and expected.extended_xmp:
+        packet = extended_xmp.joined(packet, expected.extended_xmp).packet
     if fmt is Format.TIFF:
         same_exif = _tiff_tags(found.exif) == _tiff_tags(expected.exif)
     else:
@@ -392,7 +406,7 @@ def verify(path: Path, fmt: Format, expected: Metadata) -> None:
     for name, same in (
         ("ICC profile", found.icc == expected.icc),
         ("EXIF block", same_exif),
-        ("XMP packet", found.xmp == expected.xmp),
+        ("XMP packet", found.xmp == packet),
         ("IPTC block", found.iptc == expected.iptc),
         ("meaning of the channel beside the colours", found.extra_is_data == expected.extra_is_data),
     ):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
@@ -22,6 +22,7 @@ _TAG_NAME = re.compile(rb"<[^\s/>]+")
 _ATTRIBUTE = re.compile(rb"\s+([^\s=]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
 
 
+_MOST_NAMESPACES = 1_000
 _BYTE_ORDER_MARKS = (
     *((codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be")),  # they begin like the next
     *((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")),
@@ -128,11 +129,20 @@ class Property:
     """Of a simple property; of all others the text outside the elements in it."""
     list_end: int = -1
     """Where the end tag of the list in it stands; -1 if there is none."""
+    scope: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """The namespaces that are declared around it, by their prefixes; the empty one is the default."""
 
     def with_value(self, value: str) -> bytes:
         """The same property with another value. It declares its prefix anew: the old tag may have done so."""
         if self.is_attribute:
             return b" " + self.written_as + b"=" + quoteattr(value).encode()
+        return self._element(value)
+
+    def as_element(self) -> bytes:
+        """A simple property as an element, however it was written."""
+        return self._element(self.value)
+
+    def _element(self, value: str) -> bytes:
         prefix, _, _ = self.written_as.rpartition(b":")
         declared = b"xmlns:" + prefix if prefix else b"xmlns"
         space = quoteattr(self.name[0]).encode()
@@ -155,12 +165,15 @@ class Properties:
         self.rdf_end = -1
         self._open: list[Name] = []
         self._started = 0
-        self._value = ""
+        self._value: list[str] = []  # joined at the end: a value may be megabytes in very many pieces
         self._list_end = -1
         self._parser = parser = parser_of(packet)
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._text
+        parser.StartNamespaceDeclHandler = self._declare
+        self._declared: dict[str, str] = {}
+        self._scopes: list[Mapping[str, str]] = [{}]
         parse(parser, packet)
         if self.rdf_end < 0:
             raise UnusableXmp("holds no properties")
@@ -169,18 +182,32 @@ class Properties:
         """What a property says; None if the packet does not have it."""
         return next((found.value for found in self.found if found.name == name), None)
 
+    def _declare(self, prefix: str | None, space: str | None) -> None:
+        self._declared[prefix or ""] = space or ""
+
+    def _enter_scope(self) -> None:
+        """What is declared within a property is of no concern."""
+        scope = self._scopes[-1]
+        if self._declared and ((RDF, "RDF") not in self._open[:-1] or self._is_property(1)):
+            scope = {**scope, **self._declared}
+            if len(scope) > _MOST_NAMESPACES:
+                raise UnusableXmp("declares more namespaces than any packet")
+        self._declared = {}
+        self._scopes.append(scope)
+
     def _start(self, name: str, attributes: list[str]) -> None:
         self._open.append(split(name))
+        self._enter_scope()
         if self._is_property(1):
             self._note_attributes(attributes)
         elif self._is_property(2):
             self._started, self._list_end = self._parser.CurrentByteIndex, -1
             resources = zip(attributes[::2], attributes[1::2], strict=True)
-            self._value = next((uri for key, uri in resources if split(key) == (RDF, "resource")), "")
+            self._value = [uri for key, uri in resources if split(key) == (RDF, "resource")][:1]
 
     def _text(self, text: str) -> None:
         if self._is_property(2):
-            self._value += text
+            self._value.append(text)
 
     def _is_property(self, depth: int) -> bool:
         """Whether the innermost element is a Description (1) or a property (2) right below rdf:RDF."""
@@ -195,7 +222,11 @@ class Properties:
                 self.about = value
         here = self._parser.CurrentByteIndex
         for name, value, written in named_attributes(self.packet, here, attributes):
-            self.found.append(Property(name, written[1], written.start(), written.end(), True, value))
+            self.found.append(
+                Property(
+                    name, written[1], written.start(), written.end(), True, value, scope=self._scopes[-1]
+                )
+            )
 
     def _end(self, _: str) -> None:
         at = self._parser.CurrentByteIndex
@@ -203,13 +234,18 @@ class Properties:
             tag = _TAG_NAME.match(self.packet, self._started)
             written_as = tag[0][1:] if tag else b""
             end = self._after_element(at)
-            name, value = self._open[-1], self._value.strip()
-            self.found.append(Property(name, written_as, self._started, end, False, value, self._list_end))
+            name, value = self._open[-1], "".join(self._value).strip()
+            self.found.append(
+                Property(
+                    *(name, written_as, self._started, end, False, value, self._list_end), self._scopes[-2]
+                )
+            )
         elif self._is_property(3) and self._open[-1] in LISTS and _LIST_END.match(self.packet, at):
             self._list_end = at
         elif self._is_property(0) and _RDF_END.match(self.packet, at):
             self.rdf_end = at
         self._open.pop()
+        self._scopes.pop()
 
     def _after_element(self, end_tag_at: int) -> int:
         """The end of the property that started last; an empty one has no tag at its end."""

@@ -87,7 +87,7 @@ class _Regions:
         self._packet = packet
         self._open: list[Name] = []
         self._fields: _Fields | None = None
-        self._text_at, self._text = -1, ""
+        self._text_at, self._text = -1, list[str]()
         self._parser = parser = parser_of(packet)
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
@@ -97,7 +97,7 @@ class _Regions:
     def _start(self, name: str, attributes: list[str]) -> None:
         element = split(name)
         self._open.append(element)
-        self._text_at, self._text = -1, ""
+        self._text_at, self._text = -1, []
         if element in _STRUCTURES:
             self._fields = {}
             (self.applied if element == _APPLIED else self.areas).append(self._fields)
@@ -113,12 +113,12 @@ class _Regions:
     def _take_text(self, text: str) -> None:
         if self._text_at < 0:
             self._text_at = self._parser.CurrentByteIndex
-        self._text += text
+        self._text.append(text)
 
     def _end(self, _: str) -> None:
         element = self._open.pop()
         if self._text_at >= 0:
-            text = _Text(self._text_at, self._parser.CurrentByteIndex, self._text)
+            text = _Text(self._text_at, self._parser.CurrentByteIndex, "".join(self._text))
             self._text_at = -1
             if element == (RDF, "li") and len(self._open) >= 2 and self._open[-2] in _SUBJECTS:
                 self.subjects[-1].numbers.append(text)

@@ -12,6 +12,7 @@ from fractions import Fraction
 from xml.sax.saxutils import escape, quoteattr
 
 from srbatch import regions
+from srbatch.extended_xmp import HAS_EXTENSION
 from srbatch.packets import RDF, Name, Properties, in_utf8
 from srbatch.placement import Placement, rational
 from srbatch.provenance import Provenance
@@ -161,10 +162,13 @@ def _number(text: str | None) -> Fraction | None:
 
 
 def _is_void(name: Name) -> bool:
-    """Whether a property tells of something that the output does not have: another picture, or a video."""
+    """Whether a property tells of something that the output does not have: another picture, a video.
+
+    Or an extension of the packet, whose properties are in it here.
+    """
     space, local = name
     return (
-        name in (_THUMBNAILS, _DIRECTORY)
+        name in (_THUMBNAILS, _DIRECTORY, HAS_EXTENSION)
         or space in _GAIN_MAPS
         or (space == _CAMERA and local.startswith(("MotionPhoto", "MicroVideo")))
     )

@@ -475,10 +475,6 @@ def test_padding_gives_way_where_a_jpeg_segment_is_too_small() -> None:
 def test_what_has_no_place_is_refused_by_name() -> None:
     with pytest.raises(UnsupportedPhoto, match="IPTC block, which WebP cannot hold; JPEG, PNG and TIFF can"):
         wanted(FULL, Format.WEBP)
-    extended = replace(FULL, extended_xmp=(b"http://ns.adobe.com/xmp/extension/\0...",))
-    assert wanted(extended, Format.JPEG).extended_xmp == extended.extended_xmp
-    with pytest.raises(UnsupportedPhoto, match="extended XMP, which PNG cannot hold; JPEG can"):
-        wanted(extended, Format.PNG)
     with pytest.raises(UnsupportedPhoto, match=r"EXIF block of .* too large for JPEG"):
         wanted(replace(FULL, exif=EXIF + bytes(65_000)), Format.JPEG)
 
