@@ -27,6 +27,9 @@ _IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 
 _PREFIXES = {_MEDIA: "xmpMM", _IPTC: "Iptc4xmpExt"}
 _SOURCE_TYPE: Name = (_IPTC, "DigitalSourceType")
+_SOURCE_TYPES = "cv.iptc.org/newscodes/digitalsourcetype/"
+_BY_MODELS = ("algorithmicallyEnhanced", "compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicMedia")
+"""IPTC's source types that tell of models and algorithms; each says more than those before it."""
 _INSTANCE: Name = (_MEDIA, "InstanceID")
 _DOCUMENT: Name = (_MEDIA, "DocumentID")
 _DERIVED_FROM: Name = (_MEDIA, "DerivedFrom")
@@ -135,10 +138,22 @@ def corrected(
         values[_ORIENTATION] = "1"
     new: dict[Name, str] = {}
     if provenance is not None:
-        values |= {_SOURCE_TYPE: provenance.source_type, _INSTANCE: provenance.instance}
+        stated = {_INSTANCE: provenance.instance}
+        if not _says_more(properties.value(_SOURCE_TYPE), provenance.source_type):
+            stated[_SOURCE_TYPE] = provenance.source_type
+        values |= stated
         new = _history_and_origin(properties, provenance)
-        new |= {name: _element(name, _plain(values[name])) for name in (_SOURCE_TYPE, _INSTANCE)}
+        new |= {name: _element(name, _plain(value)) for name, value in stated.items()}
     return _edited(properties, values, new)
+
+
+def _says_more(photo: str | None, ours: str) -> bool:
+    """Whether a photo's source type tells more of models than ours: one made by a model stays one."""
+    ranks = [
+        _BY_MODELS.index(local) if local in _BY_MODELS and space.endswith(_SOURCE_TYPES[:-1]) else -1
+        for space, _, local in (uri.strip().rpartition("/") for uri in (photo or "", ours))
+    ]
+    return ranks[0] > ranks[1]
 
 
 def _enlarged(properties: Properties, placement: Placement) -> dict[Name, str]:
@@ -220,6 +235,8 @@ def _history_and_origin(properties: Properties, provenance: Provenance) -> dict[
     parameters = f"{provenance.parameters}; source sha256 {provenance.source_sha256}"
     if earlier:
         parameters += f"; digital source type before: {earlier}"
+    if _says_more(earlier, provenance.source_type):
+        parameters += f"; of this step alone: {provenance.source_type}"
     event = {
         "action": provenance.action,
         "softwareAgent": provenance.software,

@@ -413,6 +413,44 @@ def test_provenance_names_the_photo_and_what_it_said_before() -> None:
 
 
 @pytest.mark.parametrize(
+    ("before", "ours", "after"),
+    [
+        ("trained", "enhanced", "trained"),
+        ("trained", "composite", "trained"),
+        ("composite", "enhanced", "composite"),
+        ("composite", "composite", "composite"),
+        ("enhanced", "composite", "composite"),
+        ("camera", "enhanced", "enhanced"),
+        ("other", "enhanced", "enhanced"),
+    ],
+)
+@pytest.mark.parametrize("as_resource", [False, True])
+def test_a_photo_made_by_a_model_goes_on_saying_so(
+    before: str, ours: str, after: str, as_resource: bool
+) -> None:
+    space = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+    uris = {
+        "trained": space + "trainedAlgorithmicMedia",
+        "composite": ENHANCED,
+        "enhanced": space + "algorithmicallyEnhanced",
+        "camera": space + "digitalCapture",
+        "other": "http://example.org/trainedAlgorithmicMedia",
+    }
+    packet = (MANAGED % "").replace("http://x.org/a&amp;b", uris[before])
+    if as_resource:
+        said = f'i:DigitalSourceType="{uris[before]}"'
+        packet = packet.replace(said, "").replace(
+            "</rdf:Desc", f'<i:DigitalSourceType rdf:resource="{uris[before]}"/></rdf:Desc'
+        )
+    provenance = replace(PROVENANCE, source_type=uris[ours])
+    result = wanted(replace(FULL, xmp=packet.encode()), Format.PNG, provenance=provenance).xmp
+    assert xmp.source_type(result or b"") == uris[after]
+    told = history(result)[-1]["parameters"]
+    assert f"; digital source type before: {uris[before]}" in told
+    assert (f"; of this step alone: {uris[ours]}" in told) == (after != ours)
+
+
+@pytest.mark.parametrize(
     ("written_as", "events"),
     [
         ("<mm:History><rdf:Seq><rdf:li rdf:parseType='Resource'><mm:a>b</mm:a></rdf:li></rdf:Seq>", 2),
