@@ -1,13 +1,16 @@
 """Regions in XMP, of faces above all: they follow a photo that is turned upright and enlarged.
 
 Namespaces and structures are those of the Metadata Working Group's guidelines 2.0 (5.9), of Microsoft's
-People Tagging, and of Exif in XMP (CIPA DC-010). All hold for the picture as it is stored, before it is
+People Tagging, of Exif in XMP (CIPA DC-010), and of the image regions of the IPTC Photo Metadata Standard
+(2019.1). All hold for the picture as it is stored, before it is
 turned; of the first, some programs write them for the upright one, and AppliedToDimensions says so.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from math import isfinite, isnan, nan
 
 from srbatch.packets import RDF, Name, named_attributes, parse, parser_of, split
 from srbatch.placement import Placement
@@ -20,8 +23,11 @@ _EXIF = "http://ns.adobe.com/exif/1.0/"
 
 _APPLIED: Name = (_GROUP, "AppliedToDimensions")
 _STRUCTURES = frozenset([_APPLIED, (_GROUP, "Area")])
-_FIELDS = frozenset([_DIMENSIONS, _AREA])
 _RECTANGLE: Name = (_PEOPLE, "Rectangle")
+_IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+_BOUNDARY: Name = (_IPTC, "RegionBoundary")
+_VERTICES: Name = (_IPTC, "rbVertices")
+_FIELDS = frozenset([_DIMENSIONS, _AREA, _IPTC])
 _SUBJECTS = frozenset([(_EXIF, "SubjectArea"), (_EXIF, "SubjectLocation")])
 
 
@@ -37,9 +43,10 @@ class _Text:
     def number(self) -> float:
         """NaN for what is none."""
         try:
-            return float(self.value)
+            number = float(self.value)
         except ValueError:
-            return float("nan")
+            return nan
+        return number if isfinite(number) else nan
 
 
 _Fields = dict[str, _Text]
@@ -71,6 +78,57 @@ class _Subject:
         return "" in self.moved(placement).values()
 
 
+@dataclass(slots=True)
+class _Boundary:
+    """Of an image region of IPTC's: a rectangle, a circle, or a polygon with vertices."""
+
+    fields: _Fields = field(default_factory=dict)
+    vertices: list[_Fields] = field(default_factory=list)
+
+    def moved(self, placement: Placement) -> dict[_Text, str]:
+        """What to write where; nothing for a boundary that is none, or stays.
+
+        x and y are those of a rectangle's upper left corner or of a circle's middle. In relative units, a
+        circle's radius is a part of the width.
+        """
+        unit, shape = (
+            self.fields[key].value.strip() if key in self.fields else "" for key in ("rbUnit", "rbShape")
+        )
+        if unit not in ("pixel", "relative") or (unit == "relative" and placement.turn == 1):
+            return {}
+        (height, width), (high, wide) = placement.stored, placement.output
+        in_pixels = unit == "pixel"
+        before, after = ((width, height), (wide, high)) if in_pixels else ((1, 1), (1, 1))
+
+        def at(x: float, y: float) -> tuple[float, float]:
+            x, y = placement.point(x / before[0], y / before[1])
+            return x * after[0], y * after[1]
+
+        new: dict[_Text, float] = {}
+        try:
+            if shape == "rectangle":
+                texts = [self.fields[key] for key in ("rbX", "rbY", "rbW", "rbH")]
+                x, y, across, down = (text.number for text in texts)
+                (left, right), (top, bottom) = map(
+                    sorted, zip(at(x, y), at(x + across, y + down), strict=True)
+                )
+                new = dict(zip(texts, (left, top, right - left, bottom - top), strict=True))
+            elif shape == "circle":
+                x_text, y_text, radius = (self.fields[key] for key in ("rbX", "rbY", "rbRx"))
+                new = dict(zip((x_text, y_text), at(x_text.number, y_text.number), strict=True))
+                pixels = radius.number * width / before[0] * float(placement.factors[0])
+                new[radius] = pixels * after[0] / wide
+            elif shape == "polygon":
+                for vertex in self.vertices:
+                    x_text, y_text = vertex["rbX"], vertex["rbY"]
+                    new |= zip((x_text, y_text), at(x_text.number, y_text.number), strict=True)
+        except KeyError:
+            return {}
+        if any(map(isnan, new.values())):
+            return {}
+        return {text: _written(round(number) if in_pixels else number) for text, number in new.items()}
+
+
 class _Regions:
     """What a packet says of regions."""
 
@@ -84,6 +142,7 @@ class _Regions:
         self.areas: list[_Fields] = []
         self.rectangles: list[_Text] = []
         self.subjects: list[_Subject] = []
+        self.boundaries: list[_Boundary] = []
         self._packet = packet
         self._open: list[Name] = []
         self._fields: _Fields | None = None
@@ -101,6 +160,12 @@ class _Regions:
         if element in _STRUCTURES:
             self._fields = {}
             (self.applied if element == _APPLIED else self.areas).append(self._fields)
+        elif element == _BOUNDARY:
+            self.boundaries.append(_Boundary())
+            self._fields = self.boundaries[-1].fields
+        elif self._is_vertex(self._open) and self.boundaries:
+            self._fields = {}
+            self.boundaries[-1].vertices.append(self._fields)
         elif element in _SUBJECTS:
             self.subjects.append(_Subject(self._parser.CurrentByteIndex))
         if self._fields is None and not any(split(key) == _RECTANGLE for key in attributes[::2]):
@@ -109,6 +174,11 @@ class _Regions:
         for attribute, value, written in named_attributes(self._packet, here, attributes):
             group = 2 if written[2] is not None else 3
             self._take(attribute, _Text(written.start(group), written.end(group), value))
+
+    @staticmethod
+    def _is_vertex(path: Sequence[Name]) -> bool:
+        """Whether an element is an item of a boundary's list of vertices."""
+        return len(path) >= 3 and path[-3] == _VERTICES and path[-1] == (RDF, "li")
 
     def _take_text(self, text: str) -> None:
         if self._text_at < 0:
@@ -124,8 +194,10 @@ class _Regions:
                 self.subjects[-1].numbers.append(text)
             else:
                 self._take(element, text)
-        if element in _STRUCTURES:
+        if element in _STRUCTURES or element == _BOUNDARY:
             self._fields = None
+        elif self._is_vertex((*self._open[-2:], element)) and self.boundaries:
+            self._fields = self.boundaries[-1].fields
         elif element in _SUBJECTS:
             self.subjects[-1].end = self._packet.index(b">", self._parser.CurrentByteIndex) + 1
 
@@ -146,6 +218,8 @@ def moved(packet: bytes, placement: Placement) -> bytes:
     regions, new = _Regions(packet), dict[_Text, str]()
     for subject in regions.subjects:
         new |= subject.moved(placement)
+    for boundary in regions.boundaries:
+        new |= boundary.moved(placement)
     if placement.on_its_side and any(_is_upright(fields, placement) for fields in regions.applied):
         placement = replace(placement, turn=1)
     for fields in regions.applied:

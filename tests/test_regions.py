@@ -128,6 +128,82 @@ def check_places(found: dict[str, Any], orientation: int) -> None:
         assert rectangle == pytest.approx([x - across / 2, y - down / 2, across, down])
 
 
+IPTC_REGION = (
+    "<i:ImageRegion xmlns:i='http://iptc.org/std/Iptc4xmpExt/2008-02-29/'><rdf:Bag>"
+    "<rdf:li rdf:parseType='Resource'><i:RegionBoundary rdf:parseType='Resource'>{}</i:RegionBoundary>"
+    "</rdf:li></rdf:Bag></i:ImageRegion>"
+)
+
+
+def iptc_regions(unit: str) -> dict[str, str]:
+    """The face as each shape, the circle as wide as it is."""
+    x, y, across, down = FACE
+    wide, high = (WIDTH, HEIGHT) if unit == "pixel" else (1, 1)
+    left, top = (x - across / 2) * wide, (y - down / 2) * high
+    right, bottom = left + across * wide, top + down * high
+    seen = f"<i:rbUnit>{unit}</i:rbUnit>"
+    sides = {"X": left, "Y": top, "W": right - left, "H": bottom - top}
+    rectangle = "".join(f"<i:rb{side}>{value:g}</i:rb{side}>" for side, value in sides.items())
+    circle = f"i:rbX='{x * wide:g}' i:rbY='{y * high:g}' i:rbRx='{across / 2 * wide:g}' i:rbUnit='{unit}'"
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    items = "".join(f"<rdf:li i:rbX='{a:g}' i:rbY='{b:g}'/>" for a, b in corners)
+    vertices = f"<i:rbVertices><rdf:Seq>{items}</rdf:Seq></i:rbVertices>"
+    return {
+        "rectangle": f"{rectangle}{seen}<i:rbShape>rectangle</i:rbShape>",
+        "circle": f"<rdf:Description i:rbShape='circle' {circle}/>",
+        "polygon": f"{vertices}<i:rbShape>polygon</i:rbShape>{seen}",
+    }
+
+
+@pytest.mark.parametrize("unit", ["pixel", "relative"])
+def test_a_region_of_iptc_stays_where_it_is_seen(tmp_path: Path, unit: str) -> None:
+    """However the photo is turned, whichever shape it has, and in both units."""
+    for turn in range(1, 9):
+        output = (HEIGHT * 3, WIDTH * 3) if turn < 5 else (WIDTH * 3, HEIGHT * 3)
+        for shape, said in iptc_regions(unit).items():
+            source = packet(IPTC_REGION.format(said))
+            made = regions.moved(source, Placement(turn, (HEIGHT, WIDTH), output))
+            assert (made == source) == (unit == "relative" and turn == 1)
+            (tmp_path / f"{shape}{turn}.xmp").write_bytes(made)
+    for name, found in by_exiftool(tmp_path).items():
+        turn, group = int(name[-5]), "XMP-iptcExt:ImageRegionBoundary"
+        high, wide = (144, 192) if turn < 5 else (192, 144)
+        x, y, across, down = marked(turn, 3)
+        whole = (wide, high) if unit == "pixel" else (1, 1)
+        box = [x - across / 2, y - down / 2, x + across / 2, y + down / 2]
+        left, top, right, bottom = (edge * whole[i % 2] for i, edge in enumerate(box))
+        if name.startswith("rectangle"):
+            seen = [found[group + side] for side in "XYWH"]
+            assert seen == pytest.approx([left, top, right - left, bottom - top])
+        elif name.startswith("circle"):
+            radius = 4 * 3 / (1 if unit == "pixel" else wide)
+            seen = [found[group + key] for key in ("X", "Y", "Rx")]
+            assert seen == pytest.approx([x * whole[0], y * whole[1], radius])
+        else:
+            xs, ys = (found[f"{group}Vertices{side}"] for side in "XY")
+            assert (min(xs), min(ys), max(xs), max(ys)) == pytest.approx((left, top, right, bottom))
+            assert len(set(zip(xs, ys, strict=True))) == 4
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        iptc_regions("pixel")["rectangle"].replace("rbW", "rbV"),
+        iptc_regions("pixel")["rectangle"].replace("<i:rbX>", "<i:rbX>left"),
+        iptc_regions("pixel")["circle"].replace("rbRx='", "rbRx='1e999"),
+        iptc_regions("pixel")["circle"].replace("'pixel'", "'inch'"),
+        iptc_regions("pixel")["polygon"].replace("i:rbY", "i:rbZ"),
+        iptc_regions("pixel")["polygon"].replace("rbShape>polygon", "rbShape>star"),
+        "<i:rbVertices><rdf:Seq><rdf:li/></rdf:Seq></i:rbVertices>",
+    ],
+)
+def test_what_is_no_region_of_iptc_stays_as_it_is(odd: str) -> None:
+    source = packet(IPTC_REGION.format(odd))
+    assert regions.moved(source, Placement(2, (HEIGHT, WIDTH), (96, 128))) == source
+    alone = packet("<i:a xmlns:i='http://iptc.org/std/Iptc4xmpExt/2008-02-29/'>" + odd + "</i:a>")
+    assert regions.moved(alone, Placement(2, (HEIGHT, WIDTH), (96, 128))) == alone
+
+
 @pytest.mark.parametrize(("turned_by_codec", "turn"), [(True, 6), (True, 1), (False, 6)])
 def test_places_of_a_photo_that_its_codec_turns(turned_by_codec: bool, turn: int) -> None:
     """AVIF and HEIC are decoded upright, and what EXIF says of places holds for the picture before that."""
