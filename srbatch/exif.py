@@ -61,6 +61,7 @@ _RESOLUTION = frozenset([_ACROSS, _DOWN, _UNIT])
 _MM_OF_UNIT = {2: 25.4, 3: 10.0}
 _SIZE_IN_IFD0 = {0x0100: "width", 0x0101: "height"}
 _SIZE_IN_EXIF = {0xA002: "width", 0xA003: "height"}
+_SIZE_IN_INTEROP = {0x1001: "width", 0x1002: "height"}  # RelatedImageWidth and RelatedImageLength, of DCF
 _SUBJECTS = frozenset([0x9214, 0xA214])  # SubjectArea, SubjectLocation
 _FOCAL_PLANE = (0xA20E, 0xA20F)  # FocalPlaneXResolution, FocalPlaneYResolution
 # A JPEG thumbnail or previews that hang on IFD0 itself, and the thumbnail tags of Windows' GDI+.
@@ -179,10 +180,12 @@ def corrected(
     if layout.big:
         raise BrokenTiff("an EXIF block cannot be BigTIFF")
     exif = reader.intact_child(reader.ifd0, EXIF_IFD)
-    for entry in exif.entries if exif else ():
-        if entry.tag in _SIZE_IN_EXIF:
-            value = Value(LONG, struct.pack("<I", size[_SIZE_IN_EXIF[entry.tag]]))
-            patched[entry.at : entry.at + layout.entry_size] = layout.entry(entry.tag, value, 0)[0]
+    interop = reader.intact_child(exif, INTEROP_IFD)
+    for directory, sides in ((exif, _SIZE_IN_EXIF), (interop, _SIZE_IN_INTEROP)):
+        for entry in directory.entries if directory else ():
+            if entry.tag in sides:
+                value = Value(LONG, struct.pack("<I", size[sides[entry.tag]]))
+                patched[entry.at : entry.at + layout.entry_size] = layout.entry(entry.tag, value, 0)[0]
 
     ifd0: dict[int, Value | bytes] = {}
     for entry in reader.ifd0.entries:

@@ -41,7 +41,13 @@ def block(order: str = "<", *, thumbnail_last: bool = True, orientation: int = 6
         return put(number("H", len(entries)) + body + number("I", next_at))
 
     thumbnail_at = 0 if thumbnail_last else put(THUMBNAIL)
-    interop = directory([(1, ASCII, 4, b"R98\0")])
+    interop = directory(
+        [
+            (1, ASCII, 4, b"R98\0"),
+            (0x1001, SHORT, 1, number("H", 640)),
+            (0x1002, LONG, 1, number("I", 480)),
+        ]
+    )
     exif_at = directory(
         [
             (0x9003, ASCII, 20, TAKEN),

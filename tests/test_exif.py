@@ -46,7 +46,7 @@ def test_a_corrected_block_tells_the_new_photo_and_keeps_the_rest(order: str, th
     assert (read[0x010F], read[0x0132], below[0x9003]) == ("Camera", TAKEN[:-1].decode(), TAKEN[:-1].decode())
     assert below[0x829A] == pytest.approx(1 / 250)
     assert read.get_ifd(0x8825)[2] == (48.0, 8.0, 15.0)
-    assert read.get_ifd(0xA005)[1] == "R98"
+    assert read.get_ifd(0xA005) == {1: "R98", 0x1001: 70_000, 0x1002: 1920}
     assert below[0x927C] == MAKER_NOTE
 
 
