@@ -143,6 +143,7 @@ def _sidecar(
         corrected=partial(
             metadata.packet_for_output,
             picture.metadata,
+            fmt=encoding.format,
             width=encoding.width,
             height=encoding.height,
             provenance=provenance,

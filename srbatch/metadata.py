@@ -219,7 +219,7 @@ def for_output(
         )
     elif written_by is not None:
         block = exif.fresh(written_by)
-    packet = packet_for_output(meta, meta.xmp, width=width, height=height, provenance=provenance)
+    packet = packet_for_output(meta, meta.xmp, fmt, width=width, height=height, provenance=provenance)
     extension: tuple[bytes, ...] = ()
     if packet is not None and fmt is Format.JPEG and len(packet) > jpeg.LARGEST_JPEG_XMP:
         packet = xmp.without_padding(packet)
@@ -249,15 +249,22 @@ def for_output(
 
 
 def packet_for_output(
-    meta: Metadata, packet: bytes | None, *, width: int, height: int, provenance: Provenance | None
+    meta: Metadata,
+    packet: bytes | None,
+    fmt: Format,
+    *,
+    width: int,
+    height: int,
+    provenance: Provenance | None,
 ) -> bytes | None:
-    """The XMP packet of an output: made of the photo's own or of one that lies beside it.
+    """The XMP packet of an output in ``fmt``: made of the photo's own or of one that lies beside it.
 
     Raises:
         UnusableXmp: the packet cannot be corrected.
     """
     return xmp.corrected(
         packet,
+        fmt=fmt,
         width=width,
         height=height,
         turned=meta.upright_in_output,

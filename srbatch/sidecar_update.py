@@ -36,7 +36,10 @@ def carry_again(due: SidecarDue, run: Run) -> Outcome:
         height, width = details["size_out"]
         meta = run.codecs.metadata(photo.source)
         provenance = _provenance(photo, row, details, run)
-        return metadata.packet_for_output(meta, packet, width=width, height=height, provenance=provenance)
+        assert photo.format is not None, "it was done"
+        return metadata.packet_for_output(
+            meta, packet, photo.format, width=width, height=height, provenance=provenance
+        )
 
     sidecar = sidecar_of(
         photo.source, photo.target, written_before=written_before(details), corrected=corrected

@@ -13,7 +13,8 @@ from xml.sax.saxutils import escape, quoteattr
 
 from srbatch import regions
 from srbatch.extended_xmp import HAS_EXTENSION
-from srbatch.packets import RDF, Name, Properties, in_utf8
+from srbatch.formats import Format
+from srbatch.packets import RDF, Name, Properties, Property, in_utf8
 from srbatch.placement import Placement, rational
 from srbatch.provenance import Provenance
 
@@ -25,6 +26,8 @@ _TIFF = "http://ns.adobe.com/tiff/1.0/"
 _EXIF = "http://ns.adobe.com/exif/1.0/"
 _IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 
+_DC = "http://purl.org/dc/elements/1.1/"
+
 _PREFIXES = {_MEDIA: "xmpMM", _IPTC: "Iptc4xmpExt"}
 _SOURCE_TYPE: Name = (_IPTC, "DigitalSourceType")
 _SOURCE_TYPES = "cv.iptc.org/newscodes/digitalsourcetype/"
@@ -35,6 +38,10 @@ _DOCUMENT: Name = (_MEDIA, "DocumentID")
 _DERIVED_FROM: Name = (_MEDIA, "DerivedFrom")
 _HISTORY: Name = (_MEDIA, "History")
 _THUMBNAILS: Name = (_BASIC, "Thumbnails")
+_FORMAT: Name = (_DC, "format")
+_MANIFEST: Name = ("http://purl.org/dc/terms/", "provenance")
+"""Where a C2PA manifest is; one in the file itself has a name that begins as follows."""
+_WITHIN = "self#"
 _ORIENTATION: Name = (_TIFF, "Orientation")
 _SIZES: dict[Name, str] = {
     (_TIFF, "ImageWidth"): "width",
@@ -99,6 +106,7 @@ def source_type(packet: bytes) -> str | None:
 def corrected(
     packet: bytes | None,
     *,
+    fmt: Format,
     width: int,
     height: int,
     turned: bool,
@@ -111,6 +119,7 @@ def corrected(
 
     Args:
         packet: of the photo; None if it has none.
+        fmt: format of the output.
         width: of the output, in pixels.
         height: of the output, in pixels.
         turned: whether the output stands upright whatever the packet says of orientation. Where nothing
@@ -132,6 +141,7 @@ def corrected(
     properties = Properties(packet)
     size = {"width": width, "height": height}
     values = {name: str(size[side]) for name, side in _SIZES.items()}
+    values[_FORMAT] = f"image/{fmt.value}"  # of the file as it is saved (ISO 16684-1, 8.3)
     if placement is not None:
         values |= _enlarged(properties, placement)
     if turned:
@@ -176,16 +186,17 @@ def _number(text: str | None) -> Fraction | None:
     return Fraction(match[0].strip()) if match else None
 
 
-def _is_void(name: Name) -> bool:
+def _is_void(found: Property) -> bool:
     """Whether a property tells of something that the output does not have: another picture, a video.
 
-    Or an extension of the packet, whose properties are in it here.
+    Or a manifest, or an extension of the packet, whose properties are in it here.
     """
-    space, local = name
+    name, (space, local) = found.name, found.name
     return (
         name in (_THUMBNAILS, _DIRECTORY, HAS_EXTENSION)
         or space in _GAIN_MAPS
         or (space == _CAMERA and local.startswith(("MotionPhoto", "MicroVideo")))
+        or (name == _MANIFEST and found.value.strip().startswith(_WITHIN))
     )
 
 
@@ -203,7 +214,7 @@ def _edited(properties: Properties, values: Mapping[Name, str], new: dict[Name, 
                 continue
             result += packet[at : found.list_end] + new.pop(_HISTORY).encode()
             at = found.list_end
-        elif found.name in values or _is_void(found.name):
+        elif found.name in values or _is_void(found):
             result += packet[at : found.start]
             at = found.end
             if found.name in values:

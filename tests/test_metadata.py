@@ -295,8 +295,10 @@ def test_a_packet_in_another_encoding_of_unicode_is_carried_in_utf_8(
     assert (found.xmp, found.notes) == (PACKET, ())
     # Of a sidecar, which may begin like a document and, in a TIFF file, end in zeros.
     whole = (mark + "<?xml version='1.0' encoding='UTF-16'?>" + PACKET.decode()).encode(codec) + b"\0"
-    made = xmp.corrected(whole, width=WIDTH, height=HEIGHT, turned=True, provenance=None)
-    assert made == xmp.corrected(PACKET, width=WIDTH, height=HEIGHT, turned=True, provenance=None)
+    made = xmp.corrected(whole, fmt=Format.PNG, width=WIDTH, height=HEIGHT, turned=True, provenance=None)
+    assert made == xmp.corrected(
+        PACKET, fmt=Format.PNG, width=WIDTH, height=HEIGHT, turned=True, provenance=None
+    )
 
 
 def test_an_output_does_not_claim_the_video_or_the_gain_map_of_its_photo(tmp_path: Path) -> None:
@@ -309,6 +311,18 @@ def test_an_output_does_not_claim_the_video_or_the_gain_map_of_its_photo(tmp_pat
         made = wanted(found, Format.JPEG, provenance=None).xmp
         assert parsed(made) == [("SpecialTypeID", "none"), ("title", "Oma")]
         assert b"4321" not in (made or b"")
+
+
+@pytest.mark.parametrize("fmt", WRITTEN)
+def test_an_output_tells_its_own_format_and_no_manifest_that_is_not_there(fmt: Format) -> None:
+    terms = "<t:provenance xmlns:t='http://purl.org/dc/terms/'>{}</t:provenance>"
+    says = "<d:format xmlns:d='http://purl.org/dc/elements/1.1/'>image/x-adobe-dng</d:format>"
+    for place, stays in (("self#jumbf=/c2pa/urn:uuid:1", False), ("https://example.org/1.c2pa", True)):
+        source = replace(FULL, iptc=None, xmp=(MANAGED % (says + terms.format(place))).encode())
+        found = dict(parsed(wanted(source, fmt, provenance=None).xmp))
+        assert found["format"] == f"image/{fmt.value}"
+        assert found.get("provenance") == (place if stays else None)
+    assert "format" not in dict(parsed(wanted(replace(FULL, iptc=None), fmt).xmp))
 
 
 @pytest.mark.parametrize("fmt", WRITTEN)

@@ -223,7 +223,7 @@ def test_places_of_a_photo_that_its_codec_turns(turned_by_codec: bool, turn: int
 def test_a_packet_beside_the_photo_is_corrected_like_one_within() -> None:
     meta = Metadata(orientation=6, turn_of_regions=6, size=(HEIGHT, WIDTH))
     size = {"width": 96, "height": 128}
-    beside = metadata.packet_for_output(meta, packet(AS_ATTRIBUTES), **size, provenance=None)
+    beside = metadata.packet_for_output(meta, packet(AS_ATTRIBUTES), Format.PNG, **size, provenance=None)
     within = metadata.for_output(
         replace(meta, xmp=packet(AS_ATTRIBUTES)), Format.PNG, **size, provenance=None
     ).xmp
@@ -432,6 +432,7 @@ def test_the_lengths_of_a_panorama_grow_with_it(as_attributes: bool) -> None:
         source = packet(said + f"<g:ProjectionType xmlns:g='{SPACE}'>equirectangular</g:ProjectionType>")
     made = xmp.corrected(
         source,
+        fmt=Format.PNG,
         width=256,
         height=144,
         turned=False,
@@ -457,10 +458,14 @@ def test_numbers_that_are_none_stay_in_xmp() -> None:
     source = packet(said)
     placement = Placement(1, (HEIGHT, WIDTH), (96, 128))
     assert (
-        xmp.corrected(source, width=128, height=96, turned=False, provenance=None, placement=placement)
+        xmp.corrected(
+            source, fmt=Format.PNG, width=128, height=96, turned=False, provenance=None, placement=placement
+        )
         == source
     )
     sound = packet(said.replace("1/0", "3888000/877"))
-    made = xmp.corrected(sound, width=128, height=96, turned=False, provenance=None, placement=placement)
+    made = xmp.corrected(
+        sound, fmt=Format.PNG, width=128, height=96, turned=False, provenance=None, placement=placement
+    )
     values = [Properties(made or b"").value((EXIF, f"FocalPlane{axis}Resolution")) for axis in "XY"]
     assert values == ["7776000/877", "14/1"]
