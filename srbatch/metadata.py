@@ -225,7 +225,7 @@ def for_output(
         packet = xmp.without_padding(packet)
         if len(packet) > jpeg.LARGEST_JPEG_XMP:
             packet, extension = extended_xmp.parted(packet)
-    lost = _lost_places(meta, placement)
+    place_notes = _place_notes(meta, placement)
     comments, png_text, text_notes = _texts(meta, fmt)
     icc, linear, colour_notes = _encoded_colours(meta, fmt)
     output = replace(
@@ -242,7 +242,7 @@ def for_output(
         turned_by_codec=False,
         turn_of_regions=1,
         size=None,
-        notes=meta.notes + lost + colour_notes + text_notes + _exif_notes(block, fmt),
+        notes=meta.notes + place_notes + colour_notes + text_notes + _exif_notes(block, fmt),
     )
     _head(output, fmt)  # refuses what is too large now, not after hours of work
     return output
@@ -273,13 +273,16 @@ def packet_for_output(
     )
 
 
-def _lost_places(meta: Metadata, placement: Placement | None) -> tuple[str, ...]:
-    """Notes on what EXIF and XMP say of places in the photo and the output will not say."""
+def _place_notes(meta: Metadata, placement: Placement | None) -> tuple[str, ...]:
+    """Notes on what EXIF and XMP say of places in the photo that did not follow it."""
     if placement is None:
         return ()
     in_exif = meta.exif is not None and exif.loses_subject(meta.exif, placement)
     in_xmp = meta.xmp is not None and regions.lose_subject(meta.xmp, placement)
-    return (SUBJECT_LOST,) if in_exif or in_xmp else ()
+    notes: tuple[str, ...] = (SUBJECT_LOST,) if in_exif or in_xmp else ()
+    if meta.xmp is not None and placement.turn != 1 and xmp.tells_of_panorama(meta.xmp):
+        notes += (xmp.PANORAMA_LEFT,)
+    return notes
 
 
 def _encoded_colours(meta: Metadata, fmt: Format) -> tuple[bytes | None, bool, tuple[str, ...]]:

@@ -69,6 +69,10 @@ _PANORAMA_LENGTHS: tuple[tuple[Name, ...], tuple[Name, ...]] = (
     ),
 )
 """Along the width, and along the height."""
+PANORAMA_LEFT = (
+    "the lengths of the panorama in XMP hold for the photo as it was stored, and were left: turned, it is no "
+    "part of a sphere"
+)
 _FOCAL_PLANE: tuple[Name, Name] = ((_EXIF, "FocalPlaneXResolution"), (_EXIF, "FocalPlaneYResolution"))
 _NUMBER = re.compile(r"\s*\d{1,10}(?:/0*[1-9]\d{0,9})?\s*")
 
@@ -92,6 +96,16 @@ def usable(packet: bytes) -> Properties:
 def tells_of_gain_map(properties: Properties) -> bool:
     """Whether a packet says that another picture in the file gives this one a higher dynamic range."""
     return any(found.name[0] in _GAIN_MAPS for found in properties.found)
+
+
+def tells_of_panorama(packet: bytes) -> bool:
+    """Whether a packet has lengths of a panorama.
+
+    Raises:
+        UnusableXmp: see :func:`usable`.
+    """
+    lengths = {name for names in _PANORAMA_LENGTHS for name in names}
+    return any(found.name in lengths for found in Properties(packet).found)
 
 
 def source_type(packet: bytes) -> str | None:

@@ -448,6 +448,18 @@ def test_the_lengths_of_a_panorama_grow_with_it(as_attributes: bool) -> None:
         assert properties.value((SPACE, "ProjectionType")) == "equirectangular"
 
 
+@pytest.mark.parametrize("turn", [1, 3, 6])
+def test_the_lengths_of_a_panorama_that_was_turned_are_left_and_told(turn: int) -> None:
+    said = f"<g:FullPanoWidthPixels xmlns:g='{SPACE}'>101</g:FullPanoWidthPixels>"
+    meta = Metadata(xmp=packet(said), turn_of_regions=turn, size=(HEIGHT, WIDTH))
+    high, wide = (96, 128) if turn < 5 else (128, 96)
+    made = metadata.for_output(meta, Format.PNG, width=wide, height=high, provenance=None)
+    width = Properties(made.xmp or b"").value((SPACE, "FullPanoWidthPixels"))
+    assert (made.notes, width) == (((), "202") if turn == 1 else ((xmp.PANORAMA_LEFT,), "101"))
+    other = replace(meta, xmp=packet(AS_ELEMENTS))
+    assert metadata.for_output(other, Format.PNG, width=wide, height=high, provenance=None).notes == ()
+
+
 def test_numbers_that_are_none_stay_in_xmp() -> None:
     said = (
         f"<g:FullPanoWidthPixels xmlns:g='{SPACE}'>wide</g:FullPanoWidthPixels>"
