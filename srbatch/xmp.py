@@ -255,9 +255,15 @@ def without_padding(packet: bytes) -> bytes:
 
 
 def _history_and_origin(properties: Properties, provenance: Provenance) -> dict[Name, str]:
-    """An event for the history, and a reference to the photo unless the packet has one to its own origin."""
-    earlier = properties.value(_SOURCE_TYPE)
+    """An event for the history, and a reference to the photo unless the packet has one to its own origin.
+
+    That one stays true of the output, which keeps the photo's DocumentID; the event names the photo then.
+    """
+    earlier, photo = properties.value(_SOURCE_TYPE), properties.value(_INSTANCE)
+    is_derived = properties.value(_DERIVED_FROM) is not None
     parameters = f"{provenance.parameters}; source sha256 {provenance.source_sha256}"
+    if is_derived and photo:
+        parameters += f", instance {photo}"
     if earlier:
         parameters += f"; digital source type before: {earlier}"
     if _says_more(earlier, provenance.source_type):
@@ -269,8 +275,8 @@ def _history_and_origin(properties: Properties, provenance: Provenance) -> dict[
         "parameters": parameters,
     }
     made = {_HISTORY: _structure("rdf:li", "stEvt", _EVENT, event)}
-    if properties.value(_DERIVED_FROM) is None:
-        origin = {"instanceID": properties.value(_INSTANCE) or f"sha256:{provenance.source_sha256}"}
+    if not is_derived:
+        origin = {"instanceID": photo or f"sha256:{provenance.source_sha256}"}
         if document := properties.value(_DOCUMENT):
             origin["documentID"] = document
         made[_DERIVED_FROM] = _structure("xmpMM:DerivedFrom", "stRef", _REFERENCE, origin)

@@ -481,6 +481,7 @@ def test_a_history_is_continued(written_as: str, events: int) -> None:
     assert len(found) == events
     assert found[-1]["softwareAgent"] == "srbatch 1.0"
     assert dict(parsed(result))["DerivedFrom"] == "first"
+    assert f"source sha256 {'5' * 64}, instance iid:1;" in found[-1]["parameters"]  # InstanceID is ours now
     assert len(history(wanted(replace(FULL, xmp=result), Format.PNG).xmp)) == events + 1
 
 
