@@ -7,7 +7,7 @@ Interoperability directories that it points to, and IFD1 (the thumbnail). Two ru
   maker understands, so neither their bytes nor their place in the block may change. The new IFD0 goes to
   the end of the block, where it moves nothing.
 * Between a block and a TIFF *file* that is not possible: there tags are copied value by value, in the
-  byte order of the target. MakerNotes keep their bytes but change their place.
+  byte order of the target. MakerNotes keep their bytes, and the place is cleared where they stood before.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO
 
 from srbatch.errors import PhotoTooLarge
 from srbatch.placement import Placement, rational
@@ -41,6 +42,8 @@ ORIENTATION, SOFTWARE, XMP, IPTC, PHOTOSHOP, ICC = 0x0112, 0x0131, 700, 33723, 3
 EXTRA_SAMPLES = 0x0152
 """What channels beside the colours are: 0 anything, 1 alpha that colours were multiplied by, 2 alpha."""
 EXIF_IFD, GPS_IFD, INTEROP_IFD, SUB_IFDS = 0x8769, 0x8825, 0xA005, 0x014A
+MAKER_NOTE = 0x927C
+MAKER_NOTE_MOVED = "the camera maker's own notes (MakerNote) were moved, and programs may misread them"
 
 DESCRIPTIVE = frozenset(
     [
@@ -67,6 +70,9 @@ _FOCAL_PLANE = (0xA20E, 0xA20F)  # FocalPlaneXResolution, FocalPlaneYResolution
 # A JPEG thumbnail or previews that hang on IFD0 itself, and the thumbnail tags of Windows' GDI+.
 _THUMBNAILS_IN_IFD0 = frozenset([0x0201, 0x0202, SUB_IFDS, *range(0x5012, 0x501C), *range(0x5020, 0x503C)])
 _DATA_OF_THUMBNAIL = ((0x0201, 0x0202), (0x0111, 0x0117))
+_DATA_OF_PICTURE = ((0x0111, 0x0117), (0x0144, 0x0145))  # strips and tiles: where, and how many bytes
+_LARGEST_PADDED_BLOCK = 60_000  # a segment of a JPEG file holds 65,527 bytes, and IFD0 is yet to be corrected
+_FIRST_FREE = 16  # behind the header of any TIFF structure
 _LARGEST_COPY = 1 << 26
 """Bytes of all values of a directory: a crafted file can name the same ones again and again."""
 
@@ -161,10 +167,38 @@ def fresh(software: str) -> bytes:
     return block_of(Tags(main={SOFTWARE: _text(software)}))
 
 
-def block_of(tags: Tags) -> bytes:
-    """An EXIF block with these tags, IFD0 first."""
+def block_of(tags: Tags, *, note_at: int | None = None) -> bytes:
+    """An EXIF block with these tags, and the MakerNote at ``note_at`` unless that makes a large block."""
     layout = Layout("<", big=False)
+    note = tags.exif.get(MAKER_NOTE)
+    if note is not None and note_at is not None and _FIRST_FREE <= note_at <= _LARGEST_PADDED_BLOCK:
+        # The directories go before it if they are short enough, else behind it.
+        note_end = note_at + len(note.data)
+        before, behind = 8, note_end + note_end % 2
+        at = before if before + len(_assembled(layout, tags, {}, 0, note_at=note_at)) <= note_at else behind
+        family = _assembled(layout, tags, {}, at, note_at=note_at)
+        block = bytearray(max(at + len(family), behind))
+        block[:8] = b"II*\0" + layout.offset(at)
+        block[at : at + len(family)] = family
+        block[note_at:note_end] = note.data
+        if len(block) <= _LARGEST_PADDED_BLOCK:
+            return bytes(block)
     return b"II*\0" + layout.offset(8) + _assembled(layout, tags, {}, 8)
+
+
+def maker_note_at(reader: TiffReader) -> int | None:
+    """Where the bytes of the MakerNote begin; None where there is none, or none that has offsets."""
+    exif = reader.intact_child(reader.ifd0, EXIF_IFD)
+    note = exif.find(MAKER_NOTE) if exif else None
+    if note is None or note.size <= reader.layout.offset_size or reader.value(note, _LARGEST_COPY) is None:
+        return None
+    return note.value_at
+
+
+def maker_note_moves(block: bytes) -> bool:
+    """Whether a TIFF file has no room for the MakerNote at the place where it stands in the block."""
+    at = maker_note_at(TiffReader(io.BytesIO(block)))
+    return at is not None and at < _FIRST_FREE
 
 
 def corrected(
@@ -274,9 +308,15 @@ def append_to_tiff(
     """Add the descriptive tags of an EXIF block, XMP and IPTC to a TIFF or BigTIFF file, in place.
 
     ``extra_is_data`` makes the channel beside the colours one that is no transparency.
-    Pixels are not touched: a new IFD0 goes to the end of the file and the header is pointed at it.
+    A new IFD0 goes to the end of the file and the header is pointed at it. Pixels are not touched, but where
+    the MakerNote stood in the block it stands in the file too, and strips or tiles give way to it: its own
+    offsets may count from the start. In a file of several pictures it goes to the end.
+
+    Raises:
+        PhotoTooLarge: with its metadata the file passes what its offsets reach.
     """
     tags = tags_of(block).descriptive()
+    note_at = maker_note_at(TiffReader(io.BytesIO(block))) if block and MAKER_NOTE in tags.exif else None
     if xmp:
         tags.main[XMP] = Value(BYTE, xmp)
     if iptc:
@@ -286,25 +326,97 @@ def append_to_tiff(
     with path.open("r+b") as file:
         reader = TiffReader(file)
         layout, old = reader.layout, reader.ifd0
-        kept = {}
-        for entry in old.entries:
-            file.seek(entry.at)
-            kept[entry.tag] = file.read(layout.entry_size)
-        at = reader.end + -reader.end % 8
+        note = b""
+        if note_at is not None and note_at >= _FIRST_FREE and not old.next_at and not old.find(SUB_IFDS):
+            note = layout.entry(MAKER_NOTE, tags.exif[MAKER_NOTE], note_at)[1]
         try:
-            family = _assembled(layout, tags, kept, at, old.next_at)
-        except struct.error:
+            if note_at is not None and note:
+                kept = _with_note(file, reader, note_at, note)
+            else:
+                note_at = None
+                kept = {entry.tag: _at(file, entry.at, layout.entry_size) for entry in old.entries}
+            end = file.seek(0, io.SEEK_END)
+            at = end + -end % 8
+            family = _assembled(layout, tags, kept, at, old.next_at, note_at)
+        except (struct.error, OverflowError):
             raise PhotoTooLarge("the TIFF file passes 4 GB with its metadata; write BigTIFF") from None
-        file.seek(reader.end)
-        file.write(b"\0" * (at - reader.end) + family)
+        file.write(b"\0" * (at - end) + family)
         file.seek(8 if layout.big else 4)
         file.write(layout.offset(at))
 
 
-def _assembled(layout: Layout, tags: Tags, kept: Mapping[int, bytes], at: int, next_at: int = 0) -> bytes:
-    """IFD0 for offset ``at``, and behind it the Exif, Interoperability and GPS directories."""
+def _with_note(file: BinaryIO, reader: TiffReader, note_at: int, note: bytes) -> dict[int, bytes]:
+    """Write a MakerNote into a file of one picture; what stood there goes to the end of the file.
+
+    Returns the entries of IFD0 by their tags, with the new places of what was moved. The old directory may
+    be written over.
+    """
+    layout, note_end = reader.layout, note_at + len(note)
+    end = max(reader.end, note_end)
+
+    def moved(start: int, size: int) -> int:
+        """Copy to the end of the file."""
+        nonlocal end
+        data, at = _at(file, start, size), end + end % 2
+        file.seek(at)
+        file.write(data)
+        end = at + size
+        return at
+
+    for places, sizes in _DATA_OF_PICTURE:
+        starts_entry, sizes_entry = reader.ifd0.find(places), reader.ifd0.find(sizes)
+        if starts_entry is None or sizes_entry is None:
+            continue
+        step = starts_entry.size // starts_entry.count
+        starts = _whole_numbers(layout, reader.raw(starts_entry), starts_entry.count)
+        lengths = _whole_numbers(layout, reader.raw(sizes_entry), sizes_entry.count)
+        for index, (start, size) in enumerate(zip(starts, lengths, strict=False)):
+            if start < note_end and note_at < start + size:
+                new = moved(start, size).to_bytes(step, "little" if layout.order == "<" else "big")
+                file.seek(starts_entry.value_at + index * step)
+                file.write(new)
+
+    kept = {}
+    for entry in reader.ifd0.entries:
+        written = _at(file, entry.at, layout.entry_size)
+        if (
+            entry.size > layout.offset_size
+            and entry.value_at < note_end
+            and note_at < entry.value_at + entry.size
+        ):
+            written = written[: -layout.offset_size] + layout.offset(moved(entry.value_at, entry.size))
+        kept[entry.tag] = written
+    file.seek(note_at)
+    file.write(note)
+    return kept
+
+
+def _at(file: BinaryIO, start: int, size: int) -> bytes:
+    file.seek(start)
+    return file.read(size)
+
+
+def _whole_numbers(layout: Layout, data: bytes, count: int) -> list[int]:
+    step = len(data) // count
+    return [layout.number(data[i : i + step]) for i in range(0, len(data), step)]
+
+
+def _assembled(
+    layout: Layout,
+    tags: Tags,
+    kept: Mapping[int, bytes],
+    at: int,
+    next_at: int = 0,
+    note_at: int | None = None,
+) -> bytes:
+    """IFD0 for offset ``at``, and behind it the Exif, Interoperability and GPS directories.
+
+    With ``note_at`` the MakerNote is not among them but stands there already.
+    """
     main: dict[int, Value | bytes] = {**kept, **tags.main}
     exif: dict[int, Value | bytes] = {**tags.exif}
+    if note_at is not None:
+        exif[MAKER_NOTE] = layout.entry(MAKER_NOTE, tags.exif[MAKER_NOTE], note_at)[0]
     # A directory is as long wherever its pointers lead, so it is measured with pointers to nowhere.
     if tags.interop:
         exif[INTEROP_IFD] = layout.pointer(0)

@@ -354,6 +354,8 @@ def _exif_notes(block: bytes | None, fmt: Format) -> tuple[str, ...]:
     notes = [f"the EXIF tag 0x{tag:04X}, for which TIFF has no place, was not carried" for tag in tags]
     if damaged:
         notes.append(f"damaged EXIF tags ({damaged}) were not carried")
+    if exif.maker_note_moves(block):
+        notes.append(exif.MAKER_NOTE_MOVED)
     return tuple(notes)
 
 

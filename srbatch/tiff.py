@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import BinaryIO
 
 from srbatch import exif
@@ -33,7 +34,10 @@ def read_tiff(file: BinaryIO) -> Blocks:
     blocks.iptc = _tiff_block(reader, exif.IPTC, blocks)
     take_photoshop(_tiff_block(reader, exif.PHOTOSHOP, blocks) or b"", blocks)
     if tags.main or tags.exif or tags.gps:
-        blocks.exif = exif.block_of(tags)
+        note_at = exif.maker_note_at(reader)
+        blocks.exif = exif.block_of(tags, note_at=note_at)
+        if note_at is not None and note_at != exif.maker_note_at(TiffReader(io.BytesIO(blocks.exif))):
+            blocks.note(exif.MAKER_NOTE_MOVED)
     if tags.unreadable:
         blocks.note(f"{tags.unreadable} damaged or unknown TIFF tags were not carried")
     _note_tiff_losses(reader, blocks)

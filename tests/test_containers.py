@@ -20,6 +20,7 @@ from PIL import Image, IptcImagePlugin, PngImagePlugin
 from srbatch import exif, jpeg, png, tiff, webp
 from srbatch.containers import Blocks, HeadSplicer
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
+from srbatch.tiff_structure import Layout
 from srbatch.webp import WebpRewriter
 from tests.files import EXIF, ICC, IPTC, LARGE_ICC, XMP, chunk, encoded, picture, segment, splice
 
@@ -279,6 +280,20 @@ def test_what_pillow_writes_into_a_tiff_is_read() -> None:
     assert taken.exif.keys() == meant.exif.keys()
     assert taken.gps == meant.gps
     assert (taken.main[0x010F], taken.main[0x8298]) == (meant.main[0x010F], meant.main[0x8298])
+
+
+@pytest.mark.parametrize("with_note", [True, False], ids=["maker note", "none"])
+@pytest.mark.parametrize("far", [True, False])
+def test_a_maker_note_that_cannot_keep_its_place_in_a_block_is_told(far: bool, with_note: bool) -> None:
+    """Offsets within it may count from the start of the file, and a JPEG segment ends at 64 KB."""
+    at, tags, layout = 70_000 if far else 700, exif.tags_of(EXIF), Layout("<", big=False)
+    if not with_note:
+        del tags.exif[exif.MAKER_NOTE]
+    family = exif._assembled(layout, tags, {}, at)
+    source = b"II*\0" + layout.offset(at) + bytes(at - 8) + family
+    found = tiff.read_tiff(io.BytesIO(source))
+    assert exif.tags_of(found.exif) == tags
+    assert found.notes == ([exif.MAKER_NOTE_MOVED] if far and with_note else [])
 
 
 # ---- all of them ---------------------------------------------------------------------------------

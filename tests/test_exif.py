@@ -218,6 +218,51 @@ def test_tags_are_appended_to_a_tiff_file(tmp_path: Path, order: str, kind: str)
         assert tags.get_ifd(0x8825)[2] == (48.0, 8.0, 15.0)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("at", [16, 101, 3000, 9150, 9400, 50_000])
+def test_the_maker_note_stands_in_a_tiff_file_where_it_stood_in_the_block(
+    tmp_path: Path, at: int, kind: str
+) -> None:
+    """Within the pixels, across their end and the directory behind them, and behind the end of the file."""
+    path = tiff(tmp_path / "a.tif", **KINDS[kind])
+    pixels = pyvips.Image.new_from_file(str(path)).numpy()
+    block_ = exif.block_of(exif.tags_of(block()), note_at=at)
+    assert maker_note_at(block_) == at
+    exif.append_to_tiff(path, block_)
+    data = path.read_bytes()
+    if kind == "pyramid":  # it has further pictures, in which nothing is moved
+        assert maker_note_at(data) > 0
+    else:
+        assert maker_note_at(data) == at
+        assert data[at : at + len(MAKER_NOTE)] == MAKER_NOTE
+    assert exif.tags_in(TiffReader(io.BytesIO(data))).descriptive() == exif.tags_of(block_).descriptive()
+    found = pyvips.Image.new_from_file(str(path), revalidate=True)
+    assert (found.numpy() == pixels).all()
+    assert found.get("resolution-unit") == "cm"
+    with Image.open(path) as image:
+        image.load()
+        assert image.getexif().get_ifd(0x8769)[0x927C] == MAKER_NOTE
+
+
+def test_one_large_strip_gives_way_to_the_maker_note(tmp_path: Path) -> None:
+    """Its place stands in the directory itself, not in a list."""
+    path = tiff(tmp_path / "a.tif", tile_height=48)
+    pixels = pyvips.Image.new_from_file(str(path)).numpy()
+    exif.append_to_tiff(path, exif.block_of(exif.tags_of(block()), note_at=2000))
+    assert maker_note_at(path.read_bytes()) == 2000
+    assert (pyvips.Image.new_from_file(str(path), revalidate=True).numpy() == pixels).all()
+
+
+@pytest.mark.parametrize("at", [9, 16, 100, 700, 59_900, 1 << 40])
+def test_a_block_of_tags_is_sound_wherever_the_maker_note_stood(at: int) -> None:
+    tags = exif.tags_of(block())
+    made = exif.block_of(tags, note_at=at)
+    assert exif.tags_of(made) == tags
+    assert exif.tags_of(fix(made)).exif[0x927C].data == MAKER_NOTE
+    assert (maker_note_at(made) == at) == (16 <= at < 59_000)
+    assert len(made) < 60_000
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_what_colours_mean_goes_from_a_tiff_file_to_a_tiff_file(tmp_path: Path, order: str) -> None:
     """Where there is no profile, they are all that says it; they do not depend on how pixels are stored."""

@@ -178,6 +178,40 @@ def test_all_tags_arrive_where_iptc_has_no_place(without_iptc: Path, tmp_path: P
     compare(without_iptc, tmp_path / "out", fmt)
 
 
+def canon_tiff(path: Path, folder: Path) -> Path:
+    """The same in a TIFF file, whose start the offsets count from."""
+    with Image.open(canon_photo(folder / "a.jpg")) as photo:
+        note, tags = maker_note(0), photo.getexif()
+        tags.get_ifd(0x8769)[0x927C] = note
+        photo.save(path, exif=tags)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(note, maker_note(data.index(note))))
+    return path
+
+
+@pytest.mark.parametrize(
+    "fmt", [None, *(Format(s.replace("jpg", "jpeg").replace("tif", "tiff")) for s in SUFFIXES)]
+)
+def test_offsets_in_a_maker_note_that_count_from_the_start_stay_right(
+    tmp_path: Path, fmt: Format | None
+) -> None:
+    """exiftool finds the way in notes that it copied itself, not in those that cameras wrote."""
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    (tmp_path / "aside").mkdir()
+    folder.mkdir()
+    canon_photo(folder / "a.jpg")
+    canon_tiff(folder / "b.tif", tmp_path / "aside")
+    texts = {text[:-1].decode() for text in _TEXTS.values()}
+    outcomes = upscaled(folder, out, format=fmt)
+    for path in [*folder.iterdir(), *(outcome.photo.target for outcome in outcomes.values())]:
+        (found,) = json.loads(exiftool("-j", "-a", "-G1", path))
+        assert texts <= {value for tag, value in found.items() if tag.startswith("Canon:")}, path
+        assert "ExifTool:Warning" not in found
+    assert {note for outcome in outcomes.values() for note in outcome.notes} <= {
+        f"its output is {fmt.value}" for fmt in Format
+    }
+
+
 def compare(sources: Path, out: Path, fmt: Format | None) -> None:
     outcomes, before = upscaled(sources, out, format=fmt), tags(sources)
     after = tags(out)
