@@ -39,6 +39,7 @@ from srbatch.tiff_structure import (
 )
 
 ORIENTATION, SOFTWARE, XMP, IPTC, PHOTOSHOP, ICC = 0x0112, 0x0131, 700, 33723, 34377, 34675
+TRANSFER_FUNCTION = 0x012D
 EXTRA_SAMPLES = 0x0152
 """What channels beside the colours are: 0 anything, 1 alpha that colours were multiplied by, 2 alpha."""
 EXIF_IFD, GPS_IFD, INTEROP_IFD, SUB_IFDS = 0x8769, 0x8825, 0xA005, 0x014A
@@ -47,16 +48,20 @@ MAKER_NOTE_MOVED = "the camera maker's own notes (MakerNote) were moved, and pro
 
 DESCRIPTIVE = frozenset(
     [
-        # document name, description, make, model; page name; software, date; artist, host; printer; image id
-        *(0x010D, 0x010E, 0x010F, 0x0110, 0x011D, SOFTWARE, 0x0132, 0x013B, 0x013C, 0x0151, 0x800D),
-        # white point, primaries; rating (twice); copyright; date taken (TIFF/EP); XP title to subject
-        *(0x013E, 0x013F, 0x4746, 0x4749, 0x8298, 0x9003, *range(0x9C9B, 0x9CA0)),
+        # processing software; document name, description, make, model; page name, place on the page (in cm
+        # or inches, as the unit of the resolution is), page number; software, date; artist, host; printer
+        *(0x000B, 0x010D, 0x010E, 0x010F, 0x0110, 0x011D, 0x011E, 0x011F, 0x0129, SOFTWARE, 0x0132, 0x013B),
+        # host, printer; transfer function and its range, white point, primaries; image id; rating (twice)
+        *(0x013C, 0x0151, TRANSFER_FUNCTION, 0x0156, 0x013E, 0x013F, 0x800D, 0x4746, 0x4749),
+        # copyright; date taken (TIFF/EP); XP title to subject
+        *(0x8298, 0x9003, *range(0x9C9B, 0x9CA0)),
     ]
 )
 """The tags of IFD0 that say something about the photo and nothing about how its pixels are stored."""
 
-LAST_STRUCTURAL = 767
-"""Up to here, all tags of IFD0 that are not descriptive tell how the pixels are stored."""
+_LAST_STRUCTURAL = 767
+_TOLD = frozenset([0x0141, 0x0157, TRANSFER_FUNCTION])  # HalftoneHints, ClipPath
+_ALL_LEVELS_OF_8_BITS = 3 * 256 * 2
 PADDING = 0xEA1C  # Windows leaves room with it
 
 _ACROSS, _DOWN, _UNIT = 0x011A, 0x011B, 0x0128
@@ -102,12 +107,30 @@ def tags_in(reader: TiffReader) -> Tags:
     pointers = ((reader.ifd0, EXIF_IFD, exif), (reader.ifd0, GPS_IFD, gps), (exif, INTEROP_IFD, interop))
     for parent, tag, child in pointers:
         tags.unreadable += parent is not None and parent.find(tag) is not None and child is None
-    wanted = DESCRIPTIVE | _RESOLUTION | {ORIENTATION}
-    _copy(reader, [e for e in reader.ifd0.entries if e.tag in wanted], tags.main, tags)
+    wanted = _RESOLUTION | {ORIENTATION}
+    _copy(reader, [e for e in reader.ifd0.entries if e.tag in wanted or _is_descriptive(e)], tags.main, tags)
     for directory, values in ((exif, tags.exif), (gps, tags.gps), (interop, tags.interop)):
         if directory:
             _copy(reader, [e for e in directory.entries if e.tag != INTEROP_IFD], values, tags)
     return tags
+
+
+def _is_descriptive(entry: Entry) -> bool:
+    """Whether a tag of IFD0 describes the photo, and its output too.
+
+    A transfer function lists all levels. Outputs have 8 bits where photos have, and else may have fewer.
+    """
+    too_long = entry.tag == TRANSFER_FUNCTION and entry.size > _ALL_LEVELS_OF_8_BITS
+    return entry.tag in DESCRIPTIVE and not too_long
+
+
+def is_missed(entry: Entry) -> bool:
+    """Whether a tag of IFD0, neither pointer nor block, is worth a word if only descriptive ones are kept.
+
+    Up to 767, all that are neither descriptive nor among the few that are named here tell how pixels are
+    stored (TIFF 6.0 and its supplements); an output has its own.
+    """
+    return not _is_descriptive(entry) and (entry.tag > _LAST_STRUCTURAL or entry.tag in _TOLD)
 
 
 def _copy(reader: TiffReader, entries: Iterable[Entry], values: dict[int, Value], tags: Tags) -> None:
@@ -129,9 +152,8 @@ def tags_of(block: bytes | None) -> Tags:
 def homeless_in_tiff(block: bytes) -> tuple[list[int], int]:
     """What ``append_to_tiff`` has no place for: tags of IFD0, and how many are damaged."""
     reader = TiffReader(io.BytesIO(block))
-    placed = DESCRIPTIVE | {EXIF_IFD, GPS_IFD, PADDING}
-    # Below stands what tells how pixels are stored; the TIFF file has its own.
-    lost = [e.tag for e in reader.ifd0.entries if e.tag > LAST_STRUCTURAL and e.tag not in placed]
+    placed = (EXIF_IFD, GPS_IFD, PADDING)
+    lost = [e.tag for e in reader.ifd0.entries if is_missed(e) and e.tag not in placed]
     return lost, tags_in(reader).unreadable
 
 

@@ -16,9 +16,7 @@ _COLOURS_OF = {0: 1, 1: 1, 3: 1, 5: 4}
 """Samples of a colour by PhotometricInterpretation: grey, palettes, inks; all others have 3."""
 _TIFF_GEOGRAPHY = frozenset([33550, 33922, 34264, 34735, 34736, 34737])
 _TIFF_C2PA = 52545
-_TIFF_NOT_MISSED = exif.DESCRIPTIVE | {
-    *(exif.ICC, exif.IPTC, exif.PHOTOSHOP, exif.EXIF_IFD, exif.GPS_IFD, exif.PADDING)
-}
+_TIFF_NOT_MISSED = (exif.ICC, exif.IPTC, exif.PHOTOSHOP, exif.EXIF_IFD, exif.GPS_IFD, exif.PADDING)
 
 
 def read_tiff(file: BinaryIO) -> Blocks:
@@ -84,5 +82,5 @@ def _note_tiff_losses(reader: TiffReader, blocks: Blocks) -> None:
             blocks.note("the map reference (GeoTIFF) was not carried: it holds for the old size only")
         elif entry.tag == _TIFF_C2PA:
             blocks.note(C2PA_LOST)
-        elif entry.tag > exif.LAST_STRUCTURAL and entry.tag not in _TIFF_NOT_MISSED:
+        elif exif.is_missed(entry) and entry.tag not in _TIFF_NOT_MISSED:
             blocks.note(f"the TIFF tag {entry.tag} was not carried")

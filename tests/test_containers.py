@@ -20,7 +20,7 @@ from PIL import Image, IptcImagePlugin, PngImagePlugin
 from srbatch import exif, jpeg, png, tiff, webp
 from srbatch.containers import Blocks, HeadSplicer
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
-from srbatch.tiff_structure import Layout
+from srbatch.tiff_structure import Layout, Value
 from srbatch.webp import WebpRewriter
 from tests.files import EXIF, ICC, IPTC, LARGE_ICC, XMP, chunk, encoded, picture, segment, splice
 
@@ -280,6 +280,15 @@ def test_what_pillow_writes_into_a_tiff_is_read() -> None:
     assert taken.exif.keys() == meant.exif.keys()
     assert taken.gps == meant.gps
     assert (taken.main[0x010F], taken.main[0x8298]) == (meant.main[0x010F], meant.main[0x8298])
+
+
+def test_tags_of_a_tiff_file_that_describe_no_output_are_told() -> None:
+    """Those of how pixels are stored are not: an output has its own."""
+    values = {0x012D: Value(3, bytes(2048)), 0x0157: Value(1, b"path"), 0x0141: Value(3, b"\1\0\2\0")}
+    values |= {0x0102: Value(3, b"\x10\0"), 0x010E: Value(2, b"Oma\0"), 0x0152: Value(3, b"\0\0")}
+    found = tiff.read_tiff(io.BytesIO(exif.block_of(exif.Tags(main=values))))
+    assert found.notes == [f"the TIFF tag {tag} was not carried" for tag in (301, 321, 343)]
+    assert exif.tags_of(found.exif).main.keys() == {0x010E}
 
 
 @pytest.mark.parametrize("with_note", [True, False], ids=["maker note", "none"])

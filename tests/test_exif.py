@@ -280,6 +280,37 @@ def test_what_colours_mean_goes_from_a_tiff_file_to_a_tiff_file(tmp_path: Path, 
         assert tags[0x013F] == pytest.approx((0.64, 0.33, 0.21, 0.71, 0.15, 0.06))
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_what_a_tiff_file_says_of_its_scan_goes_from_file_to_file(tmp_path: Path, order: str) -> None:
+    """Also from blocks; a transfer function for more than 8 bits would not fit all outputs, and is told."""
+    place = struct.pack(order + "II", 5, 2)
+    extra = [
+        (0x000B, ASCII, 9, b"Scan 1.0\0"),
+        (0x011E, RATIONAL, 1, place),
+        (0x011F, RATIONAL, 1, place),
+        (0x0129, SHORT, 2, struct.pack(order + "HH", 3, 9)),
+        (0x012D, SHORT, 768, struct.pack(order + "768H", *range(0, 65_280, 85))),
+        (0x0156, SHORT, 6, struct.pack(order + "6H", *range(6))),
+    ]
+    source, target = tiff(tmp_path / "a.tif"), tiff(tmp_path / "b.tif")
+    exif.append_to_tiff(source, block(order, extra=extra))
+    with source.open("rb") as file:
+        carried = exif.block_of(exif.tags_in(TiffReader(file)))
+    assert exif.homeless_in_tiff(carried) == ([], 0)
+    exif.append_to_tiff(target, fix(carried))
+    with Image.open(target) as image:
+        tags = image.getexif()
+        assert (tags[0x000B], tags[0x011E], tags[0x011F], tags[0x0129]) == ("Scan 1.0", 2.5, 2.5, (3, 9))
+        assert tags[0x012D] == tuple(range(0, 65_280, 85))
+        assert tags[0x0156] == tuple(range(6))
+
+    long = block(order, extra=[(0x012D, SHORT, 769, bytes(1538)), (0x0157, 1, 4, b"path")])
+    assert exif.homeless_in_tiff(long) == ([0x012D, 0x0157], 0)
+    exif.append_to_tiff(target, fix(long))
+    with Image.open(target) as image:
+        assert not image.getexif().keys() & {0x0157}
+
+
 def test_a_big_endian_tiff_file_gets_tags_in_its_own_order(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     path.write_bytes(
