@@ -49,7 +49,12 @@ def encoding_of(
         quality=quality,
         lossless=picture.lossless,
         metadata=metadata.for_output(
-            picture.metadata, fmt, width=width, height=height, provenance=provenance
+            picture.metadata,
+            fmt,
+            width=width,
+            height=height,
+            provenance=provenance,
+            new_colours=header.cmyk,
         ),
         resolution=resolution_of(picture),
     )

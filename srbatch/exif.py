@@ -71,6 +71,14 @@ _SIZE_IN_IFD0 = {0x0100: "width", 0x0101: "height"}
 _SIZE_IN_EXIF = {0xA002: "width", 0xA003: "height"}
 _SIZE_IN_INTEROP = {0x1001: "width", 0x1002: "height"}  # RelatedImageWidth and RelatedImageLength, of DCF
 _SUBJECTS = frozenset([0x9214, 0xA214])  # SubjectArea, SubjectLocation
+_COLOUR_SPACE, _UNCALIBRATED = 0xA001, 0xFFFF  # Exif 2.3, 4.6.5: whatever is not sRGB
+_COLOURS_IN_IFD0 = frozenset(
+    [
+        # bits, kind and number of channels; inks; transfer function and range, white point, primaries
+        *(0x0102, 0x0106, 0x0115, *range(0x014C, 0x0151), TRANSFER_FUNCTION, 0x0156, 0x013E, 0x013F),
+        *(*range(0x0211, 0x0215), ICC),  # YCbCr, black and white; a profile
+    ]
+)
 _FOCAL_PLANE = (0xA20E, 0xA20F)  # FocalPlaneXResolution, FocalPlaneYResolution
 # A JPEG thumbnail or previews that hang on IFD0 itself, and the thumbnail tags of Windows' GDI+.
 _THUMBNAILS_IN_IFD0 = frozenset([0x0201, 0x0202, SUB_IFDS, *range(0x5012, 0x501C), *range(0x5020, 0x503C)])
@@ -224,12 +232,19 @@ def maker_note_moves(block: bytes) -> bool:
 
 
 def corrected(
-    block: bytes, *, width: int, height: int, software: str | None, placement: Placement | None = None
+    block: bytes,
+    *,
+    width: int,
+    height: int,
+    software: str | None,
+    placement: Placement | None = None,
+    new_colours: bool = False,
 ) -> bytes:
     """The EXIF block for an upright enlargement: its size, no rotation, no thumbnail, ``software``.
 
     Tags that are not there are not added, except Software; None leaves that one as it is. ``placement`` says
-    where the subject lies in the output; None leaves it where it is.
+    where the subject lies in the output; None leaves it where it is. ``new_colours`` leaves out what the
+    block says of the photo's colours: the output has others, and a profile that tells them.
     """
     reader = TiffReader(io.BytesIO(block))
     layout, size, patched = reader.layout, {"width": width, "height": height}, bytearray(block)
@@ -242,10 +257,13 @@ def corrected(
             if entry.tag in sides:
                 value = Value(LONG, struct.pack("<I", size[sides[entry.tag]]))
                 patched[entry.at : entry.at + layout.entry_size] = layout.entry(entry.tag, value, 0)[0]
+    if new_colours and exif and (told := exif.find(_COLOUR_SPACE)):
+        value = Value(SHORT, struct.pack("<H", _UNCALIBRATED))
+        patched[told.at : told.at + layout.entry_size] = layout.entry(told.tag, value, 0)[0]
 
     ifd0: dict[int, Value | bytes] = {}
     for entry in reader.ifd0.entries:
-        if entry.tag not in _THUMBNAILS_IN_IFD0:
+        if entry.tag not in _THUMBNAILS_IN_IFD0 and not (new_colours and entry.tag in _COLOURS_IN_IFD0):
             ifd0.setdefault(entry.tag, block[entry.at : entry.at + layout.entry_size])
     if ORIENTATION in ifd0:
         ifd0[ORIENTATION] = Value(SHORT, struct.pack("<H", 1))

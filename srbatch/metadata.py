@@ -194,7 +194,13 @@ def _by_type(chunks: tuple[bytes, ...]) -> dict[bytes, bytes]:
 
 
 def for_output(
-    meta: Metadata, fmt: Format, *, width: int, height: int, provenance: Provenance | None
+    meta: Metadata,
+    fmt: Format,
+    *,
+    width: int,
+    height: int,
+    provenance: Provenance | None,
+    new_colours: bool = False,
 ) -> Metadata:
     """The metadata of an upright enlargement in a file of the format ``fmt``.
 
@@ -204,6 +210,7 @@ def for_output(
         width: of the output, in pixels.
         height: of the output, in pixels.
         provenance: what the output declares of itself, in EXIF and XMP; None declares nothing.
+        new_colours: whether the pixels were converted to RGB with the profile in ``meta``, as inks are.
 
     Raises:
         UnsupportedPhoto: something that this format cannot hold; the message names formats that can.
@@ -215,7 +222,12 @@ def for_output(
     block = None
     if meta.exif is not None:
         block = exif.corrected(
-            meta.exif, width=width, height=height, software=written_by, placement=placement
+            meta.exif,
+            width=width,
+            height=height,
+            software=written_by,
+            placement=placement,
+            new_colours=new_colours,
         )
     elif written_by is not None:
         block = exif.fresh(written_by)

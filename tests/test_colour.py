@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +17,7 @@ from skimage import color, transform
 from srbatch import profiles
 from srbatch.formats import Format
 from tests.conftest import Originals, crop, sample
+from tests.files import SHORT, block
 from tests.networks import upscaled
 
 D50 = (0.9642, 1.0, 0.8249)
@@ -222,6 +224,32 @@ def test_cmyk_looks_the_same_in_rgb(
         lab(reduced(expected, 4) / 255, "Adobe RGB"), lab(reduced(result, 8) / 255, "Adobe RGB")
     ).mean()
     assert error < 0.3
+
+
+@pytest.mark.parametrize("fmt", [None, Format.TIFF, Format.PNG])
+def test_exif_no_longer_tells_of_inks(originals: Originals, tmp_path: Path, fmt: Format | None) -> None:
+    """Nor of sRGB, which editors write there whatever they convert to."""
+    eight = struct.pack("<4H", 8, 8, 8, 8)
+    extra = [(0x0106, SHORT, 1, b"\5\0"), (0x0115, SHORT, 1, b"\4\0"), (0x0102, SHORT, 4, eight)]
+    extra += [(0x012D, SHORT, 768, bytes(1536)), (0x014C, SHORT, 1, b"\1\0")]
+    source = bytearray(block(extra=extra))
+    # The size is in the way, and no matter here.
+    at = source.index(struct.pack("<HHII", 0xA002, SHORT, 1, 640))
+    source[at : at + 12] = struct.pack("<HHII", 0xA001, SHORT, 1, 1)
+    Image.fromarray(inks(96, 128), "CMYK").save(originals.folder / "a.jpg", exif=b"Exif\0\0" + source)
+    crop().save(originals.folder / "rgb.jpg", exif=b"Exif\0\0" + source)
+    originals.remember()
+    outcomes = upscaled(originals.folder, tmp_path / "out", format=fmt)
+    with Image.open(outcomes["a.jpg"].photo.target) as image:
+        found = image.getexif()
+        assert found[0x010F] == "Camera"
+        assert found.get_ifd(0x8769)[0xA001] == 0xFFFF
+        stored = {0x0102, 0x0106, 0x0115} if fmt is Format.TIFF else set()
+        assert found.keys() & {0x0102, 0x0106, 0x0115, 0x012D, 0x014C} == stored
+        assert found.get(0x0106, 2) == 2
+    with Image.open(outcomes["rgb.jpg"].photo.target) as image:
+        assert image.getexif().get_ifd(0x8769)[0xA001] == 1
+        assert 0x012D in image.getexif(), "it holds for colours that stay"
 
 
 def test_cmyk_of_16_bits(originals: Originals, tmp_path: Path) -> None:
