@@ -65,7 +65,7 @@ def resolution_of(picture: Picture) -> tuple[float, float] | None:
     found = picture.resolution
     if found is None and picture.metadata.exif is not None:
         found = exif.resolution(picture.metadata.exif)  # WebP, AVIF and HEIC have no other place for it
-    return found[::-1] if found and picture.metadata.orientation >= 5 else found
+    return found[::-1] if found and picture.metadata.turn_of_regions >= 5 else found
 
 
 def notes_on(source: Path, picture: Picture, encoding: Encoding) -> tuple[str, ...]:

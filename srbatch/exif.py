@@ -238,13 +238,15 @@ def corrected(
     height: int,
     software: str | None,
     placement: Placement | None = None,
+    on_its_side: bool = False,
     new_colours: bool = False,
 ) -> bytes:
     """The EXIF block for an upright enlargement: its size, no rotation, no thumbnail, ``software``.
 
     Tags that are not there are not added, except Software; None leaves that one as it is. ``placement`` says
-    where the subject lies in the output; None leaves it where it is. ``new_colours`` leaves out what the
-    block says of the photo's colours: the output has others, and a profile that tells them.
+    where the subject lies in the output; None leaves it where it is. ``on_its_side`` makes the resolution
+    across that down, since the stored picture's width is the output's height. ``new_colours`` leaves out what
+    the block says of the photo's colours: the output has others, and a profile that tells them.
     """
     reader = TiffReader(io.BytesIO(block))
     layout, size, patched = reader.layout, {"width": width, "height": height}, bytearray(block)
@@ -269,6 +271,9 @@ def corrected(
         ifd0[ORIENTATION] = Value(SHORT, struct.pack("<H", 1))
     for tag in _SIZE_IN_IFD0.keys() & ifd0.keys():
         ifd0[tag] = Value(LONG, struct.pack("<I", size[_SIZE_IN_IFD0[tag]]))
+    across, down = ifd0.get(_ACROSS), ifd0.get(_DOWN)
+    if on_its_side and isinstance(across, bytes) and isinstance(down, bytes):
+        ifd0[_ACROSS], ifd0[_DOWN] = across[:2] + down[2:], down[:2] + across[2:]
     if software is not None:
         ifd0[SOFTWARE] = _text(software)
 

@@ -227,6 +227,7 @@ def for_output(
             height=height,
             software=written_by,
             placement=placement,
+            on_its_side=meta.turn_of_regions >= 5,
             new_colours=new_colours,
         )
     elif written_by is not None:

@@ -274,6 +274,7 @@ def test_places_are_turned_where_the_codec_turns_the_picture(originals: Original
     tags[0x0112] = 6
     crop().save(plain, "AVIF", exif=tags, quality=100)
     tags[0x0112] = 6  # saving has taken it away
+    tags[0x011A], tags[0x011B], tags[0x0128] = 204.0, 98.0, 2
     tags.get_ifd(0x8769)[0xA214] = (16, 6)
     block = tags.tobytes().removeprefix(b"Exif\0\0")
     # Pillow turned what it was told of orientation into the format's own, and left no EXIF block.
@@ -281,7 +282,14 @@ def test_places_are_turned_where_the_codec_turns_the_picture(originals: Original
     (originals.folder / "b.avif").write_bytes(heif_with(avif(), exif_block=block, xmp=None))
     originals.remember()
     upscaled(originals.folder, tmp_path / "hi")
-    for name, size, place in (("a", (96, 128), (84, 32)), ("b", (240, 160), (32, 12))):
+    upscaled(originals.folder, tmp_path / "jpeg", format=Format.JPEG)
+    for name, size, place, dpi in (
+        ("a", (96, 128), (84, 32), (98, 204)),
+        ("b", (240, 160), (32, 12), (204, 98)),
+    ):
+        with Image.open(tmp_path / "jpeg" / f"{name}.avif.jpg") as image:
+            assert image.info["dpi"] == dpi
+            assert (image.getexif()[0x011A], image.getexif()[0x011B]) == dpi
         with Image.open(tmp_path / "hi" / f"{name}.avif") as image:
             assert image.size == size
             assert image.getexif().get_ifd(0x8769)[0xA214] == place

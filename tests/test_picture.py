@@ -13,6 +13,7 @@ from srbatch import loading, picture
 from srbatch.errors import PhotoTooLarge, UnreadablePhoto, UnsupportedPhoto
 from srbatch.formats import Format
 from tests.conftest import crop
+from tests.networks import upscaled
 
 
 def decoded(path: Path, tmp_path: Path) -> picture.Picture:
@@ -148,3 +149,22 @@ def test_what_a_decoder_quotes_may_be_no_text(tmp_path: Path, monkeypatch: pytes
     crop().save(tmp_path / "a.png")
     with pytest.raises(UnreadablePhoto, match=r"no box of kind .abc is known"):
         decoded(tmp_path / "a.png", tmp_path)
+
+
+@pytest.mark.parametrize("target", [Format.JPEG, Format.PNG, Format.WEBP, Format.TIFF])
+def test_a_resolution_that_differs_across_and_down_turns_with_the_photo(
+    tmp_path: Path, target: Format
+) -> None:
+    """In EXIF as in the format's own place, so that they do not contradict each other."""
+    (tmp_path / "in").mkdir()
+    for suffix in ("jpg", "webp", "tif"):
+        for orientation in (1, 6):
+            tags = Image.Exif()
+            tags[0x0112], tags[0x011A], tags[0x011B], tags[0x0128] = orientation, 204.0, 98.0, 2
+            crop().save(tmp_path / "in" / f"{orientation}.{suffix}", exif=tags, dpi=(204, 98))
+    for name, outcome in upscaled(tmp_path / "in", tmp_path / "out", format=target).items():
+        meant = (204, 98) if name.startswith("1") else (98, 204)
+        with Image.open(outcome.photo.target) as image:
+            found = image.getexif()
+            assert (found[0x011A], found[0x011B]) == pytest.approx(meant), name
+            assert image.info.get("dpi", meant) == pytest.approx(meant, rel=1e-3), name
