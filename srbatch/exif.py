@@ -152,14 +152,26 @@ def _copy(reader: TiffReader, entries: Iterable[Entry], values: dict[int, Value]
         values.setdefault(entry.tag, value)
 
 
+def reader_of(block: bytes) -> TiffReader:
+    """What reads an EXIF block.
+
+    Raises:
+        BrokenTiff: it is none. BigTIFF is none either: Exif 2.3, 4.5.2, asks for the header of TIFF 6.0.
+    """
+    reader = TiffReader(io.BytesIO(block))
+    if reader.layout.big:
+        raise BrokenTiff("an EXIF block cannot be BigTIFF")
+    return reader
+
+
 def tags_of(block: bytes | None) -> Tags:
     """The tags of an EXIF block; no block has none."""
-    return tags_in(TiffReader(io.BytesIO(block))) if block else Tags()
+    return tags_in(reader_of(block)) if block else Tags()
 
 
 def homeless_in_tiff(block: bytes) -> tuple[list[int], int]:
     """What ``append_to_tiff`` has no place for: tags of IFD0, and how many are damaged."""
-    reader = TiffReader(io.BytesIO(block))
+    reader = reader_of(block)
     placed = (EXIF_IFD, GPS_IFD, PADDING)
     lost = [e.tag for e in reader.ifd0.entries if is_missed(e) and e.tag not in placed]
     return lost, tags_in(reader).unreadable
@@ -167,7 +179,7 @@ def homeless_in_tiff(block: bytes) -> tuple[list[int], int]:
 
 def orientation(block: bytes) -> int:
     """How the photo must be turned, 1 to 8; anything else that the block says counts as 1."""
-    reader = TiffReader(io.BytesIO(block))
+    reader = reader_of(block)
     try:
         numbers = reader.numbers(reader.ifd0.find(ORIENTATION))
     except BrokenTiff:
@@ -227,7 +239,7 @@ def maker_note_at(reader: TiffReader) -> int | None:
 
 def maker_note_moves(block: bytes) -> bool:
     """Whether a TIFF file has no room for the MakerNote at the place where it stands in the block."""
-    at = maker_note_at(TiffReader(io.BytesIO(block)))
+    at = maker_note_at(reader_of(block))
     return at is not None and at < _FIRST_FREE
 
 
@@ -248,10 +260,8 @@ def corrected(
     across that down, since the stored picture's width is the output's height. ``new_colours`` leaves out what
     the block says of the photo's colours: the output has others, and a profile that tells them.
     """
-    reader = TiffReader(io.BytesIO(block))
+    reader = reader_of(block)
     layout, size, patched = reader.layout, {"width": width, "height": height}, bytearray(block)
-    if layout.big:
-        raise BrokenTiff("an EXIF block cannot be BigTIFF")
     exif = reader.intact_child(reader.ifd0, EXIF_IFD)
     interop = reader.intact_child(exif, INTEROP_IFD)
     for directory, sides in ((exif, _SIZE_IN_EXIF), (interop, _SIZE_IN_INTEROP)):
@@ -361,7 +371,7 @@ def append_to_tiff(
         PhotoTooLarge: with its metadata the file passes what its offsets reach.
     """
     tags = tags_of(block).descriptive()
-    note_at = maker_note_at(TiffReader(io.BytesIO(block))) if block and MAKER_NOTE in tags.exif else None
+    note_at = maker_note_at(reader_of(block)) if block and MAKER_NOTE in tags.exif else None
     if xmp:
         tags.main[XMP] = Value(BYTE, xmp)
     if iptc:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import BinaryIO
 
 from srbatch import exif
@@ -34,7 +33,7 @@ def read_tiff(file: BinaryIO) -> Blocks:
     if tags.main or tags.exif or tags.gps:
         note_at = exif.maker_note_at(reader)
         blocks.exif = exif.block_of(tags, note_at=note_at)
-        if note_at is not None and note_at != exif.maker_note_at(TiffReader(io.BytesIO(blocks.exif))):
+        if note_at is not None and note_at != exif.maker_note_at(exif.reader_of(blocks.exif)):
             blocks.note(exif.MAKER_NOTE_MOVED)
     if tags.unreadable:
         blocks.note(f"{tags.unreadable} damaged or unknown TIFF tags were not carried")

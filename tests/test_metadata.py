@@ -249,10 +249,12 @@ def test_orientation_is_read_from_all_formats(tmp_path: Path, orientation: int) 
         assert read_bytes(tmp_path, fmt, file.getvalue()).orientation == orientation
 
 
-def test_a_damaged_exif_block_is_told_and_left_out(tmp_path: Path) -> None:
-    found = read_bytes(
-        tmp_path, Format.JPEG, splice(encoded(".jpg"), 2, segment(0xE1, b"Exif\0\0II*\0rubbish!"))
-    )
+@pytest.mark.parametrize(
+    "rubbish", [b"II*\0rubbish!", b"II+\0\x08\0\0\0\x10" + bytes(64)], ids=["rubbish", "BigTIFF"]
+)
+def test_a_damaged_exif_block_is_told_and_left_out(tmp_path: Path, rubbish: bytes) -> None:
+    data = splice(encoded(".jpg"), 2, segment(0xE1, b"Exif\0\0" + rubbish))
+    found = read_bytes(tmp_path, Format.JPEG, data)
     assert (found.exif, found.orientation) == (None, 1)
     assert [note.partition(":")[0] for note in found.notes] == [
         "the EXIF block is damaged and was not carried"
