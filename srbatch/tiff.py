@@ -15,6 +15,8 @@ _COLOURS_OF = {0: 1, 1: 1, 3: 1, 5: 4}
 """Samples of a colour by PhotometricInterpretation: grey, palettes, inks; all others have 3."""
 _TIFF_GEOGRAPHY = frozenset([33550, 33922, 34264, 34735, 34736, 34737])
 _TIFF_C2PA = 52545
+_EXTENDED = 1 << 15
+"""From there on, the length of a dataset says how many bytes hold its length."""
 _TIFF_NOT_MISSED = (exif.ICC, exif.IPTC, exif.PHOTOSHOP, exif.EXIF_IFD, exif.GPS_IFD, exif.PADDING)
 
 
@@ -66,8 +68,22 @@ def _tiff_block(reader: TiffReader, tag: int, blocks: Blocks) -> bytes | None:
         blocks.note(f"the TIFF tag {tag} is damaged and was not carried")
         return None
     if data and entry and entry.type == LONG:
-        data = data.rstrip(b"\0")  # IPTC was long declared as 32-bit numbers, and padded to them
-    return data
+        data = data[: _end_of_datasets(data)]  # IPTC was long declared as 32-bit numbers, and padded to them
+    return data or None
+
+
+def _end_of_datasets(data: bytes) -> int:
+    """Where zeros alone follow the last dataset (IIM 4.2, 1.5: five bytes, then a value); else the end."""
+    at = 0
+    while data[at : at + 1] == b"\x1c" and at + 5 <= len(data):
+        size = int.from_bytes(data[at + 3 : at + 5], "big")
+        at += 5
+        if size >= _EXTENDED:
+            digits = size - _EXTENDED
+            size = int.from_bytes(data[at : at + digits], "big")
+            at += digits
+        at += size
+    return len(data) if data[at:].strip(b"\0") else min(at, len(data))
 
 
 def _note_tiff_losses(reader: TiffReader, blocks: Blocks) -> None:

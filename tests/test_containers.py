@@ -291,6 +291,25 @@ def test_tags_of_a_tiff_file_that_describe_no_output_are_told() -> None:
     assert exif.tags_of(found.exif).main.keys() == {0x010E}
 
 
+@pytest.mark.parametrize(
+    "iptc",
+    [
+        IPTC,
+        b"\x1c\2\x05\0\4a\0\0\0",
+        b"\x1c\2\0\0\2\0\2\x1c\2\x0a\0\2\0\0",
+        b"\x1c\x08\x0a\x80\2\0\5a\0\0\0\0",
+        b"of some other kind",
+        bytes(4),
+    ],
+    ids=["texts", "zeros at the end", "numbers", "extended", "other", "none"],
+)
+def test_iptc_that_is_declared_as_numbers_of_32_bits_loses_its_padding_only(iptc: bytes) -> None:
+    data, layout = iptc + bytes(-len(iptc) % 4), Layout("<", big=False)
+    source = b"II*\0" + layout.offset(8) + layout.directory({exif.IPTC: Value(4, data)}, 8)
+    meant = {b"\x1c": iptc, b"o": data, b"\0": None}[iptc[:1]]
+    assert tiff.read_tiff(io.BytesIO(source)).iptc == meant
+
+
 @pytest.mark.parametrize("with_note", [True, False], ids=["maker note", "none"])
 @pytest.mark.parametrize("far", [True, False])
 def test_a_maker_note_that_cannot_keep_its_place_in_a_block_is_told(far: bool, with_note: bool) -> None:
