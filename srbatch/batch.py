@@ -104,7 +104,9 @@ def upscale_photo(job: Job, run: Run) -> Outcome:
         picture = run.codecs.decode(job.photo.source, scratch.path(), run.options.max_pixels)
         size_in = (picture.header.height, picture.header.width)
         size = output_size(picture.header, job.format, run.options, run.model.reach) or size_in
-        provenance = provenance_of(picture.sha256, size_in, size, job.format, run.options, run.model)
+        provenance = provenance_of(
+            picture.sha256, size_in, size, job.format, run.options, run.model, lossless=picture.lossless
+        )
         encoding = encoding_of(picture, job.format, size, quality=run.options.quality, provenance=provenance)
         sidecar = _sidecar(job, picture, encoding, provenance, run.ledger)
         notes = notes_on(job.photo.source, picture, encoding) + sidecar.notes
@@ -269,6 +271,7 @@ def _row(job: Job, picture: Picture, encoding: Encoding, run: Run, **further: An
         "size_out": [encoding.height, encoding.width],
         "software": SOFTWARE,
         "provenance": run.options.provenance,
+        "lossless": picture.lossless,
         **further,
     }
     return Row(

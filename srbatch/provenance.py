@@ -46,6 +46,8 @@ def provenance_of(
     fmt: Format,
     options: Options,
     model: Model,
+    *,
+    lossless: bool,
 ) -> Provenance | None:
     """The declaration of one output; None if the user wants nothing said.
 
@@ -56,13 +58,14 @@ def provenance_of(
         fmt: format of the output.
         options: of the run.
         model: of the run.
+        lossless: whether the output loses nothing if it is WebP.
     """
     if not options.provenance:
         return None
     (height_in, width_in), (height_out, width_out) = size_in, size_out
     done = [
         f"{options.size} from {width_in} x {height_in} px to {width_out} x {height_out} px",
-        f"as {fmt.value}" + (f" of quality {options.quality}" if fmt.lossy else ""),
+        _encoding(fmt, options.quality, lossless=lossless),
         f"model {show(Path(options.model).stem)} (sha256 {model.sha256})",
     ]
     if options.strength != 1:
@@ -76,3 +79,9 @@ def provenance_of(
         parameters=", ".join(done),
         source_sha256=source_sha256,
     )
+
+
+def _encoding(fmt: Format, quality: int, *, lossless: bool) -> str:
+    if lossless and fmt is Format.WEBP:
+        return f"as lossless {fmt.value}"
+    return f"as {fmt.value}" + (f" of quality {quality}" if fmt.lossy else "")

@@ -70,7 +70,10 @@ def _provenance(photo: Photo, row: Row, details: dict[str, Any], run: Run) -> Pr
     assert row.sha256 is not None, "it was done"
     options = replace(run.options, provenance=details.get("provenance", run.options.provenance))
     (high, wide), (tall, broad) = details["size_in"], details["size_out"]
-    made = provenance_of(row.sha256, (high, wide), (tall, broad), photo.format, options, run.model)
+    lossless = details.get("lossless", False)
+    made = provenance_of(
+        row.sha256, (high, wide), (tall, broad), photo.format, options, run.model, lossless=lossless
+    )
     return made and replace(made, software=details.get("software", made.software))
 
 

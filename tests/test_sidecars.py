@@ -76,6 +76,24 @@ def test_sidecars_are_corrected_and_lie_beside_the_outputs(album: Path, tmp_path
     assert note.startswith("the sidecar c.xmp is not well-formed")
 
 
+def test_a_lossless_webp_is_called_so_in_its_history_and_in_a_sidecar_added_later(
+    originals: Originals, tmp_path: Path
+) -> None:
+    crop().save(originals.folder / "a.webp", lossless=True)
+    crop().save(originals.folder / "b.webp", quality=90)
+    originals.remember()
+    out = tmp_path / "hi"
+    upscaled(originals.folder, out)
+    for name in ("a.webp.xmp", "b.webp.xmp"):
+        (originals.folder / name).write_text(PACKET.format("later"))
+    originals.remember()
+    upscaled(originals.folder, out)
+    for name, told in (("a.webp", b"as lossless webp"), ("b.webp", b"as webp of quality 95")):
+        assert told in (out / name).read_bytes()
+        assert told in (out / f"{name}.xmp").read_bytes()
+        assert said(out / f"{name}.xmp")["InstanceID"].encode() in (out / name).read_bytes()
+
+
 def test_without_provenance_only_sizes_are_corrected(album: Path, tmp_path: Path) -> None:
     upscaled(album, tmp_path / "hi", provenance=False)
     expected = PACKET.format(3).replace('"64"', '"128"')
