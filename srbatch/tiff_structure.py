@@ -10,7 +10,7 @@ import struct
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 2, 3, 4, 5, 7, 16
 """Types of values."""
@@ -21,6 +21,9 @@ _NUMBER_SIZE |= {16: 8, 17: 8, 18: 8, 129: 1}  # BigTIFF's; 129 is UTF-8 text (E
 _RATIONALS = frozenset([5, 10])
 _BIG_ONLY = frozenset([16, 17, 18])
 _UTF_16 = b"UNICODE\0"  # in the byte order of the structure: the standard is silent, this is the custom
+_OECF, _SPATIAL_FREQUENCY_RESPONSE, _CFA_PATTERN, _DEVICE_SETTINGS = 0x8828, 0xA20C, 0xA302, 0xA40B
+_TABLES = frozenset([_OECF, _SPATIAL_FREQUENCY_RESPONSE, _CFA_PATTERN, _DEVICE_SETTINGS])
+_Order = Literal["little", "big"]
 _SWAP_CODE = {2: "H", 4: "I", 8: "Q"}
 
 # No photo comes near these. They keep a crafted file, which can name the same bytes again and again,
@@ -109,7 +112,9 @@ class Layout:
 
     def entry(self, tag: int, value: Value, elsewhere: int) -> tuple[bytes, bytes]:
         """An entry, and the bytes that it expects at offset ``elsewhere`` (none where they fit inside)."""
-        data = _swapped(value.type, value.data) if self.order == ">" else value.data
+        data = value.data
+        if self.order == ">":
+            data = _swapped(tag, value.type, data, "little")
         head = struct.pack(self.order + "HH", tag, value.type)
         head += self.offset(len(data) // _unit_size(value.type))
         if len(data) <= self.offset_size:
@@ -238,19 +243,55 @@ class TiffReader:
             data = self.raw(entry)
         except BrokenTiff:
             return None
-        return Value(entry.type, _swapped(entry.type, data) if self.layout.order == ">" else data)
+        if self.layout.order == ">":
+            data = _swapped(entry.tag, entry.type, data, "big")
+        return Value(entry.type, data)
 
 
 def _unit_size(kind: int) -> int:
     return _NUMBER_SIZE.get(kind, 0) * (2 if kind in _RATIONALS else 1)
 
 
-def _swapped(kind: int, data: bytes) -> bytes:
-    """The same numbers in the other byte order, and the same UTF-16 (UserComment, and GPS texts like it)."""
-    if kind == UNDEFINED and data.startswith(_UTF_16):
+def _swapped(tag: int, kind: int, data: bytes, order: _Order) -> bytes:
+    """The same value in the other byte order than ``order``.
+
+    In values of undefined type UTF-16 is swapped (UserComment, and GPS texts like it), and the numbers in
+    the tables that Exif 2.3, 4.6.5, defines.
+    """
+    if kind != UNDEFINED:
+        return _numbers_swapped(_NUMBER_SIZE[kind], data)
+    if data.startswith(_UTF_16):
         whole = len(data) // 2 * 2
-        return _UTF_16 + _swapped(SHORT, data[len(_UTF_16) : whole]) + data[whole:]
-    code = _SWAP_CODE.get(_NUMBER_SIZE[kind])
+        return _UTF_16 + _numbers_swapped(2, data[len(_UTF_16) : whole]) + data[whole:]
+    if tag in _TABLES:
+        return _table_swapped(tag, data, order)
+    return data
+
+
+def _table_swapped(tag: int, data: bytes, order: _Order) -> bytes:
+    """A table: columns and rows as numbers of 16 bits, then its cells. What is none stays what it is."""
+    columns, rows = int.from_bytes(data[:2], order), int.from_bytes(data[2:4], order)
+    cells = data[4:]
+    if not 0 < columns * rows <= len(cells):  # some cameras have the counts in one order always
+        return data
+    counts = _numbers_swapped(2, data[:4])
+    if tag == _CFA_PATTERN:
+        return counts + cells
+    if tag == _DEVICE_SETTINGS:
+        whole = len(cells) // 2 * 2
+        return counts + _numbers_swapped(2, cells[:whole]) + cells[whole:]
+    # Names of the columns, each with a zero behind it, and a rational for each cell.
+    names = cells.split(b"\0", columns)[:-1]
+    start = sum(len(name) + 1 for name in names)
+    end = start + columns * rows * 8
+    if len(names) != columns or end > len(cells):
+        return data
+    return counts + cells[:start] + _numbers_swapped(4, cells[start:end]) + cells[end:]
+
+
+def _numbers_swapped(size: int, data: bytes) -> bytes:
+    """Numbers of ``size`` bytes each in the other byte order."""
+    code = _SWAP_CODE.get(size)
     if code is None:
         return data
     numbers = array(code, data)

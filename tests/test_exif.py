@@ -373,6 +373,45 @@ def test_texts_in_utf_16_follow_the_byte_order(tmp_path: Path, end: bytes) -> No
     assert "ExifTool:Warning" not in found
 
 
+def tables(order: str) -> dict[int, bytes]:
+    """Exif's tables of undefined type, in a byte order."""
+
+    def shorts(*numbers: int) -> bytes:
+        return struct.pack(f"{order}{len(numbers)}H", *numbers)
+
+    text = "Größe\0".encode("utf-16-le" if order == "<" else "utf-16-be")
+    rationals = struct.pack(f"{order}4i", -1, 3, 2, 5)
+    return {
+        0x8828: shorts(2, 1) + b"lux\0red\0" + rationals,  # OECF
+        0xA20C: shorts(1, 2) + b"lines\0" + rationals,  # SpatialFrequencyResponse
+        0xA302: shorts(2, 2) + bytes([0, 1, 1, 2]),  # CFAPattern
+        0xA40B: shorts(1, 1) + text,  # DeviceSettingDescription
+    }
+
+
+def test_tables_follow_the_byte_order(tmp_path: Path) -> None:
+    for order, start in (("<", b"II*\0"), (">", b"MM\0*")):
+        layout = Layout(order, big=False)
+        tags = Tags(exif={tag: Value(UNDEFINED, data) for tag, data in tables("<").items()})
+        data = start + layout.offset(8) + exif._assembled(layout, tags, {}, 8)
+        assert all(table in data for table in tables(order).values())
+        assert exif.tags_of(data) == tags
+    path = tmp_path / "a.tif"
+    pyvips.Image.black(8, 8).tiffsave(str(path))
+    exif.append_to_tiff(path, data)
+    assert exiftool(path)["ExifIFD:CFAPattern"] == "2 2 0 1 1 2"
+
+
+@pytest.mark.parametrize("tag", tables("<"))
+@pytest.mark.parametrize(
+    "data", [b"\0\2\0", b"\xff\xff\xff\xffab", b"\2\0\1\0names\0" + bytes(15), b"\0" * 6]
+)
+def test_what_only_claims_to_be_a_table_stays_as_it_is(tag: int, data: bytes) -> None:
+    layout, tags = Layout(">", big=False), Tags(exif={tag: Value(UNDEFINED, data)})
+    made = b"MM\0*" + layout.offset(8) + exif._assembled(layout, tags, {}, 8)
+    assert exif.tags_of(made) == tags
+
+
 def test_exiftool_reads_the_tags_of_the_tiff_file(tmp_path: Path) -> None:
     path = tiff(tmp_path / "a.tif")
     exif.append_to_tiff(path, fix(block(">")))
