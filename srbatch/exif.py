@@ -49,7 +49,7 @@ MAKER_NOTE_MOVED = "the camera maker's own notes (MakerNote) were moved, and pro
 DESCRIPTIVE = frozenset(
     [
         # processing software; document name, description, make, model; page name, place on the page (in cm
-        # or inches, as the unit of the resolution is), page number; software, date; artist, host; printer
+        # or inches, as the unit of the resolution is), page number; software, date; artist
         *(0x000B, 0x010D, 0x010E, 0x010F, 0x0110, 0x011D, 0x011E, 0x011F, 0x0129, SOFTWARE, 0x0132, 0x013B),
         # host, printer; transfer function and its range, white point, primaries; image id; rating (twice)
         *(0x013C, 0x0151, TRANSFER_FUNCTION, 0x0156, 0x013E, 0x013F, 0x800D, 0x4746, 0x4749),
@@ -60,7 +60,7 @@ DESCRIPTIVE = frozenset(
 """The tags of IFD0 that say something about the photo and nothing about how its pixels are stored."""
 
 _LAST_STRUCTURAL = 767
-_TOLD = frozenset([0x0141, 0x0157, TRANSFER_FUNCTION])  # HalftoneHints, ClipPath
+_TOLD = frozenset([0x0141, 0x0157, TRANSFER_FUNCTION])  # HalftoneHints, ClipPath; one that is too long
 _ALL_LEVELS_OF_8_BITS = 3 * 256 * 2
 PADDING = 0xEA1C  # Windows leaves room with it
 
@@ -156,7 +156,7 @@ def reader_of(block: bytes) -> TiffReader:
     """What reads an EXIF block.
 
     Raises:
-        BrokenTiff: it is none. BigTIFF is none either: Exif 2.3, 4.5.2, asks for the header of TIFF 6.0.
+        BrokenTiff: it is none. BigTIFF is none either: Exif asks for the header of TIFF 6.0.
     """
     reader = TiffReader(io.BytesIO(block))
     if reader.layout.big:

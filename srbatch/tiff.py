@@ -33,7 +33,7 @@ def read_tiff(file: BinaryIO) -> Blocks:
     blocks.iptc = _tiff_block(reader, exif.IPTC, blocks)
     take_photoshop(_tiff_block(reader, exif.PHOTOSHOP, blocks) or b"", blocks)
     if tags.main or tags.exif or tags.gps:
-        note_at = exif.maker_note_at(reader)
+        note_at = exif.maker_note_at(reader) if exif.MAKER_NOTE in tags.exif else None
         blocks.exif = exif.block_of(tags, note_at=note_at)
         if note_at is not None and note_at != exif.maker_note_at(exif.reader_of(blocks.exif)):
             blocks.note(exif.MAKER_NOTE_MOVED)
@@ -73,7 +73,7 @@ def _tiff_block(reader: TiffReader, tag: int, blocks: Blocks) -> bytes | None:
 
 
 def _end_of_datasets(data: bytes) -> int:
-    """Where zeros alone follow the last dataset (IIM 4.2, 1.5: five bytes, then a value); else the end."""
+    """Where only zeros follow the last dataset (IIM 4.2, chapter 1: five bytes and a value), or the end."""
     at = 0
     while data[at : at + 1] == b"\x1c" and at + 5 <= len(data):
         size = int.from_bytes(data[at + 3 : at + 5], "big")
