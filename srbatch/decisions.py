@@ -55,6 +55,7 @@ def encoding_of(
             height=height,
             provenance=provenance,
             new_colours=header.cmyk,
+            resolution=resolution_of(picture),
         ),
         resolution=resolution_of(picture),
     )

@@ -204,9 +204,21 @@ def _rational(value: Value | None) -> Fraction:
     return Fraction(above, below) if below else Fraction(0)
 
 
-def fresh(software: str) -> bytes:
-    """The smallest EXIF block, for a photo that had none."""
-    return block_of(Tags(main={SOFTWARE: _text(software)}))
+def fresh(software: str | None, told: tuple[float, float] | None = None) -> bytes | None:
+    """The smallest EXIF block, for a photo that had none; None where there is nothing to say.
+
+    ``told`` is the resolution, in pixels per mm, for formats that have no other place for it.
+    """
+    main = {SOFTWARE: _text(software)} if software is not None else {}
+    main |= _resolution_tags(told) if told else {}
+    return block_of(Tags(main=main)) if main else None
+
+
+def _resolution_tags(told: tuple[float, float]) -> dict[int, Value]:
+    """Pixels per mm as EXIF tells them, per inch."""
+    numbers = (rational(Fraction(value * 25.4).limit_denominator(1000)) for value in told)
+    across, down = (Value(RATIONAL, struct.pack("<II", *number)) for number in numbers)
+    return {_ACROSS: across, _DOWN: down, _UNIT: Value(SHORT, struct.pack("<H", 2))}
 
 
 def block_of(tags: Tags, *, note_at: int | None = None) -> bytes:
@@ -252,13 +264,15 @@ def corrected(
     placement: Placement | None = None,
     on_its_side: bool = False,
     new_colours: bool = False,
+    told: tuple[float, float] | None = None,
 ) -> bytes:
     """The EXIF block for an upright enlargement: its size, no rotation, no thumbnail, ``software``.
 
     Tags that are not there are not added, except Software; None leaves that one as it is. ``placement`` says
     where the subject lies in the output; None leaves it where it is. ``on_its_side`` makes the resolution
     across that down, since the stored picture's width is the output's height. ``new_colours`` leaves out what
-    the block says of the photo's colours: the output has others, and a profile that tells them.
+    the block says of the photo's colours: the output has others, and a profile that tells them. ``told`` is
+    the resolution, in pixels per mm, where the output has no other place for one that the block does not say.
     """
     reader = reader_of(block)
     layout, size, patched = reader.layout, {"width": width, "height": height}, bytearray(block)
@@ -269,9 +283,9 @@ def corrected(
             if entry.tag in sides:
                 value = Value(LONG, struct.pack("<I", size[sides[entry.tag]]))
                 patched[entry.at : entry.at + layout.entry_size] = layout.entry(entry.tag, value, 0)[0]
-    if new_colours and exif and (told := exif.find(_COLOUR_SPACE)):
+    if new_colours and exif and (space := exif.find(_COLOUR_SPACE)):
         value = Value(SHORT, struct.pack("<H", _UNCALIBRATED))
-        patched[told.at : told.at + layout.entry_size] = layout.entry(told.tag, value, 0)[0]
+        patched[space.at : space.at + layout.entry_size] = layout.entry(space.tag, value, 0)[0]
 
     ifd0: dict[int, Value | bytes] = {}
     for entry in reader.ifd0.entries:
@@ -286,6 +300,8 @@ def corrected(
         ifd0[_ACROSS], ifd0[_DOWN] = across[:2] + down[2:], down[:2] + across[2:]
     if software is not None:
         ifd0[SOFTWARE] = _text(software)
+    if told is not None:
+        ifd0 |= _resolution_tags(told)
 
     kept = {tag for tag, value in ifd0.items() if isinstance(value, bytes)}
     _erase(patched, *_dead_and_live(reader, kept))

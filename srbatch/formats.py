@@ -15,6 +15,7 @@ class _Traits:
     bits: int
     grey: bool
     written: bool = True
+    resolution: bool = True
 
 
 class Format(Enum):
@@ -64,6 +65,11 @@ class Format(Enum):
         """Whether outputs can be in this format; the others are only read."""
         return _TRAITS[self].written
 
+    @property
+    def resolution(self) -> bool:
+        """Whether there is a place for pixels per inch; the others tell them in an EXIF block alone."""
+        return _TRAITS[self].resolution
+
     @classmethod
     def of_name(cls, name: str) -> Format | None:
         """The format that a file's name claims, or None."""
@@ -77,11 +83,13 @@ _TRAITS = {
         (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), 65_500, alpha=False, lossy=True, bits=8, grey=True
     ),
     Format.PNG: _Traits((".png",), 2**31 - 1, alpha=True, lossy=False, bits=16, grey=True),
-    Format.WEBP: _Traits((".webp",), 16_383, alpha=True, lossy=True, bits=8, grey=False),
+    Format.WEBP: _Traits((".webp",), 16_383, alpha=True, lossy=True, bits=8, grey=False, resolution=False),
     Format.TIFF: _Traits((".tif", ".tiff"), 2**31 - 1, alpha=True, lossy=False, bits=16, grey=True),
     # libvips and libheif refuse more.
-    Format.AVIF: _Traits((".avif",), 16_384, alpha=True, lossy=True, bits=12, grey=False),
-    Format.HEIC: _Traits((".heic", ".heif", ".hif"), 16_384, alpha=True, lossy=True, bits=10, grey=True),
+    Format.AVIF: _Traits((".avif",), 16_384, alpha=True, lossy=True, bits=12, grey=False, resolution=False),
+    Format.HEIC: _Traits(
+        (".heic", ".heif", ".hif"), 16_384, alpha=True, lossy=True, bits=10, grey=True, resolution=False
+    ),
     # Nobody wants an enlargement in 256 colours, or one that is not compressed.
     Format.GIF: _Traits((".gif",), 65_535, alpha=True, lossy=False, bits=8, grey=False, written=False),
     Format.BMP: _Traits(

@@ -201,6 +201,7 @@ def for_output(
     height: int,
     provenance: Provenance | None,
     new_colours: bool = False,
+    resolution: tuple[float, float] | None = None,
 ) -> Metadata:
     """The metadata of an upright enlargement in a file of the format ``fmt``.
 
@@ -210,6 +211,7 @@ def for_output(
         width: of the output, in pixels.
         height: of the output, in pixels.
         provenance: what the output declares of itself, in EXIF and XMP; None declares nothing.
+        resolution: of the output, in pixels per mm across and down, if that is known.
         new_colours: whether the pixels were converted to RGB with the profile in ``meta``, as inks are.
 
     Raises:
@@ -219,8 +221,11 @@ def for_output(
     _check_homes(meta, fmt)
     written_by = provenance.software if provenance is not None else None
     placement = meta.placement(width=width, height=height)
+    told = None if fmt.resolution else resolution
     block = None
     if meta.exif is not None:
+        if exif.resolution(meta.exif) is not None:
+            told = None
         block = exif.corrected(
             meta.exif,
             width=width,
@@ -229,9 +234,10 @@ def for_output(
             placement=placement,
             on_its_side=meta.turn_of_regions >= 5,
             new_colours=new_colours,
+            told=told,
         )
-    elif written_by is not None:
-        block = exif.fresh(written_by)
+    else:
+        block = exif.fresh(written_by, told)
     packet = packet_for_output(meta, meta.xmp, fmt, width=width, height=height, provenance=provenance)
     extension: tuple[bytes, ...] = ()
     if packet is not None and fmt is Format.JPEG and len(packet) > jpeg.LARGEST_JPEG_XMP:

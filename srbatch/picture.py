@@ -149,7 +149,7 @@ def decode(path: Path, raw: Path, max_pixels: float) -> Picture:
         found = metadata.read(path, fmt)
         with loaded(file, fmt, pixels=False) as image:
             header = _header(image, fmt, found, max_pixels)
-            resolution = png.resolution(file) if fmt is Format.PNG else _resolution(image)
+            resolution = png.resolution(file) if fmt is Format.PNG else _resolution(image, fmt)
             found = replace(found, size=(image.height, image.width))
             found, convert = _colours(image, found, header.bits, raw.with_suffix(".icc"))
         behind = jpeg_trailer.note(file) if fmt is Format.JPEG else None
@@ -298,9 +298,9 @@ def _to_rgb(image: Any, *, icc: bytes | None, wide: Path) -> Any:
     )
 
 
-def _resolution(image: Any) -> tuple[float, float] | None:
+def _resolution(image: Any, fmt: Format) -> tuple[float, float] | None:
     """Pixels per mm; None where a file gives none, or numbers without a unit, which are a ratio alone."""
-    known = image.get_typeof("resolution-unit") and image.xres > 0 and image.yres > 0
+    known = fmt.resolution and image.get_typeof("resolution-unit") and image.xres > 0 and image.yres > 0
     return (image.xres, image.yres) if known else None
 
 

@@ -12,6 +12,7 @@ import pyvips
 from PIL import Image, TiffImagePlugin
 
 from srbatch import picture
+from srbatch.formats import Format
 from tests.conftest import Originals, crop
 from tests.networks import upscaled
 
@@ -88,3 +89,35 @@ def test_where_nothing_is_known_an_output_says_72_dpi(
     upscaled(originals.folder, tmp_path / "hi")
     made = pyvips.Image.new_from_file(str(tmp_path / "hi" / name))
     assert made.xres * 25.4 == pytest.approx(72, rel=1e-3)
+
+
+@pytest.mark.parametrize("fmt", [Format.WEBP, Format.AVIF])
+@pytest.mark.parametrize("provenance", [True, False])
+@pytest.mark.parametrize("name", ["a.jpg", "b.jpg", "c.png"])
+def test_formats_without_a_place_of_their_own_tell_it_in_exif(
+    originals: Originals, tmp_path: Path, name: str, provenance: bool, fmt: Format
+) -> None:
+    data = {"a.jpg": jfif(1, 300, 600), "b.jpg": exif(2, 600), "c.png": phys(1, 11811, 23622)}[name]
+    (originals.folder / name).write_bytes(data)
+    originals.remember()
+    (outcome,) = upscaled(originals.folder, tmp_path / "hi", format=fmt, provenance=provenance).values()
+    assert outcome.status == "done", outcome
+    with Image.open(next((tmp_path / "hi").glob("[a-c]*"))) as made:
+        tags = made.getexif()
+    across, down = (600, 600) if name == "b.jpg" else (300, 600)
+    told = (float(tags[0x11A]), float(tags[0x11B]))
+    assert told == (pytest.approx(across, rel=1e-4), pytest.approx(down, rel=1e-4))
+    assert tags[0x128] == 2, "inches"
+
+
+def test_a_photo_on_its_side_tells_its_resolution_upright(originals: Originals, tmp_path: Path) -> None:
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    data = bytearray(jfif(1, 300, 600))
+    with Image.open(io.BytesIO(data)) as image:
+        image.save(originals.folder / "a.jpg", dpi=(300, 600), exif=tags)
+    originals.remember()
+    upscaled(originals.folder, tmp_path / "hi", format=Format.WEBP)
+    with Image.open(next((tmp_path / "hi").glob("a*"))) as made:
+        found = made.getexif()
+    assert (found[0x11A], found[0x11B]) == (pytest.approx(600), pytest.approx(300))
