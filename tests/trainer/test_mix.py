@@ -13,6 +13,7 @@ from srbatch import weights
 from srbatch.card import Card
 from srbatch.errors import UsageError
 from srbatch.network import NetworkConfig, SuperResolutionNet
+from trainer.growth import grow
 from trainer.mix import mix
 
 CONFIG = NetworkConfig("resnet18", features=8, refine_blocks=1, stages=1, blur=True)
@@ -95,3 +96,20 @@ def test_what_cannot_be_mixed(networks, files, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be mixed"):
         mix(files[0], str(path), tmp_path / "a.safetensors", share=0.5, keep_x1=False)
     assert not (tmp_path / "a.safetensors").exists()
+
+
+def test_a_network_without_a_record_makes_no_faithful_mixture(
+    networks: tuple[SuperResolutionNet, SuperResolutionNet], files: tuple[str, str], tmp_path: Path
+) -> None:
+    weights.save(tmp_path / "unknown.safetensors", networks[1], replace(CARD, training={}), "fp32")
+    second = str(tmp_path / "unknown.safetensors")
+    mix(files[0], second, tmp_path / "w.safetensors", share=0.5, keep_x1=False, storage="fp32")
+    assert weights.read_card(tmp_path / "w.safetensors").generative
+
+
+def test_a_network_without_a_record_does_not_grow_into_a_faithful_one(
+    networks: tuple[SuperResolutionNet, SuperResolutionNet], tmp_path: Path
+) -> None:
+    weights.save(tmp_path / "unknown.safetensors", networks[1], replace(CARD, training={}), "fp32")
+    grow(str(tmp_path / "unknown.safetensors"), tmp_path / "w.safetensors", seed=1)
+    assert weights.read_card(tmp_path / "w.safetensors").generative
