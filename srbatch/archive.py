@@ -6,7 +6,6 @@ import errno
 import hashlib
 import logging
 import os
-import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -79,21 +78,11 @@ def looked_into(options: Options) -> Iterator[Archive]:
         LedgerError: the ledger is damaged, or may not be looked at.
     """
     state = state_folder(options.out, options.state)
-    known = not is_file_target(options.inputs, options.out) and _has_ledger(state)
+    known = not is_file_target(options.inputs, options.out) and Ledger.is_in(state)
     ledger = Ledger.copy_in_memory(state) if known else Ledger.in_memory()
     with closing(ledger), tempfile.TemporaryDirectory(prefix="srbatch-") as folder:
         put_right(ledger, options.out, keep_files=True)
         yield Archive(ledger, Scratch(Path(folder) / "scratch"))
-
-
-def _has_ledger(state: Path) -> bool:
-    try:
-        found = (state / "ledger.sqlite").stat()
-        return stat.S_ISREG(found.st_mode) and found.st_size > 0  # empty: a run was killed as it made it
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True  # opening it says why it cannot be looked at
 
 
 def scratch_folder(options: Options) -> Path:

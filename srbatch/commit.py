@@ -8,12 +8,15 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from srbatch.discover import show
 from srbatch.errors import (
     DestinationError,
+    LockedError,
     PhotoError,
     SrbatchError,
     TargetClosed,
@@ -108,6 +111,28 @@ def make_folder(
             sync_folder(new.parent)
     except OSError as error:
         raise explained(error, folder) from error
+
+
+@contextlib.contextmanager
+def held(folder: Path, refusal: Callable[[], str]) -> Iterator[None]:
+    """Make a folder and hold its lock; the system lets go of it whenever the process ends.
+
+    Raises:
+        LockedError: somebody else has it; ``refusal`` makes the message.
+        DestinationError: the folder cannot be made, or its disk has no locks.
+    """
+    make_folder(folder)
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise LockedError(refusal()) from None
+    except OSError as error:
+        raise destination_error(error, folder) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def commit(temp: Path, target: Path, *, replace: bool) -> None:

@@ -40,6 +40,7 @@ def encoding_of(
     holds_grey = fmt.grey and (fmt, channels) != (Format.HEIC, 2)  # HEIC: none with transparency
     if channels <= 2 and not holds_grey and picture.metadata.icc is not None:
         raise UnsupportedPhoto(f"it has a grey profile, which {fmt.value} cannot hold; use --format png")
+    resolution = resolution_of(picture)
     return Encoding(
         format=fmt,
         height=height,
@@ -55,9 +56,9 @@ def encoding_of(
             height=height,
             provenance=provenance,
             new_colours=header.cmyk,
-            resolution=resolution_of(picture),
+            resolution=resolution,
         ),
-        resolution=resolution_of(picture),
+        resolution=resolution,
     )
 
 

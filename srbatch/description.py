@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,7 +137,7 @@ class Unreadable:
 
 def facts_of(block: bytes) -> ExifFacts:
     """What stands in a block that was found to be sound."""
-    reader = TiffReader(io.BytesIO(block))
+    reader = exif.reader_of(block)
     tags = exif.tags_in(reader)
     dates = {name: _text(tags.exif.get(tag)) for tag, name in _DATES.items()}
     dates["changed"] = _text(tags.main.get(_CHANGED))

@@ -328,7 +328,7 @@ def loses_subject(block: bytes, placement: Placement) -> bool:
     Raises:
         BrokenTiff: it is no EXIF block.
     """
-    reader = TiffReader(io.BytesIO(block))
+    reader = reader_of(block)
     exif = reader.intact_child(reader.ifd0, EXIF_IFD)
     return exif is not None and any(value is None for _, value in _placed(reader, exif, placement))
 

@@ -21,12 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from filelock import FileLock, Timeout
 
 from srbatch import __version__
-from srbatch.commit import MAKE_ROOM, destination_error, make_folder
+from srbatch.commit import MAKE_ROOM, held
 from srbatch.discover import show
-from srbatch.errors import DestinationError, LockedError, SrbatchError
+from srbatch.errors import DestinationError, SrbatchError
 
 STATE_FOLDER = ".srbatch"
 _START_AFRESH = (
@@ -131,16 +130,22 @@ class Ledger:
         Raises:
             LedgerError: there is none, it is damaged, or one may not look at it.
         """
+        if not cls.is_in(state):
+            raise LedgerError(f"{show(state)} holds no ledger: no finished or unfinished run wrote there")
+        return cls._opened(state / _FILE, "PRAGMA query_only=ON")
+
+    @staticmethod
+    def is_in(state: Path) -> bool:
+        """Whether a state folder has a ledger. One that is empty is none: a run was killed as it made it.
+
+        Raises:
+            LedgerError: one may not look at it.
+        """
         path = state / _FILE
         try:
-            there = path.is_file() and path.stat().st_size > 0  # empty: a run was killed as it made it
+            return path.is_file() and path.stat().st_size > 0
         except OSError as error:
             raise LedgerError(f"{show(path)}: {error.strerror}; see to its permissions") from error
-        if not there:
-            raise LedgerError(
-                f"{show(path.parent)} holds no ledger: no finished or unfinished run wrote there"
-            )
-        return cls._opened(path, "PRAGMA query_only=ON")
 
     @classmethod
     def in_memory(cls) -> Ledger:
@@ -368,18 +373,8 @@ def locked(state: Path, out: Path | None = None) -> Iterator[None]:
         LockedError: another run has it; the message names its host and process.
         DestinationError: the folder cannot be made.
     """
-    make_folder(state)
-    lock = FileLock(state / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise LockedError(_who_holds(state, out or state.parent)) from None
-    except OSError as error:
-        raise destination_error(error, state) from error
-    try:
+    with held(state, lambda: _who_holds(state, out or state.parent)):
         yield
-    finally:
-        lock.release()
 
 
 def _who_holds(state: Path, out: Path) -> str:

@@ -226,7 +226,7 @@ def is_missing(details: str, target: Path) -> bool:
     Nor where a file was in the way of one, which somebody has taken away since.
     """
     tells = has_sidecar(details) or '"sidecar_in_the_way": true' in details
-    return tells and not os.path.lexists(f"{target}.xmp")
+    return tells and not os.path.lexists(sidecar_path(target))
 
 
 def written_before(details: Mapping[str, Any]) -> set[str]:

@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pyvips
@@ -17,19 +18,21 @@ from tests.conftest import Originals, crop
 from tests.networks import upscaled
 
 
-def jfif(unit: int, across: int, down: int) -> bytes:
+def saved(fmt: str, **how: Any) -> bytearray:
     file = io.BytesIO()
-    crop(20, 30).save(file, "JPEG", dpi=(300, 300))
-    data = bytearray(file.getvalue())
+    crop(20, 30).save(file, fmt, **how)
+    return bytearray(file.getvalue())
+
+
+def jfif(unit: int, across: int, down: int) -> bytes:
+    data = saved("JPEG", dpi=(300, 300))
     at = data.index(b"JFIF\0")
     data[at + 7 : at + 12] = struct.pack(">BHH", unit, across, down)
     return bytes(data)
 
 
 def phys(unit: int, across: int, down: int) -> bytes:
-    file = io.BytesIO()
-    crop(20, 30).save(file, "PNG", dpi=(300, 300))
-    data = bytearray(file.getvalue())
+    data = saved("PNG", dpi=(300, 300))
     at = data.index(b"pHYs")
     body = b"pHYs" + struct.pack(">IIB", across, down, unit)
     data[at : at + 17] = body + struct.pack(">I", zlib.crc32(body))
@@ -39,17 +42,13 @@ def phys(unit: int, across: int, down: int) -> bytes:
 def tiff(unit: int, across: float) -> bytes:
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[296], tags[282], tags[283] = unit, across, across
-    file = io.BytesIO()
-    crop(20, 30).save(file, "TIFF", tiffinfo=tags)
-    return file.getvalue()
+    return bytes(saved("TIFF", tiffinfo=tags))
 
 
 def exif(unit: int, across: float) -> bytes:
     tags = Image.Exif()
     tags[0x11A], tags[0x11B], tags[0x128] = across, across, unit
-    file = io.BytesIO()
-    crop(20, 30).save(file, "JPEG", exif=tags)
-    return file.getvalue()
+    return bytes(saved("JPEG", exif=tags))
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 from fastai.callback.core import Callback
-from filelock import FileLock, Timeout
 from torch import nn
 
-from srbatch.commit import commit, destination_error, discard, make_folder, temp_path
-from srbatch.errors import LockedError, UsageError
+from srbatch.commit import commit, destination_error, discard, held, temp_path
+from srbatch.errors import UsageError
 from trainer.callbacks import ending_where_unwritable, network_of
 
 FILE = "checkpoint.pt"
@@ -162,23 +161,9 @@ def owned(folder: Path, *, main: bool) -> Iterator[None]:
         LockedError: another run writes to it.
         DestinationError: the folder cannot be made.
     """
-    if not main:
+    refusal = f"another process trains into {folder}; wait for it to end, or choose another --out"
+    with held(folder, lambda: refusal) if main else contextlib.nullcontext():
         yield
-        return
-    make_folder(folder)
-    lock = FileLock(folder / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise LockedError(
-            f"another process trains into {folder}; wait for it to end, or choose another --out"
-        ) from None
-    except OSError as error:
-        raise destination_error(error, folder) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def is_finite(network: nn.Module) -> bool:
