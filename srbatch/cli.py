@@ -23,7 +23,6 @@ from srbatch.formats import Format
 from srbatch.options import ENGINES, PRECISIONS, Options, TargetSize
 
 if TYPE_CHECKING:
-    from srbatch.estimate import Estimate
     from srbatch.report import Reporter
 
 EXIT_CODES = """\b
@@ -223,12 +222,14 @@ def upscale(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, **flags: A
     """
     options = _chosen(**flags)
     from srbatch import run
+    from srbatch.estimate import as_lines, as_record
 
     report = None if dry_run else options.report  # a look must not cost the report of the run looked at
     reporter = _reporter(report, as_json=as_json, quiet=quiet, verbose=verbose)
     with Stop() as stop:
         if dry_run:
-            code = _say_estimate(*run.dry_run(options, reporter=reporter, check=stop.check), as_json=as_json)
+            code, found = run.dry_run(options, reporter=reporter, check=stop.check)
+            _tell(json.dumps(as_record(found)) if as_json else "\n".join(as_lines(found)))
         else:
             code = run.upscale(options, reporter=reporter, check=stop.check, command=shlex.join(sys.argv))
     sys.exit(code)
@@ -323,16 +324,6 @@ def _reporter(report_path: Path | None, *, as_json: bool, quiet: bool, verbose: 
 def _set_log_level(*, verbose: bool) -> None:
     # Of our own records alone: what libraries are doing inside helps nobody here.
     logging.getLogger("srbatch").setLevel(logging.DEBUG if verbose else logging.WARNING)
-
-
-def _say_estimate(summary_code: ExitCode, estimate: Estimate, *, as_json: bool) -> ExitCode:
-    from srbatch.estimate import as_lines, as_record
-
-    if as_json:
-        _tell(json.dumps(as_record(estimate)))
-    else:
-        _tell("\n".join(as_lines(estimate)))
-    return summary_code
 
 
 def _tell(text: str) -> None:

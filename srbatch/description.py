@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +19,24 @@ from srbatch.tiff_structure import BrokenTiff, TiffReader, Value
 
 _COLOURS = {1: "grey", 2: "grey with transparency", 3: "RGB", 4: "RGB with transparency"}
 _DATES = {0x9003: "taken", 0x9004: "digitised"}
-_CHANGED, _MAKE, _MODEL, _MAKER_NOTE, _LATITUDE, _THUMBNAIL_BYTES = 0x0132, 0x010F, 0x0110, 0x927C, 2, 0x0202
+_CHANGED, _MAKE, _MODEL, _LATITUDE, _THUMBNAIL_BYTES = 0x0132, 0x010F, 0x0110, 2, 0x0202
 
 
 @dataclass(frozen=True, slots=True)
 class ExifFacts:
     """What an EXIF block holds."""
 
-    size: int
-    """In bytes."""
+    bytes: int
+    """Of the whole block."""
     camera: str
     dates: dict[str, str]
     """As the block writes them: taken, digitised, changed."""
     software: str
     gps: bool
     """Whether it tells a place."""
-    maker_note: int
-    """Bytes of the camera maker's own data."""
-    thumbnail: int
-    """Bytes."""
+    maker_note_bytes: int
+    """Of the camera maker's own data."""
+    thumbnail_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ class Description:
             "profile": _profile_record(found.icc),
             "orientation": found.turn_of_regions,
             "dpi": dpi,
-            "exif": _exif_record(self.exif),
+            "exif": asdict(self.exif) if self.exif else None,
             "xmp": _xmp_record(found),
             "iptc_bytes": _size_of(found.iptc),
             "comments": len(found.comments) + len(found.png_text),
@@ -141,15 +140,15 @@ def facts_of(block: bytes) -> ExifFacts:
     tags = exif.tags_in(reader)
     dates = {name: _text(tags.exif.get(tag)) for tag, name in _DATES.items()}
     dates["changed"] = _text(tags.main.get(_CHANGED))
-    note = tags.exif.get(_MAKER_NOTE)
+    note = tags.exif.get(exif.MAKER_NOTE)
     return ExifFacts(
-        size=len(block),
+        bytes=len(block),
         camera=" ".join(filter(None, (_text(tags.main.get(tag)) for tag in (_MAKE, _MODEL)))),
         dates={name: date for name, date in dates.items() if date},
         software=_text(tags.main.get(exif.SOFTWARE)),
         gps=_LATITUDE in tags.gps,
-        maker_note=len(note.data) if note else 0,
-        thumbnail=_thumbnail_bytes(reader),
+        maker_note_bytes=len(note.data) if note else 0,
+        thumbnail_bytes=_thumbnail_bytes(reader),
     )
 
 
@@ -218,26 +217,16 @@ def _dpi_line(picture: Picture) -> str:
 def _exif_line(facts: ExifFacts | None) -> str:
     if facts is None:
         return ""
-    parts = [f"{facts.size:,} bytes", facts.camera, *(f"{name} {date}" for name, date in facts.dates.items())]
+    parts = [
+        f"{facts.bytes:,} bytes",
+        facts.camera,
+        *(f"{name} {date}" for name, date in facts.dates.items()),
+    ]
     parts.append("a place (GPS)" if facts.gps else "")
-    parts.append(f"maker note of {facts.maker_note:,} bytes" if facts.maker_note else "")
-    parts.append(f"thumbnail of {facts.thumbnail:,} bytes" if facts.thumbnail else "")
+    parts.append(f"maker note of {facts.maker_note_bytes:,} bytes" if facts.maker_note_bytes else "")
+    parts.append(f"thumbnail of {facts.thumbnail_bytes:,} bytes" if facts.thumbnail_bytes else "")
     parts.append(f"software {facts.software}" if facts.software else "")
     return ", ".join(filter(None, parts))
-
-
-def _exif_record(facts: ExifFacts | None) -> dict[str, Any] | None:
-    if facts is None:
-        return None
-    return {
-        "bytes": facts.size,
-        "camera": facts.camera,
-        "dates": facts.dates,
-        "software": facts.software,
-        "gps": facts.gps,
-        "maker_note_bytes": facts.maker_note,
-        "thumbnail_bytes": facts.thumbnail,
-    }
 
 
 def _xmp_record(found: Metadata) -> dict[str, Any] | None:

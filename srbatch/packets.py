@@ -61,7 +61,7 @@ def in_utf8(packet: bytes) -> bytes:
     return _DECLARATION.sub("", text.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}"), count=1).encode()
 
 
-def parser_of(packet: bytes) -> expat.XMLParserType:
+def new_parser() -> expat.XMLParserType:
     """A parser that tells names with their namespaces, and refuses what no packet may hold."""
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.namespace_prefixes = True
@@ -167,7 +167,7 @@ class Properties:
         self._started = 0
         self._value: list[str] = []  # joined at the end: a value may be megabytes in very many pieces
         self._list_end = -1
-        self._parser = parser = parser_of(packet)
+        self._parser = parser = new_parser()
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._text

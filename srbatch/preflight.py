@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from srbatch.codec_pool import CodecPool
@@ -162,27 +162,25 @@ class _Headers:
     def _first(self) -> Iterator[Outcome | Job]:
         waiting, future = self._due.popleft()
         for (photo, todo), header in zip(waiting, future.result(), strict=True):
-            made = header if isinstance(header, PhotoError) else _job(photo, todo, header, self._settings)
-            if isinstance(made, Job):
-                yield made
-                continue
-            if isinstance(made, PhotoError):
-                outcome = Outcome(photo, "failed", str(made), type(made).__name__)
-            else:
-                reason = f"as large as {self._settings.options.size} already"
-                outcome = Outcome(photo, "skipped", reason, size_in=(made.height, made.width))
-            remember(outcome, self._settings, self._ledger)
-            yield outcome
+            made = _job(photo, todo, header, self._settings)
+            if isinstance(made, Outcome):
+                remember(made, self._settings, self._ledger)
+            yield made
 
 
-def _job(photo: Photo, todo: Todo, header: Header, settings: Settings) -> Job | Header | PhotoError:
-    """A job; or the header where nothing is to be enlarged; or why it is impossible."""
-    fmt = photo.format or header.format
+def _job(photo: Photo, todo: Todo, header: Header | PhotoError, settings: Settings) -> Job | Outcome:
+    """A job, or the outcome of a photo that cannot be done or need not be enlarged."""
     try:
+        if isinstance(header, PhotoError):
+            raise header
+        fmt = photo.format or header.format
         size = output_size(header, fmt, settings.options, settings.model.reach)
-    except PhotoTooLarge as error:
-        return error
-    return Job(photo, todo, header, fmt, size) if size else header
+    except PhotoError as error:
+        return Outcome(photo, "failed", str(error), type(error).__name__)
+    if size is None:
+        reason = f"as large as {settings.options.size} already"
+        return Outcome(photo, "skipped", reason, size_in=(header.height, header.width))
+    return Job(photo, todo, header, fmt, size)
 
 
 def output_size(
@@ -234,17 +232,17 @@ def remember(outcome: Outcome, settings: Settings, ledger: Ledger) -> None:
     known = ledger.row(target)
     if known is not None and known.status == "done":
         return
-    ledger.record(
-        Row(
-            target=target,
-            status=outcome.status,
-            source=source_name(photo, settings.options.out),
-            size=photo.size,
-            mtime_ns=photo.mtime_ns,
-            sha256=None,
-            recipe=settings.recipe_of(photo),
-            error=outcome.error,
-            reason=outcome.reason,
-            finished=round(time.time(), 3),
-        )
+    row = Row(
+        target=target,
+        status=outcome.status,
+        source=source_name(photo, settings.options.out),
+        size=photo.size,
+        mtime_ns=photo.mtime_ns,
+        sha256=None,
+        recipe=settings.recipe_of(photo),
+        error=outcome.error,
+        reason=outcome.reason,
+        finished=round(time.time(), 3),
     )
+    if known is None or replace(known, finished=row.finished) != row:  # each record waits for the disk
+        ledger.record(row)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite, isnan, nan
 
-from srbatch.packets import RDF, Name, named_attributes, parse, parser_of, split
+from srbatch.packets import RDF, Name, named_attributes, new_parser, parse, split
 from srbatch.placement import Placement
 
 _GROUP = "http://www.metadataworkinggroup.com/schemas/regions/"
@@ -147,7 +147,7 @@ class _Regions:
         self._open: list[Name] = []
         self._fields: _Fields | None = None
         self._text_at, self._text = -1, list[str]()
-        self._parser = parser = parser_of(packet)
+        self._parser = parser = new_parser()
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._take_text

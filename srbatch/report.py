@@ -225,35 +225,15 @@ class Pace:
         )
 
 
-class ForPeople(Silent):
+class ForPeople(Several):
     """Passes on to a reporter that people read: a terminal that goes away, or a full log, ends no run."""
 
     def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
+        super().__init__([reporter])
 
-    def found(self, found: Found) -> None:
+    def _tell(self, what: Callable[[Reporter], None]) -> None:
         with contextlib.suppress(OSError):
-            self._reporter.found(found)
-
-    def begin(self, photos: int, pixels: int) -> None:
-        with contextlib.suppress(OSError):
-            self._reporter.begin(photos, pixels)
-
-    def started(self, photo: Photo, pixels: int) -> None:
-        with contextlib.suppress(OSError):
-            self._reporter.started(photo, pixels)
-
-    def progress(self, photo: Photo, pixels: float) -> None:
-        with contextlib.suppress(OSError):
-            self._reporter.progress(photo, pixels)
-
-    def finished(self, outcome: Outcome) -> None:
-        with contextlib.suppress(OSError):
-            self._reporter.finished(outcome)
-
-    def end(self, summary: Summary) -> None:
-        with contextlib.suppress(OSError):
-            self._reporter.end(summary)
+            super()._tell(what)
 
 
 class Plain(Silent):

@@ -32,7 +32,7 @@ from srbatch.errors import (
     UsageError,
 )
 from srbatch.formats import Format
-from srbatch.ledger import STATE_FOLDER, LedgerError, locked
+from srbatch.ledger import STATE_FOLDER, Ledger, LedgerError, locked
 from srbatch.options import Options, TargetSize
 from srbatch.report import Outcome, Silent, Summary
 from srbatch.resume import CURRENT
@@ -727,3 +727,19 @@ def test_errors_of_a_run_name_their_exit_code() -> None:
 
     for kind in all_of(SrbatchError):
         assert isinstance(kind.exit_code, ExitCode)
+
+
+def test_a_rerun_writes_no_row_of_what_still_cannot_be_done(
+    originals: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would wait for the disk: minutes, in an archive of RAW files."""
+    for name in ("a.cr2", "b.psd"):
+        (originals.folder / name).write_bytes(b"no photo that is read here")
+    originals.remember()
+    first, _ = upscale(originals.folder, tmp_path / "out")
+    recorded: list[str] = []
+    monkeypatch.setattr(Ledger, "record", lambda _, row: recorded.append(row.target))
+    again, listener = upscale(originals.folder, tmp_path / "out")
+    assert (first, again) == (ExitCode.SOME_FAILED, ExitCode.SOME_FAILED)
+    assert {outcome.error for outcome in listener.outcomes} == {"UnsupportedPhoto"}
+    assert recorded == []
