@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from srbatch.commit import destination_error, discard, make_folder, sha256_of
-from srbatch.discover import is_file_target, show
+from srbatch.discover import is_file_target
 from srbatch.errors import DestinationError, UsageError
 from srbatch.ledger import STATE_FOLDER, Ledger, locked
+from srbatch.names import show
 from srbatch.options import Options
 from srbatch.places import marks
 from srbatch.scratch import Scratch

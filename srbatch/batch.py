@@ -26,7 +26,7 @@ from srbatch.commit import (
 )
 from srbatch.decisions import encoding_of, notes_on
 from srbatch.devices import Devices, Enlargement
-from srbatch.discover import Photo, among_originals, show
+from srbatch.discover import Photo, among_originals
 from srbatch.encode import Encoding
 from srbatch.errors import (
     DeviceError,
@@ -40,6 +40,7 @@ from srbatch.errors import (
 from srbatch.estimate import scratch_budget, scratch_bytes, space_of, too_little
 from srbatch.ledger import Ledger, Row
 from srbatch.model import Model
+from srbatch.names import show
 from srbatch.options import Options
 from srbatch.overlap import Overlap
 from srbatch.permissions import permissions_of

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from srbatch.discover import show
 from srbatch.errors import (
     DestinationError,
     LockedError,
@@ -23,6 +22,7 @@ from srbatch.errors import (
     TargetExists,
     UnsupportedPhoto,
 )
+from srbatch.names import show
 from srbatch.places import is_folder, nearest_folder
 
 TEMP_PREFIX, TEMP_SUFFIX = ".srbatch-", ".part"

@@ -10,10 +10,11 @@ from srbatch import metadata
 from srbatch.codec_pool import CodecPool
 from srbatch.decisions import encoding_of, notes_on
 from srbatch.description import Description, Fate, Unreadable, facts_of
-from srbatch.discover import Photo, Selection, check_outside, discover, show
+from srbatch.discover import Photo, Selection, check_outside, discover
 from srbatch.errors import PhotoChanged, PhotoError, UnsupportedPhoto, UsageError
 from srbatch.formats import Format
 from srbatch.metadata import Metadata
+from srbatch.names import show
 from srbatch.options import Options
 from srbatch.picture import Picture
 from srbatch.preflight import output_size

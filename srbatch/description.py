@@ -10,10 +10,10 @@ from typing import Any
 from srbatch import exif, profiles, xmp
 from srbatch.containers import C2PA_LOST
 from srbatch.decisions import resolution_of
-from srbatch.discover import show
 from srbatch.errors import PhotoError
 from srbatch.formats import Format
 from srbatch.metadata import Metadata
+from srbatch.names import show
 from srbatch.picture import Picture
 from srbatch.tiff_structure import BrokenTiff, TiffReader, Value
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from srbatch.errors import PhotoError, TargetExists, UnsupportedPhoto, UsageError
 from srbatch.formats import Format
+from srbatch.names import MAX_NAME_BYTES, collision_key, show
 from srbatch.places import Mark, Within, identity, is_folder, is_within, marks, nearest_folder, surroundings
 
 UNSUPPORTED_PICTURES = frozenset(
@@ -20,9 +20,6 @@ UNSUPPORTED_PICTURES = frozenset(
     ".orf .rw2 .raf .pef .srw .raw .x3f .3fr .iiq .tga .pcx .ppm .pgm .pnm .svg".split()
 )
 """Pictures that are not read: each is reported as a photo that failed, never passed over in silence."""
-
-MAX_NAME_BYTES = 255
-"""What every file system in use can hold."""
 
 SIDECARS = frozenset(".xmp .aae .thm .pp3 .dop .json .cos .lrv .on1 .vrd .ini .db .ds_store".split())
 
@@ -176,16 +173,6 @@ def _is_written(name: str) -> bool:
 def is_picture(name: str) -> bool:
     """Whether a file of that name is a picture, also of a kind that is not read."""
     return Format.of_name(name) is not None or Path(name).suffix.lower() in UNSUPPORTED_PICTURES
-
-
-def as_text(path: Path | str) -> str:
-    """A path as text that can be encoded whatever bytes its name holds; for machines."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def show(path: Path | str) -> str:
-    """A path for people: one line, and nothing in it that moves a terminal's cursor."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in as_text(path))
 
 
 def _without_repeats(inputs: tuple[Path, ...]) -> tuple[Path, ...]:
@@ -359,8 +346,7 @@ def _without_collisions(found: Found) -> Found:
     groups: dict[str, list[int]] = {}
     for index, photo in enumerate(found.photos):
         if photo.problem is None:
-            key = unicodedata.normalize("NFC", os.fspath(photo.relative)).casefold()
-            groups.setdefault(key, []).append(index)
+            groups.setdefault(collision_key(photo.relative), []).append(index)
     for indices in groups.values():
         if len(indices) > 1 and _collide([found.photos[i] for i in indices]):
             _fail_collided(found, indices)

@@ -14,8 +14,8 @@ from typing import Any
 
 from srbatch.archive import state_folder
 from srbatch.card import Card, Json
-from srbatch.discover import show
 from srbatch.ledger import Ledger, damaged, read_json
+from srbatch.names import show
 from srbatch.options import MAX_FACTOR
 from srbatch.sidecars import has_sidecar, sidecar_path, written_before
 from srbatch.watch.status import Snapshot, read

@@ -24,8 +24,8 @@ import psutil
 
 from srbatch import __version__
 from srbatch.commit import MAKE_ROOM, held
-from srbatch.discover import show
 from srbatch.errors import DestinationError, SrbatchError
+from srbatch.names import show
 
 STATE_FOLDER = ".srbatch"
 _START_AFRESH = (

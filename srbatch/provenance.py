@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srbatch import __version__
-from srbatch.discover import show
 from srbatch.formats import Format
+from srbatch.names import show
 from srbatch.options import Options
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from srbatch.commit import destination_error, make_folder
-from srbatch.discover import Found, Photo, as_text, show
+from srbatch.discover import Found, Photo
 from srbatch.errors import ExitCode, UsageError
+from srbatch.names import as_text, show
 from srbatch.options import REPORT_SUFFIXES
 
 _PLAIN_EVERY_S = 30.0

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 
 from srbatch import errors
 from srbatch.commit import sha256_of, unfit_name
-from srbatch.discover import Photo, show
+from srbatch.discover import Photo
 from srbatch.errors import PhotoError, TargetExists
 from srbatch.ledger import Row
+from srbatch.names import show
 from srbatch.options import Options
 from srbatch.sidecars import Stamp, is_carried, is_missing
 

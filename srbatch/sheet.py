@@ -13,9 +13,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from srbatch.codec_pool import CodecPool
 from srbatch.commit import commit, destination_error, discard, make_folder, temp_path
-from srbatch.discover import Photo, Selection, check_outside, discover, show
+from srbatch.discover import Photo, Selection, check_outside, discover
 from srbatch.errors import PhotoError, UsageError
 from srbatch.model import Model
+from srbatch.names import show
 from srbatch.options import Options
 from srbatch.places import identity
 from srbatch.scratch import Scratch

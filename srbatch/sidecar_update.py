@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from srbatch import metadata
 from srbatch.commit import discard, temp_path, unfit_folder
-from srbatch.discover import Photo, show
+from srbatch.discover import Photo
 from srbatch.errors import TargetExists
 from srbatch.ledger import Row
+from srbatch.names import show
 from srbatch.permissions import permissions_of
 from srbatch.preflight import SidecarDue
 from srbatch.provenance import Provenance, provenance_of

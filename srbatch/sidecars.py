@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from srbatch.commit import commit, output_error, sha256_of
-from srbatch.discover import MAX_NAME_BYTES, show
+from srbatch.names import MAX_NAME_BYTES, show
 from srbatch.packets import UnusableXmp
 
 Stamp = tuple[str, int, int]

@@ -11,7 +11,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from srbatch.discover import Photo, show
+from srbatch.discover import Photo
+from srbatch.names import show
 from srbatch.report import Outcome, Pace, Silent, Summary, duration, outcome_line, summary_lines
 
 _STYLES = {"done": "", "failed": "bold red", "skipped": "dim"}

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from srbatch import discover as module
 from srbatch.commit import temp_path
-from srbatch.discover import Found, Photo, Selection, check_name, check_outside, discover, show, target_name
+from srbatch.discover import Found, Photo, Selection, check_name, check_outside, discover, target_name
 from srbatch.errors import UnsupportedPhoto, UsageError
 from srbatch.formats import Format
+from srbatch.names import show
 from tests.conftest import WRITTEN, without_privileges
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from srbatch.batch import Run
-from srbatch.discover import Photo, show
+from srbatch.discover import Photo
 from srbatch.errors import DestinationError, PhotoTooLarge, UnsupportedPhoto
+from srbatch.names import show
 from srbatch.preflight import source_name
 from srbatch.report import Outcome, duration
 from srbatch.resume import HAS_OUTPUT

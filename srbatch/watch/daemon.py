@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from srbatch.archive import state_folder
-from srbatch.discover import show
 from srbatch.errors import ExitCode, Interrupted, UsageError
 from srbatch.model import Model
+from srbatch.names import show
 from srbatch.options import Options
 from srbatch.places import is_folder
 from srbatch.preflight import Settings

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srbatch.discover import show
+from srbatch.names import show
 from srbatch.watch.settle import NETWORK, file_system
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 
 from srbatch.archive import put_right, state_folder
 from srbatch.batch import Run, run_all
-from srbatch.discover import Found, Photo, show
+from srbatch.discover import Found, Photo
 from srbatch.errors import (
     DestinationError,
     DeviceError,
@@ -26,6 +26,7 @@ from srbatch.errors import (
     UsageError,
 )
 from srbatch.ledger import LedgerError, Row
+from srbatch.names import collision_key, show
 from srbatch.preflight import source_name
 from srbatch.report import Outcome, Silent, Summary
 from srbatch.resume import is_remembered
@@ -36,7 +37,7 @@ from srbatch.watch.control import Control
 from srbatch.watch.events import Events
 from srbatch.watch.presence import Presence, Room, check_output_is_there, device_of, is_disk_full
 from srbatch.watch.pulse import Pulse
-from srbatch.watch.renamed import key_of, placed
+from srbatch.watch.renamed import placed
 from srbatch.watch.settle import Settling, busy_test
 from srbatch.watch.status import WatchStatus
 
@@ -263,8 +264,8 @@ class Watcher:
 
     def _is_taken(self, relative: PurePath) -> bool:
         if self._natural is None:
-            self._natural = {key_of(photo.relative) for photo in self._photos}
-        return key_of(relative) in self._natural or os.path.lexists(self._out / relative)
+            self._natural = {collision_key(photo.relative) for photo in self._photos}
+        return collision_key(relative) in self._natural or os.path.lexists(self._out / relative)
 
     def _row(self, photo: Photo) -> Row | None:
         return self._run.ledger.row(photo.relative.as_posix())

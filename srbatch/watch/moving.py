@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from srbatch.commit import make_folder, sync_folder, temp_path
-from srbatch.discover import MAX_NAME_BYTES, Photo, is_picture, show
+from srbatch.discover import Photo, is_picture
 from srbatch.errors import UsageError
+from srbatch.names import MAX_NAME_BYTES, show
 from srbatch.places import is_within
 from srbatch.sidecars import beside
 from srbatch.watch.renamed import with_tag

@@ -9,8 +9,8 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
-from srbatch.discover import show
 from srbatch.errors import DestinationError, SrbatchError
+from srbatch.names import show
 from srbatch.places import identity
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}

@@ -6,15 +6,15 @@ the same photo always gets the same name, whenever and however often it comes.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import PurePath
 
-from srbatch.discover import Photo, show, target_name
+from srbatch.discover import Photo, target_name
 from srbatch.errors import TargetExists
 from srbatch.formats import Format
 from srbatch.ledger import Row
+from srbatch.names import show
 
 _DIGITS = (8, 16, 64)
 """Of the hash, in hexadecimal: more of them where fewer are taken."""
@@ -28,11 +28,6 @@ def with_tag(name: str, tag: str) -> str:
     """
     path = PurePath(name)
     return f"{path.stem}.{tag}{path.suffix}"
-
-
-def key_of(relative: PurePath) -> str:
-    """What is equal for two names that may be one on some file system."""
-    return unicodedata.normalize("NFC", relative.as_posix()).casefold()
 
 
 def placed(

@@ -15,7 +15,8 @@ from typing import Any
 
 import psutil
 
-from srbatch.discover import Photo, show
+from srbatch.discover import Photo
+from srbatch.names import show
 from srbatch.report import Outcome, Silent
 
 FILE = "watch.json"

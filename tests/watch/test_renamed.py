@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from srbatch.discover import Photo
 from srbatch.formats import Format
 from srbatch.ledger import Row
-from srbatch.watch.renamed import key_of, placed
+from srbatch.names import collision_key
+from srbatch.watch.renamed import placed
 from tests.watch.conftest import photo
 
 NAMES = st.sampled_from(["a.jpg", "a.JPG", "b.bmp", "a.5f2c9a31.jpg", "a.jpg.png"])
@@ -60,4 +61,4 @@ def test_a_name_that_is_taken_by_something_else_is_made_longer() -> None:
 
 
 def test_names_that_one_file_system_takes_for_one_have_one_key() -> None:
-    assert key_of(PurePath("É/A.jpg")) == key_of(PurePath("é/a.JPG"))
+    assert collision_key(PurePath("É/A.jpg")) == collision_key(PurePath("é/a.JPG"))
