@@ -299,18 +299,19 @@ def run_all(run: Run, photos: list[Photo], summary: Summary) -> None:
         SrbatchError: the run cannot go on; what was done before is kept and known.
     """
 
-    def settle(outcome: Outcome) -> None:
+    def finish(outcome: Outcome) -> None:
         summary.add(outcome)
         run.reporter.finished(outcome)
 
     jobs: list[Job] = []
-    for prepared in prepare(photos, run.settings, run.ledger, run.codecs, run.check):
-        if isinstance(prepared, Job):
-            jobs.append(prepared)
-        elif isinstance(prepared, SidecarDue):
-            settle(_outcome_of(prepared.photo, partial(carry_again, prepared, run), run))
-        else:
-            settle(prepared)
+    with closing(prepare(photos, run.settings, run.ledger, run.codecs, run.check)) as all_prepared:
+        for prepared in all_prepared:
+            if isinstance(prepared, Job):
+                jobs.append(prepared)
+            elif isinstance(prepared, SidecarDue):
+                finish(_outcome_of(prepared.photo, partial(carry_again, prepared, run), run))
+            else:
+                finish(prepared)
     if not jobs:
         return
     at_once, scratch, head = photos_at_once(run.codecs), run.scratch.folder, run.model.largest_head
@@ -330,7 +331,7 @@ def run_all(run: Run, photos: list[Photo], summary: Summary) -> None:
     with closing(overlap.results(jobs)) as outcomes:
         for outcome in outcomes:
             out_of_memory += outcome.error == DeviceOutOfMemory.__name__
-            settle(outcome)
+            finish(outcome)
     if out_of_memory == len(jobs):
         raise DeviceError(
             "no photo fits into the device's memory, even in the smallest tiles; use --device cpu"

@@ -14,7 +14,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -250,12 +250,17 @@ class Ledger:
         A failure or a skip leaves a write pending that may have given an output its name: by that note alone
         the output is known for our own.
         """
+        self.record_all([row])
+
+    def record_all(self, rows: Iterable[Row]) -> None:
+        """Note several outcomes as one, all or none: each such note waits for the disk."""
         with self._explained(), self._transaction():
-            self._insert(row)
-            self._db.execute(
-                "DELETE FROM pending WHERE target=? AND (row IS NULL OR ?)",
-                (os.fsencode(row.target), row.status == "done"),
-            )
+            for row in rows:
+                self._insert(row)
+                self._db.execute(
+                    "DELETE FROM pending WHERE target=? AND (row IS NULL OR ?)",
+                    (os.fsencode(row.target), row.status == "done"),
+                )
 
     def drop(self, target: str) -> None:
         """Forget that a target was being written."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -25,6 +25,7 @@ from srbatch.resume import Looks, Settled, Todo, judge, recipe
 from srbatch.sidecars import Stamps
 
 _PROBE_AT_ONCE = 64
+_NOTED_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class SidecarDue(Outcome):
 
 def prepare(
     photos: list[Photo], settings: Settings, ledger: Ledger, codecs: CodecPool, check: Callable[[], None]
-) -> Iterator[Outcome | Job]:
+) -> Generator[Outcome | Job]:
     """Yield the outcome of each photo that is done or cannot be, and a job for each that is to be done.
 
     The outcome of one whose sidecar alone has changed is a :class:`SidecarDue`.
@@ -92,7 +93,7 @@ def prepare(
     """
     waiting: list[tuple[Photo, Todo]] = []
     sidecars = Stamps(len(photos))
-    with _Headers(settings, ledger, codecs) as headers:
+    with _Notes(settings, ledger) as notes, _Headers(settings, notes, codecs) as headers:
         for photo in photos:
             check()
             verdict = _verdict(photo, settings, ledger, codecs, sidecars)
@@ -103,13 +104,14 @@ def prepare(
                     waiting = []
             else:
                 if verdict.refreshed:
-                    ledger.record(verdict.refreshed)
+                    notes.add(verdict.refreshed)
                 if verdict.sidecar_due:
+                    notes.write()  # as this row is going to be replaced
                     yield SidecarDue(photo, verdict.status, verdict.reason, row=verdict.sidecar_due)
                     continue
                 outcome = Outcome(photo, verdict.status, verdict.reason, verdict.error)
                 if verdict.status == "failed" and not verdict.on_record:
-                    remember(outcome, settings, ledger)
+                    notes.remember(outcome)
                 yield outcome
         yield from headers.read(waiting)
         yield from headers.rest()
@@ -131,11 +133,46 @@ def _verdict(
         return Settled.failure(error)
 
 
+class _Notes:
+    """Rows for the ledger, many of which wait for the disk at once.
+
+    One that is lost, by a kill, costs no more than that the photo is judged again.
+    """
+
+    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+        self._settings, self._ledger = settings, ledger
+        self._rows: dict[str, Row] = {}
+
+    def __enter__(self) -> _Notes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.write()
+
+    def add(self, row: Row) -> None:
+        """Record a row, now or soon."""
+        self._rows[row.target] = row
+        if len(self._rows) == _NOTED_AT_ONCE:
+            self.write()
+
+    def remember(self, outcome: Outcome) -> None:
+        """As :func:`remember`, now or soon."""
+        target = outcome.photo.relative.as_posix()
+        if row := _news(outcome, self._settings, self._rows.get(target) or self._ledger.row(target)):
+            self.add(row)
+
+    def write(self) -> None:
+        """Record what was added."""
+        if self._rows:
+            self._ledger.record_all(self._rows.values())
+            self._rows.clear()
+
+
 class _Headers:
     """Reads the headers of many photos in all codec workers at once; what comes of them keeps its order."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, codecs: CodecPool) -> None:
-        self._settings, self._ledger, self._codecs = settings, ledger, codecs
+    def __init__(self, settings: Settings, notes: _Notes, codecs: CodecPool) -> None:
+        self._settings, self._notes, self._codecs = settings, notes, codecs
         self._pool = ThreadPoolExecutor(codecs.workers, "srbatch headers")  # they wait for the workers
         self._due: deque[tuple[list[tuple[Photo, Todo]], Future[list[Header | PhotoError]]]] = deque()
 
@@ -164,7 +201,7 @@ class _Headers:
         for (photo, todo), header in zip(waiting, future.result(), strict=True):
             made = _job(photo, todo, header, self._settings)
             if isinstance(made, Outcome):
-                remember(made, self._settings, self._ledger)
+                self._notes.remember(made)
             yield made
 
 
@@ -227,13 +264,17 @@ def source_name(photo: Photo, out: os.PathLike[str]) -> str:
 
 def remember(outcome: Outcome, settings: Settings, ledger: Ledger) -> None:
     """Record a photo that failed or needed no enlarging, unless an output of it is on record."""
+    if row := _news(outcome, settings, ledger.row(outcome.photo.relative.as_posix())):
+        ledger.record(row)
+
+
+def _news(outcome: Outcome, settings: Settings, known: Row | None) -> Row | None:
+    """The row of such a photo, if it says more than what is on record."""
     photo = outcome.photo
-    target = photo.relative.as_posix()
-    known = ledger.row(target)
     if known is not None and known.status == "done":
-        return
+        return None
     row = Row(
-        target=target,
+        target=photo.relative.as_posix(),
         status=outcome.status,
         source=source_name(photo, settings.options.out),
         size=photo.size,
@@ -244,5 +285,4 @@ def remember(outcome: Outcome, settings: Settings, ledger: Ledger) -> None:
         reason=outcome.reason,
         finished=round(time.time(), 3),
     )
-    if known is None or replace(known, finished=row.finished) != row:  # each record waits for the disk
-        ledger.record(row)
+    return None if known and replace(known, finished=row.finished) == row else row

@@ -89,10 +89,23 @@ def upscale(
     listener: Listener | None = None,
     **changes: Any,
 ) -> tuple[ExitCode, Listener]:
-    options = Options(inputs=(folder,), out=out, size=TargetSize(scale=2), **changes)
+    options = Options(**{"inputs": (folder,), "out": out, "size": TargetSize(scale=2), **changes})
     made, listener = model or FakeModel(network or Local()), listener or Listener()
     code = run.upscale(options, reporter=listener, check=check, model_of=lambda _: made)  # type: ignore[arg-type, return-value]
     return code, listener
+
+
+def counted_transactions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Gets an entry for each transaction of the ledgers that are opened from now on."""
+    connect, begun = sqlite3.connect, list[str]()
+
+    def traced(*args: Any, **others: Any) -> sqlite3.Connection:
+        connection = connect(*args, **others)
+        connection.set_trace_callback(lambda said: begun.append(said) if said == "BEGIN IMMEDIATE" else None)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", traced)
+    return begun
 
 
 def outputs(out: Path) -> dict[str, bytes]:
@@ -738,8 +751,62 @@ def test_a_rerun_writes_no_row_of_what_still_cannot_be_done(
     originals.remember()
     first, _ = upscale(originals.folder, tmp_path / "out")
     recorded: list[str] = []
-    monkeypatch.setattr(Ledger, "record", lambda _, row: recorded.append(row.target))
+    monkeypatch.setattr(Ledger, "record_all", lambda _, rows: recorded.extend(row.target for row in rows))
     again, listener = upscale(originals.folder, tmp_path / "out")
     assert (first, again) == (ExitCode.SOME_FAILED, ExitCode.SOME_FAILED)
     assert {outcome.error for outcome in listener.outcomes} == {"UnsupportedPhoto"}
     assert recorded == []
+
+
+def test_many_photos_that_need_no_work_are_noted_together(
+    originals: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each note by itself would wait for the disk: minutes, where 40,000 photos are as large already."""
+    transactions = counted_transactions(monkeypatch)
+    for index in range(70):
+        Image.new("L", (8, 8), index).save(originals.folder / f"{index:03}.png")
+        (originals.folder / f"{index:03}.cr2").write_bytes(b"no photo that is read here")
+    originals.remember()
+    out = tmp_path / "out"
+    _, listener = upscale(originals.folder, out, size=TargetSize(long_edge=8))
+    assert {outcome.status for outcome in listener.outcomes} == {"skipped", "failed"}
+    ledger = Ledger.open_readonly(out / STATE_FOLDER)
+    noted = {row.target: row.reason for row in ledger.rows()}
+    ledger.close()
+    assert noted == {o.photo.relative.as_posix(): o.reason for o in listener.outcomes}
+    assert len(noted) == 140
+    assert len(transactions) < 10
+
+
+def test_many_photos_with_another_date_are_noted_together(
+    five: Path, originals: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    upscale(five, out)
+    for photo in five.iterdir():
+        os.utime(photo, (1_600_000_000, 1_600_000_000))
+    originals.remember()
+    transactions = counted_transactions(monkeypatch)
+    _, listener = upscale(five, out)
+    assert {outcome.reason for outcome in listener.outcomes} == {CURRENT}
+    assert len(transactions) == 1
+    ledger = Ledger.open_readonly(out / STATE_FOLDER)
+    assert {row.mtime_ns for row in ledger.rows()} == {1_600_000_000_000_000_000}
+    ledger.close()
+
+
+def test_what_was_judged_before_an_interruption_is_noted(originals: Originals, tmp_path: Path) -> None:
+    for index in range(5):
+        (originals.folder / f"{index}.cr2").write_bytes(b"no photo that is read here")
+    originals.remember()
+    listener = Listener()
+
+    def check() -> None:
+        if len(listener.outcomes) == 3:
+            raise Interrupted(signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        upscale(originals.folder, tmp_path / "out", check=check, listener=listener)
+    ledger = Ledger.open_readonly(tmp_path / "out" / STATE_FOLDER)
+    assert [row.target for row in ledger.rows()] == ["0.cr2", "1.cr2", "2.cr2"]
+    ledger.close()
