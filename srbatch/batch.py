@@ -142,7 +142,7 @@ def _sidecar(
     return sidecar_of(
         job.photo.source,
         job.photo.target,
-        written_before=written_before(known.read_details()) if known else (),
+        written_before=written_before(ledger.details(known)) if known else (),
         corrected=partial(
             metadata.packet_for_output,
             picture.metadata,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import stat
 import time
 from collections import Counter
@@ -14,7 +15,7 @@ from typing import Any
 
 from srbatch.archive import state_folder
 from srbatch.card import Card, Json
-from srbatch.ledger import Ledger, damaged, read_json
+from srbatch.ledger import Ledger
 from srbatch.names import show
 from srbatch.options import MAX_FACTOR
 from srbatch.sidecars import has_sidecar, sidecar_path, written_before
@@ -46,7 +47,7 @@ class Status:
             "failed": self.counts["failed"],
             "bytes_out": self.bytes_out,
             "failures": [{"source": source, "reason": reason} for source, reason in self.failures],
-            "settings": [{**read_json(recipe), "photos": n} for recipe, n in self.recipes.most_common()],
+            "settings": [{**json.loads(recipe), "photos": n} for recipe, n in self.recipes.most_common()],
             "writing": self.writing,
             "watcher": self.watcher.as_record() if self.watcher else None,
         }
@@ -103,7 +104,10 @@ def status(out: Path, state: Path | None) -> Status:
     found = Status()
     with closing(Ledger.open_readonly(state_folder(out, state))) as ledger:
         for recipe, photos, size in ledger.done():
-            _recipe_text(recipe)  # now, while it can still be said that the ledger is damaged
+            try:
+                _recipe_text(recipe)
+            except (KeyError, TypeError, ValueError) as error:
+                raise ledger.damaged(recipe) from error
             found.recipes[recipe] = photos
             found.bytes_out += size
         found.skipped.update(dict(ledger.skipped()))
@@ -136,7 +140,7 @@ def verify(out: Path, state: Path | None, *, check: Callable[[], None] = lambda:
             if has_sidecar(row.details):
                 found.sidecars += 1
                 sidecar = sidecar_path(out / row.target)
-                if problem := _problem(sidecar, written_before(row.read_details())):
+                if problem := _problem(sidecar, written_before(ledger.details(row))):
                     found.problems.append((show(f"{row.target}.xmp"), f"{problem} (a sidecar)"))
                 else:
                     found.sound_sidecars += 1
@@ -162,14 +166,11 @@ def _problem(path: Path, written: Set[str | None], size: int | None = None) -> s
 
 
 def _recipe_text(recipe: str) -> str:
-    made = read_json(recipe)
-    try:
-        quality = f", quality {made['quality']}" if made["quality"] is not None else ""
-        strength = f", strength {made['strength']:g}" if made["strength"] != 1 else ""
-        views = ", tta" if made.get("tta") else ""
-        return f"{made['size']}, model {made['model'][:12]}{quality}{strength}{views}"
-    except (KeyError, TypeError, ValueError) as error:
-        raise damaged(recipe) from error
+    made = json.loads(recipe)
+    quality = f", quality {made['quality']}" if made["quality"] is not None else ""
+    strength = f", strength {made['strength']:g}" if made["strength"] != 1 else ""
+    views = ", tta" if made.get("tta") else ""
+    return f"{made['size']}, model {made['model'][:12]}{quality}{strength}{views}"
 
 
 def card_text(path: Path, card: Card) -> str:

@@ -90,14 +90,6 @@ class Row:
     details: str = "{}"
     finished: float = 0.0
 
-    def read_details(self) -> dict[str, Any]:
-        """The details as an object.
-
-        Raises:
-            LedgerError: they are none; the ledger is damaged.
-        """
-        return read_json(self.details)
-
 
 _COLUMNS = tuple(Row.__dataclass_fields__)
 _PATHS = ("target", "source")
@@ -106,11 +98,12 @@ _PATHS = ("target", "source")
 class Ledger:
     """The open ledger of one output folder; the caller holds the lock of that folder.
 
-    Several threads may use it.
+    Several threads may use it. All that can go wrong with it is a LedgerError that names the file.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._db = connection
+        self._path = path
         self._turn = threading.RLock()
 
     @classmethod
@@ -161,6 +154,7 @@ class Ledger:
         """
         with closing(cls.open_readonly(state)) as original, _explained(state / _FILE):
             copy = cls.in_memory()
+            copy._path = original._path  # what is wrong with the one is wrong with the other
             original._db.backup(copy._db)
         return copy
 
@@ -177,7 +171,7 @@ class Ledger:
             if version == 0:
                 connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_SCHEMA_VERSION};COMMIT;")
             stack.pop_all()
-            return cls(connection)
+            return cls(connection, path)
 
     def close(self) -> None:
         """Close the file."""
@@ -271,7 +265,7 @@ class Ledger:
         """(target, temporary file, the row that was to come) of each write that a crash cut off."""
         with self._explained():
             found = self._db.execute("SELECT target, temp, row FROM pending").fetchall()
-        return [(os.fsdecode(t), os.fsdecode(f), _from_json(row) if row else None) for t, f, row in found]
+        return [(os.fsdecode(t), os.fsdecode(f), self._row_of(row) if row else None) for t, f, row in found]
 
     def start_run(self, command: str) -> None:
         """Note who works on this folder, for the message of a second run that finds it locked."""
@@ -291,8 +285,37 @@ class Ledger:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        with self._turn, _explained():
+        with self._turn, _explained(self._path):
             yield
+
+    def details(self, row: Row) -> dict[str, Any]:
+        """The details of a row as an object.
+
+        Raises:
+            LedgerError: they are none; the ledger is damaged.
+        """
+        return self._read_json(row.details)
+
+    def damaged(self, text: object) -> LedgerError:
+        """The error where a value in the ledger is not what srbatch writes there."""
+        return LedgerError(
+            f"{show(self._path)}: the ledger is damaged: it holds {repr(text)[:80]}; {_START_AFRESH}"
+        )
+
+    def _row_of(self, text: str) -> Row:
+        try:
+            return Row(**self._read_json(text))
+        except TypeError as error:
+            raise self.damaged(text) from error
+
+    def _read_json(self, text: str) -> dict[str, Any]:
+        try:
+            found = json.loads(text)
+        except (TypeError, ValueError) as error:  # a column may hold anything
+            raise self.damaged(text) from error
+        if not isinstance(found, dict):
+            raise self.damaged(text)
+        return found
 
     def _insert(self, row: Row) -> None:
         values = [os.fsencode(v) if k in _PATHS else v for k, v in asdict(row).items()]
@@ -320,41 +343,13 @@ def _to_json(row: Row) -> str:
     return json.dumps(asdict(row))  # ASCII: surrogates of undecodable names survive as escapes
 
 
-def _from_json(text: str) -> Row:
-    try:
-        return Row(**read_json(text))
-    except TypeError as error:
-        raise damaged(text) from error
-
-
-def read_json(text: str) -> dict[str, Any]:
-    """An object that the ledger keeps as JSON.
-
-    Raises:
-        LedgerError: it is none; the ledger is damaged.
-    """
-    try:
-        found = json.loads(text)
-    except (TypeError, ValueError) as error:  # a column may hold anything
-        raise damaged(text) from error
-    if not isinstance(found, dict):
-        raise damaged(text)
-    return found
-
-
-def damaged(text: object) -> LedgerError:
-    """The error where a value in the ledger is not what srbatch writes there."""
-    return LedgerError(f"the ledger is damaged: it holds {repr(text)[:80]}; {_START_AFRESH}")
-
-
 @contextmanager
-def _explained(path: Path | None = None) -> Iterator[None]:
+def _explained(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into ours: all of them end the run."""
     try:
         yield
     except sqlite3.Error as error:
-        where = f"{show(path)}: " if path else ""
-        raise LedgerError(f"{where}the ledger cannot be used: {error}; {_advice(error)}") from error
+        raise LedgerError(f"{show(path)}: the ledger cannot be used: {error}; {_advice(error)}") from error
 
 
 def _advice(error: sqlite3.Error) -> str:

@@ -31,7 +31,7 @@ def carry_again(due: SidecarDue, run: Run) -> Outcome:
         PhotoError: the photo, by which the sidecar is corrected, cannot be read, or the folder is closed.
         SrbatchError: the run cannot go on.
     """
-    photo, row, details = due.photo, due.row, due.row.read_details()
+    photo, row, details = due.photo, due.row, run.ledger.details(due.row)
 
     def corrected(packet: bytes) -> bytes | None:
         height, width = details["size_out"]
@@ -84,7 +84,7 @@ def _write(sidecar: Sidecar, photo: Photo, row: Row, run: Run) -> None:
         raise unfit
     temp = temp_path(photo.target)
     mode = permissions_of(photo.source) if run.options.keep_permissions else None
-    coming = replace(row, details=json.dumps({**row.read_details(), "sidecar_coming": sidecar.sha256}))
+    coming = replace(row, details=json.dumps({**run.ledger.details(row), "sidecar_coming": sidecar.sha256}))
     run.ledger.begin(row.target, os.path.relpath(temp, run.options.out), coming)
     try:
         sidecar.write(temp, mode)

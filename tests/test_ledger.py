@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -228,6 +229,7 @@ def test_a_copy_in_memory_knows_what_the_original_knows(state: Path, ledger: Led
     copy = Ledger.copy_in_memory(state)
     assert copy.row("a.jpg") == row()
     assert copy.pending() == [("b.jpg", ".srbatch-1.part", None)]
+    assert str(file_of(state)) in str(copy.damaged("x")), "it says which file is to be mended"
     copy.close()
 
 
@@ -292,7 +294,7 @@ def test_a_page_that_was_damaged_is_an_error(state: Path) -> None:
     path = file_of(state)
     whole = path.read_bytes()
     path.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
-    with pytest.raises(LedgerError):  # noqa: PT012
+    with pytest.raises(LedgerError, match=re.escape(f"{path}: ")):  # noqa: PT012
         damaged = Ledger.open(state)
         try:
             list(damaged.rows())
@@ -413,6 +415,7 @@ def test_a_ledger_whose_folder_was_removed_during_the_run_is_told_as_such(
     shutil.rmtree(state)
     with pytest.raises(LedgerError, match="moved or removed during the run") as raised:
         ledger.record(row())
+    assert str(raised.value).startswith(f"{state / 'ledger.sqlite'}: ")
     assert "move the ledger away" not in str(raised.value)
 
 
