@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import secrets
+import sqlite3
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,8 @@ from srbatch.places import is_folder, nearest_folder
 TEMP_PREFIX, TEMP_SUFFIX = ".srbatch-", ".part"
 MAKE_ROOM = "make room and run the same command again: what is finished is kept"
 
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 """EINVAL may be the name's fault instead; then the rename, which is tried next, says so."""
 
@@ -44,9 +47,17 @@ def temp_path(target: Path) -> Path:
     return target.with_name(f"{TEMP_PREFIX}{secrets.token_hex(6)}{TEMP_SUFFIX}")
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether this error itself says that a disk has no room, or that a quota is used up."""
+    if isinstance(error, sqlite3.Error):
+        # The lowest byte is the kind; the others say more of it.
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
 def destination_error(error: OSError, path: Path) -> DestinationError:
     """What the user reads when the output folder does not take a file."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         advice = MAKE_ROOM
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         advice = "choose a folder that you may write to"

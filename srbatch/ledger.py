@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 
 from srbatch import __version__
-from srbatch.commit import MAKE_ROOM, held
+from srbatch.commit import MAKE_ROOM, held, is_full
 from srbatch.errors import DestinationError, SrbatchError
 from srbatch.names import show
 
@@ -354,10 +354,9 @@ def _explained(path: Path) -> Iterator[None]:
 
 def _advice(error: sqlite3.Error) -> str:
     """What to do about it. A ledger that is whole is not to be moved away: its outputs would be strangers."""
-    kind = getattr(error, "sqlite_errorcode", 0) & 0xFF  # its lowest byte; the others say more of it
-    if kind == sqlite3.SQLITE_FULL:
+    if is_full(error):
         return MAKE_ROOM
-    if kind in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
         return (
             "you may not write to it or to its folder, or that was moved or removed during the run;"
             " see to that and run the same command again: what is finished is kept"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from srbatch.commit import (
     commit,
     destination_error,
     discard,
+    is_full,
     make_folder,
     output_error,
     sha256_of,
@@ -183,6 +185,17 @@ def test_a_disk_that_refuses_is_named_with_fitting_advice(
     assert os.strerror(number) in str(raised.value)
     assert advice in str(raised.value)
     assert target.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize(
+    ("code", "full"),
+    [(sqlite3.SQLITE_FULL, True), (sqlite3.SQLITE_FULL | 1 << 8, True), (sqlite3.SQLITE_IOERR_WRITE, False)],
+)
+def test_a_full_disk_is_known_by_the_kind_of_the_ledgers_error(code: int, full: bool) -> None:
+    error = sqlite3.OperationalError("database or disk is full")
+    assert not is_full(error), "its code is not known"
+    error.sqlite_errorcode = code
+    assert is_full(error) is full
 
 
 def test_a_full_disk_while_linking_leaves_no_file(

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
-import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
+from srbatch.commit import is_full
 from srbatch.errors import DestinationError, SrbatchError
 from srbatch.names import show
 from srbatch.places import identity
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
 _ROOM = 16 << 20
 """Bytes that must have become free before a full disk is tried again."""
 
@@ -79,9 +77,7 @@ def check_output_is_there(out: Path, device: int | None) -> None:
 def is_disk_full(error: BaseException | None) -> bool:
     """Whether an error goes back to a disk without room or a quota that is used up."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _FULL:
-            return True
-        if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+        if is_full(error):
             return True
         error = error.__cause__ or (error.__context__ if isinstance(error, SrbatchError) else None)
     return False
