@@ -295,7 +295,7 @@ def watch(
             if not as_json:
                 raise
             logging.getLogger("srbatch").error("%s", error)
-            code = error.code if isinstance(error, Interrupted) else error.exit_code
+            code = error.exit_code
     sys.exit(code)
 
 
@@ -492,10 +492,10 @@ def run_command(command: click.Command, arguments: list[str] | None, name: str) 
     _survive_odd_names()
     try:
         command.main(args=arguments, prog_name=name, standalone_mode=False)
-    except Interrupted as error:
-        _fail(name, error, error.code)
     except SrbatchError as error:
-        _fail(name, error, error.exit_code)
+        with contextlib.suppress(OSError):
+            click.echo(f"{name}: {error}", err=True)
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(ExitCode.USAGE)
@@ -509,12 +509,6 @@ def run_command(command: click.Command, arguments: list[str] | None, name: str) 
     finally:
         _give_up_broken_streams()
     sys.exit(ExitCode.DONE)
-
-
-def _fail(name: str, error: SrbatchError, code: ExitCode) -> NoReturn:
-    with contextlib.suppress(OSError):
-        click.echo(f"{name}: {error}", err=True)
-    sys.exit(code)
 
 
 def _open_missing_streams() -> None:

@@ -48,7 +48,8 @@ class ExitCode(IntEnum):
 class SrbatchError(Exception):
     """Base of every error that srbatch raises on purpose; ``str(error)`` is meant for the user."""
 
-    exit_code: ClassVar[ExitCode] = ExitCode.BUG
+    exit_code: ExitCode = ExitCode.BUG
+    """Of a command that ends with it."""
 
 
 class UsageError(SrbatchError):
@@ -84,11 +85,9 @@ class LockedError(SrbatchError):
 class Interrupted(SrbatchError):
     """The user or the system asked the run to stop; nothing of a photo in hand is left behind."""
 
-    exit_code = ExitCode.SIGINT
-
     def __init__(self, signal_number: int, why: str = "interrupted") -> None:
         super().__init__(f"{why}; run the same command again to go on")
-        self.code = ExitCode(128 + signal_number)
+        self.exit_code = ExitCode(128 + signal_number)
 
 
 class PhotoError(SrbatchError):

@@ -118,7 +118,7 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(
     out = tmp_path / "run"
     with pytest.raises(Interrupted) as stopped:
         train(config, photo_folder, out)
-    assert stopped.value.code == 143
+    assert stopped.value.exit_code == 143
     got = train(config, photo_folder, out)
     assert got.keys() == expected.keys()
     different = [name for name in got if not torch.equal(got[name], expected[name])]
