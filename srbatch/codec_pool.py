@@ -43,7 +43,11 @@ _MOST_WORKERS = 16
 _TRIES = 3
 _TOO_MUCH_MEMORY = "its codec needs more memory than --codec-memory allows"
 _SECONDS_PER_MEGAPIXEL = 6.0  # AVIF and HEIC take one or more where JPEG takes a hundredth
-"""Added to the time limit of encoding: an output may be 64 times its photo."""
+
+
+def encode_limit_s(pixels: float, timeout_s: float) -> float:
+    """How long an output may take: it may have 64 times the pixels of a photo, which has ``timeout_s``."""
+    return timeout_s + pixels / 1e6 * _SECONDS_PER_MEGAPIXEL
 
 
 class CodecPool:
@@ -112,7 +116,7 @@ class CodecPool:
 
     def encode(self, raw: Path, temp: Path, encoding: Encoding) -> Written:
         """As :func:`srbatch.encode.encode`; a crash or a time-out is a WrongOutput."""
-        limit_s = self._timeout_s + encoding.height * encoding.width / 1e6 * _SECONDS_PER_MEGAPIXEL
+        limit_s = encode_limit_s(encoding.height * encoding.width, self._timeout_s)
         try:
             return self._run(encode.encode, (raw, temp, encoding), limit_s, WrongOutput, makes=temp)
         except PhotoError:

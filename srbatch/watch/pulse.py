@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from srbatch.codec_pool import encode_limit_s
 from srbatch.discover import Photo
 from srbatch.options import MAX_FACTOR, Options
 from srbatch.report import Outcome, Silent
 from srbatch.watch.sd_notify import Notifier
 
 _STUCK_S = 600.0
-_SECONDS_PER_MEGAPIXEL = 6.0  # of the output, as the codecs are given
 
 
 class Pulse(Silent):
@@ -23,9 +23,8 @@ class Pulse(Silent):
 
     def __init__(self, notifier: Notifier, options: Options, *, clock: Callable[[], float]) -> None:
         self._notifier, self._clock = notifier, clock
-        factor = options.size.scale or MAX_FACTOR
+        self._factor = options.size.scale or MAX_FACTOR
         self._limit_s = max(_STUCK_S, options.codec_timeout_s)
-        self._limit_s_per_px = factor**2 / 1e6 * _SECONDS_PER_MEGAPIXEL
         self._moved, self._in_hand = clock(), dict[Path, int]()
 
     def started(self, photo: Photo, pixels: int) -> None:
@@ -51,6 +50,6 @@ class Pulse(Silent):
     def beat(self) -> None:
         """Tell it, unless photos are stuck."""
         largest = max(tuple(self._in_hand.values()), default=None)
-        patience_s = None if largest is None else self._limit_s + largest * self._limit_s_per_px
+        patience_s = None if largest is None else encode_limit_s(largest * self._factor**2, self._limit_s)
         if patience_s is None or self._clock() - self._moved < patience_s:
             self._notifier.ping()
