@@ -16,7 +16,7 @@ from srbatch.errors import WrongOutput
 from srbatch.formats import Format
 from srbatch.loading import CODEC_ERRORS, forget_warnings, from_memory, loaded, reason_of
 from srbatch.metadata import Metadata
-from srbatch.picture import dtype_of
+from srbatch.picture import dtype_of, sample_bytes
 
 _BIGTIFF_FROM_BYTES = 3_500_000_000  # classic TIFF ends at 4 GB; compression may also make a file larger
 _CHECK_BLOCK_PX = 16
@@ -54,7 +54,7 @@ class Encoding:
     @property
     def sample_bytes(self) -> int:
         """Of a number in the raw pixels."""
-        return 1 if self.bits == 8 else 2
+        return sample_bytes(self.bits)
 
 
 @dataclass(frozen=True, slots=True)

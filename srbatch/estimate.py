@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 
 from srbatch.formats import Format
+from srbatch.picture import sample_bytes
 from srbatch.places import nearest_folder
 from srbatch.preflight import Job
 from srbatch.report import duration
@@ -134,14 +135,10 @@ def _output_bytes(job: Job) -> float:
 
 def scratch_bytes(job: Job, *, largest_head: int) -> int:
     """Of its pixels before and after, and between two passes (in 16 bits)."""
-    before = job.pixels * _bytes_of(job.header.bits)
+    before = job.pixels * sample_bytes(job.header.bits)
     between = job.pixels * largest_head**2 * 2 if job.factor > largest_head else 0
-    after = job.size[0] * job.size[1] * _bytes_of(job.bits)
+    after = job.size[0] * job.size[1] * sample_bytes(job.bits)
     return (before + between + after) * job.header.channels
-
-
-def _bytes_of(bits: int) -> int:
-    return 1 if bits == 8 else 2
 
 
 def _existing(job: Job) -> int:

@@ -103,6 +103,11 @@ def dtype_of(bits: int) -> type[np.unsignedinteger[Any]]:
     return np.uint8 if bits == 8 else np.uint16
 
 
+def sample_bytes(bits: int) -> int:
+    """Of a number in raw pixels of so many bits."""
+    return np.dtype(dtype_of(bits)).itemsize
+
+
 def _stored_shape(header: Header, orientation: int) -> tuple[int, int, int]:
     if orientation >= 5:  # on its side
         return header.width, header.height, header.channels
