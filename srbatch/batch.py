@@ -111,7 +111,7 @@ def upscale_photo(job: Job, run: Run) -> Outcome:
         encoding = encoding_of(picture, job.format, size, quality=run.options.quality, provenance=provenance)
         sidecar = _sidecar(job, picture, encoding, provenance, run.ledger)
         notes = notes_on(job.photo.source, picture, encoding) + sidecar.notes
-        raw, upscaler = _infer(job, picture, encoding, scratch, run)
+        raw, made_by = _infer(job, picture, encoding, scratch, run)
         row = _row(
             job,
             picture,
@@ -120,7 +120,7 @@ def upscale_photo(job: Job, run: Run) -> Outcome:
             seconds=round(time.monotonic() - start, 3),
             notes=notes,
             **sidecar.details,
-            **upscaler,
+            **made_by,
         )
         row = _write(raw, encoding, sidecar, job, row, run)
     return Outcome(
@@ -349,12 +349,12 @@ def _outcome_of(photo: Photo, work: Callable[[], Outcome], run: Run) -> Outcome:
     try:
         return work()
     except PhotoError as error:
-        reason, kind = str(error), type(error).__name__
+        outcome = Outcome.failure(photo, error)
     except (SrbatchError, BrokenPipeError):
         raise
     except Exception as error:
         log.exception("a bug in srbatch, please report it: %s", show(photo.source))
-        reason, kind = f"a bug: {error!r}", type(error).__name__
-    outcome = Outcome(photo, "failed", reason, kind, seconds=time.monotonic() - start)
+        outcome = Outcome(photo, "failed", f"a bug: {error!r}", type(error).__name__)
+    outcome = replace(outcome, seconds=time.monotonic() - start)
     remember(outcome, run.settings, run.ledger)
     return outcome

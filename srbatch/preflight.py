@@ -213,7 +213,7 @@ def _job(photo: Photo, todo: Todo, header: Header | PhotoError, settings: Settin
         fmt = photo.format or header.format
         size = output_size(header, fmt, settings.options, settings.model.reach)
     except PhotoError as error:
-        return Outcome(photo, "failed", str(error), type(error).__name__)
+        return Outcome.failure(photo, error)
     if size is None:
         reason = f"as large as {settings.options.size} already"
         return Outcome(photo, "skipped", reason, size_in=(header.height, header.width))

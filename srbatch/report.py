@@ -17,11 +17,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Literal, Protocol
 
 from srbatch.commit import destination_error, make_folder
 from srbatch.discover import Found, Photo
-from srbatch.errors import ExitCode, UsageError
+from srbatch.errors import ExitCode, PhotoError, UsageError
 from srbatch.names import as_text, show
 from srbatch.options import REPORT_SUFFIXES
 
@@ -29,13 +29,15 @@ _PLAIN_EVERY_S = 30.0
 _MANY_FAILURES = 20
 
 
+Status = Literal["done", "skipped", "failed"]
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How one photo ended. Every photo of a run has exactly one."""
 
     photo: Photo
-    status: str
-    """done, skipped or failed"""
+    status: Status
     reason: str = ""
     error: str | None = None
     """The class of a failure."""
@@ -45,6 +47,11 @@ class Outcome:
     size_out: tuple[int, int] | None = None
     bytes_out: int = 0
     notes: tuple[str, ...] = ()
+
+    @classmethod
+    def failure(cls, photo: Photo, error: PhotoError) -> Outcome:
+        """Of a photo that cannot be done."""
+        return cls(photo, "failed", str(error), type(error).__name__)
 
     def as_record(self) -> dict[str, Any]:
         """For JSON and CSV."""

@@ -15,6 +15,7 @@ from srbatch.errors import PhotoError, TargetExists
 from srbatch.ledger import Row
 from srbatch.names import show
 from srbatch.options import Options
+from srbatch.report import Status
 from srbatch.sidecars import Stamp, is_carried, is_missing
 
 CURRENT = "done before, and nothing has changed"
@@ -51,8 +52,7 @@ class Todo:
 class Settled:
     """There is nothing to do."""
 
-    status: str
-    """skipped or failed"""
+    status: Status
     reason: str
     error: str | None = None
     """The class of a failure."""
