@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -51,7 +50,7 @@ from srbatch.provenance import SOFTWARE, Provenance, provenance_of
 from srbatch.report import Outcome, Reporter, Summary
 from srbatch.scratch import PhotoScratch, Scratch
 from srbatch.sidecar_update import carry_again
-from srbatch.sidecars import Sidecar, sidecar_of, written_before
+from srbatch.sidecars import Sidecar, details_text, sidecar_of, written_before
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +118,7 @@ def upscale_photo(job: Job, run: Run) -> Outcome:
             run,
             seconds=round(time.monotonic() - start, 3),
             notes=notes,
-            **sidecar.details,
+            **sidecar.details(),
             **made_by,
         )
         row = _write(raw, encoding, sidecar, job, row, run)
@@ -217,7 +216,7 @@ def _write(raw: Path, encoding: Encoding, sidecar: Sidecar, job: Job, row: Row, 
     run.ledger.begin(row.target, os.path.relpath(temp, run.options.out))
     committing = placed = False
     try:
-        if sidecar.due:
+        if sidecar.is_due():
             sidecar.write(temp, mode)
             placed = not sidecar.replace
         row = _encoded(raw, temp, mode, encoding, target, row, run)
@@ -283,7 +282,7 @@ def _row(job: Job, picture: Picture, encoding: Encoding, run: Run, **further: An
         mtime_ns=picture.mtime_ns,
         sha256=picture.sha256,
         recipe=run.settings.recipe_of(job.photo),
-        details=json.dumps(details),
+        details=details_text(details),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from srbatch.preflight import SidecarDue
 from srbatch.provenance import Provenance, provenance_of
 from srbatch.report import Outcome
 from srbatch.resume import CURRENT, SIDECAR_LEFT
-from srbatch.sidecars import Sidecar, sidecar_of, written_before
+from srbatch.sidecars import Sidecar, details_text, sidecar_of, written_before
 
 if TYPE_CHECKING:
     from srbatch.batch import Run
@@ -45,15 +44,15 @@ def carry_again(due: SidecarDue, run: Run) -> Outcome:
     sidecar = sidecar_of(
         photo.source, photo.target, written_before=written_before(details), corrected=corrected
     )
-    done = replace(row, details=json.dumps({**details, **sidecar.details}))
+    done = replace(row, details=details_text({**details, **sidecar.details()}))
     notes, reason = sidecar.notes, CURRENT
-    if sidecar.due:
+    if sidecar.is_due():
         try:
             _write(sidecar, photo, row, run)
             reason = due.reason
         except TargetExists as error:
             return replace(_skipped(photo, SIDECAR_LEFT), notes=(*notes, str(error)))
-    elif sidecar.is_orphan:
+    elif sidecar.is_orphan():
         notes = (*notes, f"its sidecar is gone; {show(sidecar.path.name)} beside the output was left")
     if notes and sidecar.data is None:
         reason = SIDECAR_LEFT
@@ -84,7 +83,8 @@ def _write(sidecar: Sidecar, photo: Photo, row: Row, run: Run) -> None:
         raise unfit
     temp = temp_path(photo.target)
     mode = permissions_of(photo.source) if run.options.keep_permissions else None
-    coming = replace(row, details=json.dumps({**run.ledger.details(row), "sidecar_coming": sidecar.sha256}))
+    details = {**run.ledger.details(row), "sidecar_coming": sidecar.sha256}
+    coming = replace(row, details=details_text(details))
     run.ledger.begin(row.target, os.path.relpath(temp, run.options.out), coming)
     try:
         sidecar.write(temp, mode)

@@ -45,16 +45,14 @@ class Sidecar:
     in_the_way: bool = False
     """Whether it was not carried because a file of its name is there that is not ours."""
 
-    @property
     def details(self) -> dict[str, Any]:
-        """What a row keeps of it."""
+        """What a row keeps of it; looks at what lies beside the output."""
         ours = self.sha256
         if ours is None and self.before:  # what was written earlier stays our own
             there = sha256_of(self.path)
             ours = there if there in self.before else None
         return {"sidecar_sha256": ours, "sidecar_source": self.source, "sidecar_in_the_way": self.in_the_way}
 
-    @property
     def is_orphan(self) -> bool:
         """Whether one lies beside the output that an earlier run made of a sidecar that is gone."""
         return self.source is None and not self.notes and bool(self.before) and os.path.lexists(self.path)
@@ -64,9 +62,8 @@ class Sidecar:
         """By which a later run knows it for our own."""
         return hashlib.sha256(self.data).hexdigest() if self.data is not None else None
 
-    @property
-    def due(self) -> bool:
-        """Whether it has to be written: it is not there yet as it should be."""
+    def is_due(self) -> bool:
+        """Whether it has to be written: what is there, which is read, is not yet as it should be."""
         return self.data is not None and sha256_of(self.path) != self.sha256
 
     def write(self, temp: Path, mode: int | None = None) -> None:
@@ -203,6 +200,11 @@ class Stamps:
             lower = (name.lower() for name in names)
             self._listed[folder] = frozenset(name for name in lower if name.endswith(_SUFFIXES[0]))
         return self._listed[folder]
+
+
+def details_text(details: Mapping[str, Any]) -> str:
+    """A row's details in JSON, with the spaces that are looked for below."""
+    return json.dumps(details)
 
 
 def is_carried(details: str, stamp: Stamp | None) -> bool:

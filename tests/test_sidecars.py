@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 import srbatch.sidecars
@@ -19,7 +22,18 @@ from srbatch.inspection import status, verify
 from srbatch.options import Options, TargetSize
 from srbatch.report import Outcome, Silent
 from srbatch.resume import CURRENT, SIDECAR, SIDECAR_GONE, SIDECAR_LEFT
-from srbatch.sidecars import Stamps, beside
+from srbatch.sidecars import (
+    Sidecar,
+    Stamp,
+    Stamps,
+    beside,
+    details_text,
+    has_sidecar,
+    is_carried,
+    is_missing,
+    sidecar_path,
+    written_before,
+)
 from tests.conftest import Originals, crop
 from tests.networks import FakeModel, Nothing, upscaled
 
@@ -396,6 +410,26 @@ def test_only_files_are_sidecars(tmp_path: Path) -> None:
     (tmp_path / "a.xmp").touch()
     assert beside(tmp_path / "a.jpg") == [tmp_path / "a.xmp"]
     assert beside(tmp_path / ("x" * 250 + ".jpg")) == []
+
+
+_name = st.binary(min_size=1, max_size=20).map(os.fsdecode)
+_stamp = st.none() | st.tuples(_name, st.integers(0, 2**60), st.integers(-(2**62), 2**62))
+
+
+@settings(deadline=None)
+@given(_stamp, _stamp, st.none() | st.binary(max_size=4), st.booleans(), st.lists(_name, max_size=3))
+@example(None, ("a.xmp", 5, 6), None, False, ['"sidecar_source": ["a.xmp", 5, 6]', '"sidecar_sha256": "'])
+def test_what_a_row_keeps_of_a_sidecar_is_read_back(
+    stamp: Stamp | None, other: Stamp | None, data: bytes | None, in_the_way: bool, notes: list[str]
+) -> None:
+    target = Path("nowhere", "a.jpg")
+    sidecar = Sidecar(sidecar_path(target), data, source=stamp, in_the_way=in_the_way)
+    text = details_text({"notes": notes, **sidecar.details(), "size_in": [1, 2]})
+    assert is_carried(text, stamp)
+    assert is_carried(text, other) is (stamp == other)
+    assert has_sidecar(text) is (data is not None)
+    assert is_missing(text, target) is (data is not None or in_the_way)
+    assert written_before(json.loads(text)) == ({sidecar.sha256} if data is not None else set())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such permissions")
