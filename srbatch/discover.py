@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,7 +14,17 @@ from pathlib import Path
 from srbatch.errors import PhotoError, TargetExists, UnsupportedPhoto, UsageError
 from srbatch.formats import Format
 from srbatch.names import MAX_NAME_BYTES, collision_key, show
-from srbatch.places import Mark, Within, identity, is_folder, is_within, marks, nearest_folder, surroundings
+from srbatch.places import (
+    Mark,
+    Within,
+    identity,
+    identity_of,
+    is_folder,
+    is_within,
+    marks,
+    nearest_folder,
+    surroundings,
+)
 
 UNSUPPORTED_PICTURES = frozenset(
     ".jxl .jp2 .j2k .psd .psb .exr .hdr .dng .cr2 .cr3 .nef .nrw .arw .sr2 "
@@ -90,9 +101,10 @@ def discover(
     inputs = _without_repeats(inputs)
     _check_apart(inputs, out)
     found, originals = Found(), marks_of_folders(inputs)
+    sources = set[Mark]()
     if is_file_target(inputs, out):
-        _take(found, inputs[0], Path(out.name), out, Format.of_name(out.name))
-        return _without_collisions(found)
+        _take(found, sources, inputs[0], Path(out.name), out, Format.of_name(out.name))
+        return _without_collisions(found, sources)
     folders = sum(is_folder(path) for path in inputs)
     for path in inputs:
         if is_folder(path):
@@ -100,12 +112,12 @@ def discover(
             for source, relative in _walk(path, selection, out, found, originals):
                 name = target_name(relative.name, to)
                 below = prefix / relative.parent / name
-                _take(found, source, below, out / below, Format.of_name(name))
+                _take(found, sources, source, below, out / below, Format.of_name(name))
         else:
             name = target_name(path.name, to)
-            _take(found, path, Path(name), out / name, Format.of_name(name))
+            _take(found, sources, path, Path(name), out / name, Format.of_name(name))
     _check_targets_apart(found, originals)
-    return _without_collisions(found)
+    return _without_collisions(found, sources)
 
 
 def is_file_target(inputs: tuple[Path, ...], out: Path) -> bool:
@@ -317,11 +329,16 @@ def _why_ignored(name: str) -> str | None:
     return None
 
 
-def _take(found: Found, source: Path, relative: Path, target: Path, fmt: Format | None) -> None:
+def _take(
+    found: Found, sources: set[Mark], source: Path, relative: Path, target: Path, fmt: Format | None
+) -> None:
+    """Add a photo, and what it is known by to ``sources``."""
     problem: PhotoError | None = None
     try:
         status = source.stat()
         size, mtime_ns = status.st_size, status.st_mtime_ns
+        if there := identity_of(status):
+            sources.add(there)
     except OSError:
         size, mtime_ns = -1, -1  # decoding will say why
     suffix = source.suffix.lower()
@@ -339,16 +356,17 @@ def _take(found: Found, source: Path, relative: Path, target: Path, fmt: Format 
     found.photos.append(Photo(source, relative, target, fmt, size, mtime_ns, problem))
 
 
-def _without_collisions(found: Found) -> Found:
-    """Fail photos whose outputs would be one file, a folder of outputs, or a photo."""
+def _without_collisions(found: Found, sources: Set[Mark]) -> Found:
+    """Fail photos whose outputs would be one file, a folder of outputs, or one of the photos ``sources``."""
     _fail_where_a_folder_is_due(found)
-    _fail_where_a_photo_is(found)
+    _fail_where_a_photo_is(found, sources)
+    tells_case_apart = functools.cache(_tells_case_apart)  # it may list a folder
     groups: dict[str, list[int]] = {}
     for index, photo in enumerate(found.photos):
         if photo.problem is None:
             groups.setdefault(collision_key(photo.relative), []).append(index)
     for indices in groups.values():
-        if len(indices) > 1 and _collide([found.photos[i] for i in indices]):
+        if len(indices) > 1 and _collide([found.photos[i] for i in indices], tells_case_apart):
             _fail_collided(found, indices)
     return found
 
@@ -363,9 +381,8 @@ def _fail_where_a_folder_is_due(found: Found) -> None:
             found.photos[index] = replace(photo, problem=problem)
 
 
-def _fail_where_a_photo_is(found: Found) -> None:
+def _fail_where_a_photo_is(found: Found, sources: Set[Mark]) -> None:
     """However links are arranged, no output may take the place of a photo."""
-    sources = {there for photo in found.photos if (there := identity(photo.source))}
     for index, photo in enumerate(found.photos):
         if identity(photo.target) in sources:
             problem = TargetExists(
@@ -375,13 +392,13 @@ def _fail_where_a_photo_is(found: Found) -> None:
             found.photos[index] = replace(photo, problem=problem)
 
 
-def _collide(photos: list[Photo]) -> bool:
+def _collide(photos: list[Photo], tells_case_apart: Callable[[Path], bool]) -> bool:
     names = {os.fspath(photo.relative) for photo in photos}
     if len(names) < len(photos):
         return True
     if len({name.casefold() for name in names}) == len(names):  # they differ in Unicode's composition alone
         return sys.platform == "darwin"
-    return not _tells_case_apart(photos[0].target.parent)
+    return not tells_case_apart(photos[0].target.parent)
 
 
 def _tells_case_apart(folder: Path) -> bool:

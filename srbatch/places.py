@@ -18,9 +18,13 @@ Mark = str | tuple[int, int]
 def identity(path: Path) -> tuple[int, int] | None:
     """What all names of a file or folder share; None where there is none, or its file system has no such."""
     try:
-        status = path.stat()
+        return identity_of(path.stat())
     except OSError:
         return None
+
+
+def identity_of(status: os.stat_result) -> tuple[int, int] | None:
+    """The same of a file or folder that was looked at already."""
     return (status.st_dev, status.st_ino) if status.st_ino else None
 
 

@@ -721,6 +721,25 @@ def test_photos_that_differ_in_case_are_done_where_the_file_system_tells_case_ap
     assert [photo.problem for photo in discover((photos,), out).photos] == [None, None]
 
 
+def test_each_photo_is_looked_at_once_and_so_is_a_folder_where_names_differ_in_case(
+    photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a network share every look is a round trip."""
+    make(photos, "IMG.jpg", "img.JPG", "a.jpg", "A.jpg", "sub/b.jpg", "sub/B.jpg")
+    stat, looked, folders = Path.stat, list[Path](), list[Path]()
+
+    def counted(path: Path, **how: bool) -> os.stat_result:
+        looked.append(path)
+        return stat(path, **how)
+
+    monkeypatch.setattr(Path, "stat", counted)
+    monkeypatch.setattr(module, "_tells_case_apart", lambda folder: bool(folders.append(folder)) or True)
+    found = discover((photos,), out)
+    sources = [photo.source for photo in found.photos]
+    assert sorted(path for path in looked if path in sources) == sorted(sources)
+    assert folders == [out, out / "sub"]
+
+
 @pytest.mark.parametrize(("platform", "meet"), [("darwin", True), ("linux", False)])
 def test_names_composed_in_two_ways_meet_only_where_the_system_makes_them_one(
     photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch, platform: str, meet: bool
