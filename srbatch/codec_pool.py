@@ -30,6 +30,7 @@ from srbatch.commit import destination_error, discard
 from srbatch.encode import Encoding, Written
 from srbatch.errors import PhotoError, SrbatchError, UnreadablePhoto, WrongOutput
 from srbatch.metadata import Metadata
+from srbatch.options import Options
 from srbatch.picture import Header, Picture
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,16 @@ class CodecPool:
         self._processes = _Processes(self.workers, memory_mb)
         self._cut_off: list[Path] = []
         """Files that a worker may begin to write although nobody waits for them any more."""
+
+    @classmethod
+    def of(cls, options: Options, check: Check, *, workers: int | None = None) -> CodecPool:
+        """As the options say, but for the number of ``workers`` where that is given."""
+        return cls(
+            timeout_s=options.codec_timeout_s,
+            memory_mb=options.codec_memory_mb,
+            workers=workers or options.workers,
+            check=check,
+        )
 
     def __enter__(self) -> CodecPool:
         return self

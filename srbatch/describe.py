@@ -32,9 +32,7 @@ _DECLARED = Provenance(
 """A declaration like that of a run: whether a format has room for it is part of what it can hold."""
 
 
-def inspect(
-    options: Options, *, check: Callable[[], None] = lambda: None
-) -> Iterator[Description | Unreadable]:
+def inspect(options: Options, *, check: Callable[[], None]) -> Iterator[Description | Unreadable]:
     """Decode each photo as a run would, and describe it.
 
     Args:
@@ -52,9 +50,7 @@ def inspect(
         if not photos:
             raise UsageError("no photo was found; name one, or a folder that holds some")
         scratch = Scratch(Path(folder) / "scratch")
-        with CodecPool(
-            timeout_s=options.codec_timeout_s, memory_mb=options.codec_memory_mb, workers=1, check=check
-        ) as codecs:
+        with CodecPool.of(options, check, workers=1) as codecs:
             for photo in photos:
                 check()
                 try:

@@ -65,16 +65,14 @@ def session(
     options = settings.options
     with (
         opened(options, command) as archive,
-        _codecs(options, check) as codecs,
+        CodecPool.of(options, check) as codecs,
         Devices(lambda: settings.model.upscalers) as devices,
     ):
         told = Several([reporter])
         yield Run(settings, codecs, devices, archive.ledger, archive.scratch, told, check, goes_on)
 
 
-def dry_run(
-    options: Options, *, reporter: Reporter, check: Check = lambda: None
-) -> tuple[ExitCode, Estimate]:
+def dry_run(options: Options, *, reporter: Reporter, check: Check) -> tuple[ExitCode, Estimate]:
     """Find out what a run would do and cost, without writing anything.
 
     The reporter hears of photos that would be skipped or would fail; the exit code is 3 where some would.
@@ -84,7 +82,7 @@ def dry_run(
     summary.ignored, summary.unreadable_folders = found.ignored, found.unreadable_folders
     settings = Settings(options, Model(options))
     jobs = []
-    with looked_into(options) as archive, _codecs(options, check) as codecs:
+    with looked_into(options) as archive, CodecPool.of(options, check) as codecs:
         for prepared in prepare(found.photos, settings, archive.ledger, codecs, check):
             if isinstance(prepared, Job):
                 jobs.append(prepared)
@@ -114,12 +112,3 @@ def find(options: Options) -> Found:
     # Also where none was named; only now, as an output folder inside an input is to be told as that.
     check_outside(options.inputs, {"--state": state_folder(options.out, options.state)})
     return found
-
-
-def _codecs(options: Options, check: Check) -> CodecPool:
-    return CodecPool(
-        timeout_s=options.codec_timeout_s,
-        memory_mb=options.codec_memory_mb,
-        workers=options.workers,
-        check=check,
-    )

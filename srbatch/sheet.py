@@ -50,9 +50,7 @@ def write(options: Options, count: int, *, check: Callable[[], None]) -> list[st
     model = Model(options)
     with (
         tempfile.TemporaryDirectory(prefix="srbatch-", dir=options.scratch) as folder,
-        CodecPool(
-            timeout_s=options.codec_timeout_s, memory_mb=options.codec_memory_mb, check=check
-        ) as codecs,
+        CodecPool.of(options, check) as codecs,
     ):
         scratch = Scratch(Path(folder) / "scratch")
         for photo in chosen:

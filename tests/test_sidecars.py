@@ -350,7 +350,8 @@ def dry_run(folder: Path, out: Path) -> dict[str, Outcome]:
     told: dict[str, Outcome] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "Model", lambda options: FakeModel(Nothing()))
-        run.dry_run(Options(inputs=(folder,), out=out, size=TargetSize(scale=2)), reporter=Told())
+        options = Options(inputs=(folder,), out=out, size=TargetSize(scale=2))
+        run.dry_run(options, reporter=Told(), check=lambda: None)
     return told
 
 
