@@ -162,6 +162,25 @@ def commit(temp: Path, target: Path, *, replace: bool) -> None:
         raise destination_error(error, target) from error
 
 
+@contextlib.contextmanager
+def whole(target: Path) -> Iterator[Path]:
+    """Within, a name to write a file under, which then takes the place of ``target``.
+
+    After an error nothing is left of it.
+
+    Raises:
+        OSError: it could not be put in its place.
+    """
+    temp = temp_path(target)
+    try:
+        yield temp
+        sync_file(temp)
+        temp.replace(target)
+        sync_folder(target.parent)
+    finally:
+        discard(temp)
+
+
 def _rename(temp: Path, target: Path, *, replace: bool) -> None:
     try:
         if replace:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from srbatch.card import Card, NetworkConfig
+from srbatch.commit import whole
 from srbatch.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -251,22 +251,9 @@ def save(
     record = {"format": FORMAT_VERSION, "card": card.to_json()}
     metadata = {_METADATA_KEY: json.dumps(record, allow_nan=False)}
     data = safetensors.torch.save(_pack(network.state_dict(), storage, int8_from), metadata)
-    _write_atomically(path, data)
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        temporary = Path(file.name)
-        try:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            temporary.chmod(0o644)  # temporary files are private; weights are read by everybody
-            file.close()  # Windows does not rename open files
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    with whole(path) as temporary:
+        temporary.write_bytes(data)
+        temporary.chmod(0o644)  # whatever the umask: weights are read by everybody
 
 
 def _is_stored(name: str) -> bool:

@@ -23,6 +23,7 @@ from srbatch.commit import (
     sync_folder,
     temp_path,
     unfit_folder,
+    whole,
 )
 from srbatch.errors import DestinationError, TargetClosed, TargetExists, UnsupportedPhoto
 from tests.conftest import without_privileges
@@ -342,6 +343,32 @@ def test_a_share_that_cannot_sync_folders_is_no_error(
 ) -> None:
     monkeypatch.setattr(os, "fsync", failing(number))
     sync_folder(tmp_path)
+
+
+def test_a_file_that_was_written_whole_takes_the_place_of_the_old_one(
+    target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, fsync = list[int](), os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(descriptor) or fsync(descriptor))
+    for content in (b"one", b"another"):
+        with whole(target) as temp:
+            temp.write_bytes(content)
+            assert temp.parent == target.parent
+            assert not synced
+        assert target.read_bytes() == content
+        assert list(target.parent.iterdir()) == [target]
+        assert synced, "its bytes are on the disk before the name is"
+        synced.clear()
+
+
+def test_of_a_file_that_was_not_written_whole_nothing_is_left(target: Path) -> None:
+    target.write_bytes(b"old")
+    with pytest.raises(UnicodeEncodeError), whole(target) as temp:
+        temp.write_text("a part, \udcff", encoding="utf-8")
+    with pytest.raises(FileNotFoundError), whole(target):
+        pass  # nothing was written
+    assert target.read_bytes() == b"old"
+    assert list(target.parent.iterdir()) == [target]
 
 
 def test_discarding_what_is_not_there_is_no_error(temp: Path) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from srbatch.commit import destination_error, discard, temp_path
+from srbatch.commit import destination_error, whole
 from srbatch.errors import DestinationError, ExitCode, SrbatchError
 from trainer.data import Steps
 from trainer.encoder import keep_fixed
@@ -328,15 +328,10 @@ class LogWriter:
     def _begin(self) -> None:
         """Open the table with the lines that are still true; the old one stays until those are written."""
         kept = _rows_up_to(self.path, self.step) if self.path.is_file() else []
-        temporary = temp_path(self.path)
-        try:
-            with temporary.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, self.FIELDS)
-                writer.writeheader()
-                writer.writerows(kept)
-            temporary.replace(self.path)
-        finally:
-            discard(temporary)
+        with whole(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.FIELDS)
+            writer.writeheader()
+            writer.writerows(kept)
         self._file = self.path.open("a", newline="", encoding="utf-8")
         self._csv = csv.DictWriter(self._file, self.FIELDS)
 

@@ -17,7 +17,7 @@ import torch
 from fastai.callback.core import Callback
 from torch import nn
 
-from srbatch.commit import commit, destination_error, discard, held, temp_path
+from srbatch.commit import destination_error, held, whole
 from srbatch.errors import UsageError
 from trainer.callbacks import ending_where_unwritable, network_of
 
@@ -62,17 +62,14 @@ def save(state: State, folder: Path) -> None:
         DestinationError: the disk is full or cannot be written; the older checkpoint is still there.
     """
     path = folder / FILE
-    temporary = temp_path(path)
     try:
-        torch.save({"version": _VERSION, **_fields(state)}, temporary)
-        commit(temporary, path, replace=True)
+        with whole(path) as temporary:
+            torch.save({"version": _VERSION, **_fields(state)}, temporary)
     except (OSError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not any(word in str(error) for word in _TORCH_CANNOT_WRITE):
             raise
         cause = error if isinstance(error, OSError) else OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         raise destination_error(cause, path) from error
-    finally:
-        discard(temporary)
 
 
 def _fields(state: State) -> dict[str, Any]:
