@@ -23,8 +23,8 @@ class Control:
         self._stop_within_s = stop_within_s
         self._deadline = 0.0
         # A byte through a socket is what both a signal handler and another thread can send at any moment.
-        self._ear, self._mouth = socket.socketpair()
-        for end in (self._ear, self._mouth):
+        self._wake_receiver, self._wake_sender = socket.socketpair()
+        for end in (self._wake_receiver, self._wake_sender):
             end.setblocking(False)
         self.stopping: int | None = None
         """The signal that asked us to stop."""
@@ -34,8 +34,8 @@ class Control:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ear.close()
-        self._mouth.close()
+        self._wake_receiver.close()
+        self._wake_sender.close()
 
     @contextmanager
     def signals(self) -> Iterator[None]:
@@ -44,7 +44,7 @@ class Control:
         numbers = {getattr(signal, name): on for name, on in handlers.items() if hasattr(signal, name)}
         previous = {number: signal.signal(number, on) for number, on in numbers.items()}
         # Written to at the very moment of a signal, also where the sleep does not end by itself (Windows).
-        wakeup = signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False)
+        wakeup = signal.set_wakeup_fd(self._wake_sender.fileno(), warn_on_full_buffer=False)
         try:
             yield
         finally:
@@ -58,17 +58,17 @@ class Control:
 
     def sleep(self, seconds: float) -> bool:
         """Wait, but not longer than until woken; returns whether that was so."""
-        ready, _, _ = select.select([self._ear], [], [], max(seconds, 0.0))
+        ready, _, _ = select.select([self._wake_receiver], [], [], max(seconds, 0.0))
         if ready:
             with contextlib.suppress(BlockingIOError):
-                while self._ear.recv(4096):
+                while self._wake_receiver.recv(4096):
                     pass
         return bool(ready)
 
     def wake(self) -> None:
         """End the sleep, or the next one; from any thread."""
         with contextlib.suppress(OSError):  # full: it will wake up anyway; closed: nobody sleeps
-            self._mouth.send(b"!")
+            self._wake_sender.send(b"!")
 
     @property
     def overdue(self) -> bool:

@@ -17,13 +17,13 @@ from srbatch.places import is_folder
 from srbatch.preflight import Settings
 from srbatch.report import Several
 from srbatch.run import find, session
-from srbatch.watch.aftermath import Shelves
 from srbatch.watch.control import Control
 from srbatch.watch.events import Events
+from srbatch.watch.heartbeat import Heartbeat
 from srbatch.watch.log import Log
-from srbatch.watch.loop import Heard, Senses, Watcher
-from srbatch.watch.moving import Shelf
-from srbatch.watch.pulse import Pulse
+from srbatch.watch.loop import OutcomeCollector, Services, Watcher
+from srbatch.watch.moving import OriginalsFolder
+from srbatch.watch.outcomes import MoveTo
 from srbatch.watch.sd_notify import Notifier
 from srbatch.watch.status import WatchStatus
 
@@ -79,11 +79,11 @@ def watch(
         raise UsageError(f"{show(folder)} is not a folder; srbatch watch takes one folder")
     notifier = notifier or Notifier(clock=control.now)
     find(options)  # refuses an output inside the input before anything is made
-    settings, shelves = Settings(options, model_of(options)), _shelves(how, folder, options.out)
+    settings, move_to = Settings(options, model_of(options)), _where_to_move(how, folder, options.out)
     state = state_folder(options.out, options.state)
     status = WatchStatus(state, folder, clock=control.now, notify=notifier.status)
-    pulse, heard = Pulse(notifier, options, clock=control.now), Heard()
-    reporter, check = Several([heard, pulse, status, Log()]), _check(control, status, pulse)
+    heartbeat, collector = Heartbeat(notifier, options, clock=control.now), OutcomeCollector()
+    reporter, check = Several([collector, heartbeat, status, Log()]), _check(control, status, heartbeat)
     going = session(
         settings,
         reporter=reporter,
@@ -96,8 +96,8 @@ def watch(
             with Events(folder, control.wake, poll_s=how.poll_s, recursive=options.recursive) as events:
                 _say_hello(options, how, events)
                 notifier.ready()
-                senses = Senses(control, events, heard, pulse, status)
-                return Watcher(run, senses, shelves, settle_s=how.settle_s, once=how.once).loop()
+                services = Services(control, events, collector, heartbeat, status)
+                return Watcher(run, services, move_to, settle_s=how.settle_s, once=how.once).loop()
         except Interrupted:
             if how.once:
                 raise
@@ -108,11 +108,11 @@ def watch(
             status.tell("stopped", queue=0, unsettled=0)
 
 
-def _shelves(how: WatchOptions, folder: Path, out: Path) -> Shelves:
-    def shelf(flag: str, place: Path | None) -> Shelf | None:
-        return Shelf(flag, place, watched=folder, out=out) if place is not None else None
+def _where_to_move(how: WatchOptions, folder: Path, out: Path) -> MoveTo:
+    def to(flag: str, place: Path | None) -> OriginalsFolder | None:
+        return OriginalsFolder(flag, place, watched=folder, out=out) if place is not None else None
 
-    return Shelves(done=shelf("--done", how.done), failed=shelf("--failed", how.failed))
+    return MoveTo(done=to("--done", how.done), failed=to("--failed", how.failed))
 
 
 def _say_hello(options: Options, how: WatchOptions, events: Events) -> None:
@@ -121,11 +121,11 @@ def _say_hello(options: Options, how: WatchOptions, events: Events) -> None:
     log.info("watching %s, outputs go to %s; %s%s", show(options.inputs[0]), show(options.out), looked, end)
 
 
-def _check(control: Control, status: WatchStatus, pulse: Pulse) -> Callable[[], None]:
+def _check(control: Control, status: WatchStatus, heartbeat: Heartbeat) -> Callable[[], None]:
     """What is called at every step, from several threads."""
 
     def check() -> None:
-        pulse.beat()
+        heartbeat.beat()
         if threading.current_thread() is threading.main_thread():
             status.write()
         if control.stopping is not None and (not status.in_hand or control.overdue):

@@ -31,13 +31,13 @@ from srbatch.preflight import source_name
 from srbatch.report import Outcome, Silent, Summary
 from srbatch.resume import is_remembered
 from srbatch.run import find
-from srbatch.watch.aftermath import Aftermath, Shelves, has_changed
-from srbatch.watch.agenda import Agenda
 from srbatch.watch.control import Control
 from srbatch.watch.events import Events
+from srbatch.watch.heartbeat import Heartbeat
+from srbatch.watch.outcomes import MoveTo, OutcomeHandler, has_changed
 from srbatch.watch.presence import Presence, Room, check_output_is_there, device_of, is_disk_full
-from srbatch.watch.pulse import Pulse
 from srbatch.watch.renamed import placed
+from srbatch.watch.schedule import RetrySchedule
 from srbatch.watch.settle import Settling, busy_test
 from srbatch.watch.status import WatchStatus
 
@@ -61,7 +61,7 @@ _FULL_S = 600.0
 """After this long it is tried all the same: a quota does not show in what is free."""
 
 
-class Heard(Silent):
+class OutcomeCollector(Silent):
     """Keeps the outcomes of one handful of photos."""
 
     def __init__(self) -> None:
@@ -77,31 +77,31 @@ class Heard(Silent):
 
 
 @dataclass(frozen=True, slots=True)
-class Senses:
+class Services:
     """What the loop hears through and speaks to."""
 
     control: Control
     events: Events
-    heard: Heard
-    pulse: Pulse
+    collector: OutcomeCollector
+    heartbeat: Heartbeat
     status: WatchStatus
 
 
 class Watcher:
     """Everything that is known between two rounds; it grows with the folder, not with time."""
 
-    def __init__(self, run: Run, senses: Senses, shelves: Shelves, *, settle_s: float, once: bool) -> None:
+    def __init__(self, run: Run, services: Services, move_to: MoveTo, *, settle_s: float, once: bool) -> None:
         self._run, self._once = run, once
-        self._control, self._events, self._heard = senses.control, senses.events, senses.heard
-        self._pulse, self._status = senses.pulse, senses.status
+        self._control, self._events, self._collector = services.control, services.events, services.collector
+        self._heartbeat, self._status = services.heartbeat, services.status
         (self._folder,) = run.options.inputs
         self._out = run.options.out
         self._out_device = device_of(self._out)
         self._presence = Presence(self._folder, by_inode=self._events.poll_s is None)
         now = self._control.now
         self._settling = Settling(settle_s, clock=now, busy=busy_test(self._folder))
-        self._agenda = Agenda(clock=now)
-        self._aftermath = Aftermath(run, self._agenda, shelves, once=once)
+        self._retries = RetrySchedule(clock=now)
+        self._handler = OutcomeHandler(run, self._retries, move_to, once=once)
         self._photos: list[Photo] = []
         """Of the latest look."""
         self._natural: set[str] | None = None
@@ -125,7 +125,7 @@ class Watcher:
                 self._put_right()
                 found = self._look()
                 if found is not None and not self._work(found) and self._once and self._settling.due is None:
-                    failed = self._aftermath.failures or found.unreadable_folders
+                    failed = self._handler.failures or found.unreadable_folders
                     return ExitCode.SOME_FAILED if failed else ExitCode.DONE
             except (DestinationError, LedgerError) as error:
                 if self._once or not is_disk_full(error):
@@ -189,12 +189,12 @@ class Watcher:
         asked = self._control.take_look_again()
         everything = asked or self._looked - self._judged_all >= _SAFETY_S
         settled = self._settling.look(found.photos)
-        judged, again = self._agenda.pick(settled, everything=everything)
+        judged, again = self._retries.pick(settled, everything=everything)
         self._photos, self._natural = found.photos, None
-        self._aftermath.look(set() if asked else {photo.source for photo in found.photos})
+        self._handler.keep_unmoved(set() if asked else {photo.source for photo in found.photos})
         if everything:
             self._judged_all = self._looked
-            self._aftermath.forget_vanished()
+            self._handler.forget_vanished()
         work = [(handful, False) for handful in _handfuls(judged)] + [(h, True) for h in _handfuls(again)]
         queue = len(judged) + len(again)
         self._go_on = self._once and bool(work)
@@ -220,16 +220,16 @@ class Watcher:
         try:
             run_all(run, taken, Summary())
         except DeviceError:
-            ended = self._heard.outcomes
+            ended = self._collector.outcomes
             if len(ended) < len(taken) or not any(o.error == DeviceOutOfMemory.__name__ for o in ended):
                 raise  # the device is lost; otherwise these photos are too large for it and others may not be
         finally:
-            self._pulse.nothing_in_hand()
-            outcomes = self._heard.take()
+            self._heartbeat.nothing_in_hand()
+            outcomes = self._collector.take()
             if self._control.stopping is not None:
-                self._aftermath.forget_failures(outcomes)
+                self._handler.forget_failures(outcomes)
         for outcome in outcomes:
-            self._go_on |= self._aftermath.settle(outcome, failed_before=outcome.photo.source in known)
+            self._go_on |= self._handler.handle(outcome, failed_before=outcome.photo.source in known)
 
     def _retrying(self) -> Run:
         options = replace(self._run.options, retry_failed=True)
@@ -279,11 +279,11 @@ class Watcher:
         now = self._control.now()
         every_s = _GLANCE_S if is_away else self._events.poll_s or _SAFETY_S
         calm = self._looked + max(_CALM_S, _CALM_FACTOR * self._look_s)
-        reasons = [] if is_away else [self._settling.due, self._agenda.due, now if self._go_on else None]
+        reasons = [] if is_away else [self._settling.due, self._retries.due, now if self._go_on else None]
         last = now if is_away else self._looked
         due = max(calm, min([last + every_s, *(reason for reason in reasons if reason is not None)]))
         while (left := due - self._control.now()) > 0:
-            woken = self._control.sleep(min(left, _GLANCE_S, max(self._pulse.every_s, 0.1)))
+            woken = self._control.sleep(min(left, _GLANCE_S, max(self._heartbeat.every_s, 0.1)))
             if not is_away and (woken or not self._presence.is_same()):
                 due = min(due, calm)
             self._run.check()

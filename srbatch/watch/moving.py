@@ -34,7 +34,7 @@ class NotMoved(Exception):
     """The original stays where it is; the text says why."""
 
 
-class Shelf:
+class OriginalsFolder:
     """A folder, laid out like the watched one, for originals that were done or were given up."""
 
     def __init__(self, flag: str, folder: Path, *, watched: Path, out: Path) -> None:
@@ -44,7 +44,7 @@ class Shelf:
             UsageError: it lies in the watched folder or the output or around them, or on another disk.
             DestinationError: it cannot be made.
         """
-        self.folder = folder
+        self.top = folder
         self._watched = watched
         for what, place in (("the watched folder", watched), ("--out", out)):
             if is_within(folder, place) or is_within(place, folder):
@@ -90,7 +90,7 @@ class Shelf:
             except OSError as error:
                 raise NotMoved(error.strerror or str(error)) from error
             return target
-        raise NotMoved(f"{show(self.folder)} has files of all names that it could get")
+        raise NotMoved(f"{show(self.top)} has files of all names that it could get")
 
     def _check_moveable(self, photo: Photo) -> None:
         real = Path(os.path.realpath(self._watched)) / photo.source.relative_to(self._watched)
@@ -104,7 +104,7 @@ class Shelf:
         names = [below.name, *([with_tag(below.name, tag)] if tag else [])]
         numbered = (with_tag(names[-1], str(number)) for number in range(2, _MOST_NAMES))
         for name in itertools.chain(names, numbered):
-            target = self.folder / below.with_name(name)
+            target = self.top / below.with_name(name)
             if not os.path.lexists(target) and (not text or _can_hold(_note_beside(target), text)):
                 yield target
 

@@ -15,7 +15,7 @@ import psutil
 
 from srbatch.discover import Photo
 
-Stamp = tuple[int, int, str]
+FileVersion = tuple[int, int, str]
 """What a file is taken by: its size, its date in nanoseconds, and why it cannot be done, if that is known."""
 
 _PATIENCE_S = 600.0
@@ -26,14 +26,14 @@ NETWORK = frozenset("nfs nfs4 cifs smb3 smbfs afs 9p ceph glusterfs fuse.sshfs f
 """File systems whose changes by other machines cause no events here."""
 
 
-def stamp_of(photo: Photo) -> Stamp:
-    """The stamp of a photo as it was found."""
+def version_of(photo: Photo) -> FileVersion:
+    """The version of a photo as it was found."""
     return photo.size, photo.mtime_ns, str(photo.problem or "")
 
 
 @dataclass(slots=True)
 class _Seen:
-    stamp: Stamp
+    version: FileVersion
     since: float
     due: float
     """When it is to be looked at."""
@@ -63,9 +63,9 @@ class Settling:
         """Those of the photos there now that stand still; what is not among them is forgotten."""
         now, seen, settled = self._clock(), {}, []
         for photo in photos:
-            known, stamp = self._seen.get(photo.source), stamp_of(photo)
-            if known is None or known.stamp != stamp:
-                known = _Seen(stamp, now, now + self._settle_s)
+            known, version = self._seen.get(photo.source), version_of(photo)
+            if known is None or known.version != version:
+                known = _Seen(version, now, now + self._settle_s)
             if not known.settled and now >= known.due:
                 self._judge(known, photo.source, now)
             seen[photo.source] = known

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from srbatch.options import Options, TargetSize
-from srbatch.watch import agenda, daemon, log
+from srbatch.watch import daemon, log, schedule
 from srbatch.watch.control import Control
 from tests.bench.stand_in import StandIn
 
@@ -23,10 +23,10 @@ def main() -> None:
     flags.add_argument("--poll", type=float)
     flags.add_argument("folders", nargs="+", type=Path)
     arguments = flags.parse_args()
-    drop, out, *shelves = arguments.folders
-    agenda.PAUSES_S = (3.0, 6.0, 12.0)
+    drop, out, *originals = arguments.folders
+    schedule.PAUSES_S = (3.0, 6.0, 12.0)
     options = Options(inputs=(drop,), out=out, size=TargetSize(scale=2.0))
-    done, failed = shelves or (None, None)
+    done, failed = originals or (None, None)
     how = daemon.WatchOptions(
         settle_s=arguments.settle, poll_s=arguments.poll, done=done, failed=failed, stop_within_s=5.0
     )

@@ -16,7 +16,7 @@ from srbatch.discover import Photo
 from srbatch.formats import Format
 from srbatch.options import Options
 from srbatch.watch import daemon, loop
-from srbatch.watch.moving import Shelf
+from srbatch.watch.moving import OriginalsFolder
 from tests.watch.world import InProcess, NoEvents, World
 
 
@@ -30,8 +30,8 @@ def lying(path: Path, data: bytes = b"photo") -> Photo:
     return replace(photo(path.name), source=path, size=status.st_size, mtime_ns=status.st_mtime_ns)
 
 
-def shelf(drop: Path) -> Shelf:
-    return Shelf("--done", drop.parent / "done", watched=drop, out=drop.parent / "hi")
+def originals_folder(drop: Path) -> OriginalsFolder:
+    return OriginalsFolder("--done", drop.parent / "done", watched=drop, out=drop.parent / "hi")
 
 
 def quiet(path: Path) -> None:

@@ -108,7 +108,7 @@ def test_an_output_that_got_its_name_as_the_disk_ran_full_is_known_when_there_is
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, before: int | None
 ) -> None:
     real, full = Ledger._insert, False
-    shelves = {name: world.top / name for name in ("done", "failed")}
+    originals = {name: world.top / name for name in ("done", "failed")}
     made: dict[str, int] = {}
 
     def insert_unless_full(self: Ledger, row: Row) -> None:
@@ -132,7 +132,7 @@ def test_an_output_that_got_its_name_as_the_disk_ran_full_is_known_when_there_is
     for index in range(3):
         world.photo(f"{index}.png", index)
     full = True
-    world.watch({1000.0: make_room}, until=2000, **shelves)
+    world.watch({1000.0: make_room}, until=2000, **originals)
     assert "the disk is full" in caplog.text
     assert made, "one was in place as the disk ran full"
     assert made.items() <= {path.name: path.stat().st_ino for path in world.out.iterdir()}.items()
@@ -278,6 +278,6 @@ def test_nothing_grows_with_time(world: World) -> None:
     assert handles[-1] <= handles[5]
     (daemon,) = found
     assert daemon._settling.waiting == 0
-    assert not daemon._agenda._entries
+    assert not daemon._retries._entries
     assert len(daemon._settling._seen) <= 1, "what was there at the latest look"
-    assert not daemon._aftermath._left
+    assert not daemon._handler._unmoved

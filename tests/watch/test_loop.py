@@ -19,7 +19,7 @@ from srbatch.errors import (
     ExitCode,
 )
 from srbatch.ledger import STATE_FOLDER, Ledger
-from srbatch.watch.agenda import PAUSES_S
+from srbatch.watch.schedule import PAUSES_S
 from srbatch.watch.status import read
 from tests.conftest import crop
 from tests.networks import Faulty, Nothing

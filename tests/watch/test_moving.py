@@ -12,8 +12,8 @@ import pytest
 
 from srbatch.errors import UsageError
 from srbatch.watch import moving
-from srbatch.watch.moving import NotMoved, Shelf, move_by_links, move_new
-from tests.watch.conftest import lying, quiet, shelf
+from srbatch.watch.moving import NotMoved, OriginalsFolder, move_by_links, move_new
+from tests.watch.conftest import lying, originals_folder, quiet
 
 
 @pytest.mark.parametrize("way", [move_new, move_by_links])
@@ -64,7 +64,7 @@ def test_originals_keep_their_folders_and_get_other_names_where_theirs_are_taken
     names = []
     for data in (b"1", b"2", b"2", b"3"):
         found = lying(drop / "1999" / "a.jpg", data)
-        names.append(shelf(drop).move(found, tag=data.decode() * 8, before=told.append).name)
+        names.append(originals_folder(drop).move(found, tag=data.decode() * 8, before=told.append).name)
     assert names == ["a.jpg", "a.22222222.jpg", "a.22222222.2.jpg", "a.33333333.jpg"]
     assert [path.name for path in told] == names
     done = drop.parent / "done" / "1999"
@@ -76,7 +76,7 @@ def test_sidecars_move_along_unless_another_photo_needs_them(drop: Path) -> None
     for name in ("a.jpg.xmp", "a.xmp", "b.xmp", "b.dng"):
         (drop / name).write_bytes(b"")
     for name in ("a.jpg", "b.jpg"):
-        shelf(drop).move(lying(drop / name), before=quiet)
+        originals_folder(drop).move(lying(drop / name), before=quiet)
     assert sorted(p.name for p in (drop.parent / "done").iterdir()) == [
         "a.jpg",
         "a.jpg.xmp",
@@ -92,7 +92,7 @@ def test_a_text_tells_why_also_after_a_move_that_was_cut_off(drop: Path) -> None
     (failed / "a.jpg.txt").write_text("because")  # the move had come so far
     (failed / "b.jpg.txt").write_text("somebody's")
     for name in ("a.jpg", "b.jpg"):
-        shelf(drop).move(lying(drop / name), text="because", before=quiet)
+        originals_folder(drop).move(lying(drop / name), text="because", before=quiet)
     assert {p.name: p.read_bytes() for p in failed.iterdir()} == {
         "a.jpg": b"photo",
         "a.jpg.txt": b"because",
@@ -106,7 +106,7 @@ def test_a_text_tells_why_also_after_a_move_that_was_cut_off(drop: Path) -> None
 def test_a_text_goes_beside_each_original_however_long_its_name(drop: Path, letter: str) -> None:
     names = [letter * (249 // len(os.fsencode(letter))) + ending for ending in ("a.jpeg", "b.jpeg")]
     for name in names:
-        moved = shelf(drop).move(lying(drop / name), text=f"because of {name[-6:]}", before=quiet)
+        moved = originals_folder(drop).move(lying(drop / name), text=f"because of {name[-6:]}", before=quiet)
         assert moved.name == name
     left = {path.name: path for path in (drop.parent / "done").iterdir()}
     notes = [left.pop(name) for name in sorted(left) if name.endswith(".txt")]
@@ -123,7 +123,7 @@ def test_links_are_not_moved_and_neither_is_what_they_lead_to(drop: Path) -> Non
     (drop / "linked").symlink_to(elsewhere)
     for path in (drop / "a.jpg", drop / "linked" / "a.jpg"):
         with pytest.raises(NotMoved, match="a link leads to it"):
-            shelf(drop).move(replace(original, source=path), before=quiet)
+            originals_folder(drop).move(replace(original, source=path), before=quiet)
         assert path.exists()
 
 
@@ -131,7 +131,7 @@ def test_a_photo_that_has_changed_stays(drop: Path) -> None:
     found = lying(drop / "a.jpg")
     (drop / "a.jpg").write_bytes(b"rewritten")
     with pytest.raises(NotMoved, match="has changed"):
-        shelf(drop).move(found, before=quiet)
+        originals_folder(drop).move(found, before=quiet)
 
     found = lying(drop / "a.jpg")
 
@@ -139,7 +139,7 @@ def test_a_photo_that_has_changed_stays(drop: Path) -> None:
         (drop / "a.jpg").write_bytes(b"another one")
 
     with pytest.raises(NotMoved, match="another file has its name"):
-        shelf(drop).move(found, before=overtaken)
+        originals_folder(drop).move(found, before=overtaken)
     assert (drop / "a.jpg").read_bytes() == b"another one"
     assert list((drop.parent / "done").iterdir()) == []
 
@@ -150,20 +150,20 @@ def test_a_file_system_that_refuses_is_told_of(drop: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(moving, "move_new", refused)
     with pytest.raises(NotMoved, match=os.strerror(errno.EXDEV)):
-        shelf(drop).move(lying(drop / "a.jpg"), before=quiet)
+        originals_folder(drop).move(lying(drop / "a.jpg"), before=quiet)
     assert (drop / "a.jpg").exists()
 
 
 @pytest.mark.parametrize("place", ["drop/done", "drop", "hi/done", "hi", ""])
-def test_a_shelf_inside_or_around_other_folders_is_refused(drop: Path, place: str) -> None:
+def test_an_originals_folder_inside_or_around_other_folders_is_refused(drop: Path, place: str) -> None:
     (drop.parent / "hi").mkdir()
     with pytest.raises(UsageError, match="--done"):
-        Shelf("--done", drop.parent / place, watched=drop, out=drop.parent / "hi")
+        OriginalsFolder("--done", drop.parent / place, watched=drop, out=drop.parent / "hi")
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="another disk is needed")
-def test_a_shelf_on_another_disk_is_refused(drop: Path) -> None:
+def test_an_originals_folder_on_another_disk_is_refused(drop: Path) -> None:
     if Path("/dev/shm").stat().st_dev == drop.stat().st_dev:
         pytest.skip("another disk is needed")
     with pytest.raises(UsageError, match="another disk"):
-        Shelf("--done", Path("/dev/shm"), watched=drop, out=drop.parent / "hi")
+        OriginalsFolder("--done", Path("/dev/shm"), watched=drop, out=drop.parent / "hi")

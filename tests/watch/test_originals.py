@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from srbatch.picture import Picture
-from srbatch.watch.moving import Shelf
+from srbatch.watch.moving import OriginalsFolder
 from tests.watch.world import Act, InProcess, World
 
 
@@ -48,13 +48,13 @@ def test_a_crash_between_the_output_and_the_move_is_healed(
     class Killed(BaseException):
         pass
 
-    def killed(self: Shelf, photo: Any, *, before: Callable[[Path], None], **others: Any) -> Path:
+    def killed(self: OriginalsFolder, photo: Any, *, before: Callable[[Path], None], **others: Any) -> Path:
         before(world.top / "done" / "a.png")  # the ledger has its note already
         raise Killed
 
     world.photo("a.png", 1)
     with monkeypatch.context() as patch:
-        patch.setattr(Shelf, "move", killed)
+        patch.setattr(OriginalsFolder, "move", killed)
         with pytest.raises(Killed):
             world.watch(done=world.top / "done")
     assert world.files("drop") == ["a.png"]

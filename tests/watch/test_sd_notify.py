@@ -11,7 +11,7 @@ import pytest
 
 from srbatch.options import Options
 from srbatch.report import Outcome
-from srbatch.watch.pulse import Pulse
+from srbatch.watch.heartbeat import Heartbeat
 from srbatch.watch.sd_notify import Notifier
 from tests.conftest import Clock
 from tests.watch.conftest import photo
@@ -62,7 +62,7 @@ def test_where_nobody_asked_nothing_is_sent(
     Notifier({"NOTIFY_SOCKET": "@nobody-listens-here"}).ready()
 
 
-def test_a_photo_that_is_stuck_silences_the_pulse(clock: Clock) -> None:
+def test_a_photo_that_is_stuck_silences_the_heartbeat(clock: Clock) -> None:
     class Counting(Notifier):
         pings = 0
 
@@ -70,19 +70,19 @@ def test_a_photo_that_is_stuck_silences_the_pulse(clock: Clock) -> None:
             self.pings += 1
 
     notifier = Counting({})
-    pulse = Pulse(notifier, Options(inputs=(Path("a"),), out=Path("b")), clock=clock)
+    heartbeat = Heartbeat(notifier, Options(inputs=(Path("a"),), out=Path("b")), clock=clock)
     clock.time += 1e6
-    pulse.beat()
+    heartbeat.beat()
     assert notifier.pings == 1, "nothing in hand, nothing stuck"
-    pulse.started(photo(), 1_000_000)
+    heartbeat.started(photo(), 1_000_000)
     clock.time += 600 + 16 * 6 - 1
-    pulse.progress(photo(), 1)
+    heartbeat.progress(photo(), 1)
     clock.time += 600 + 16 * 6 - 1
-    pulse.beat()
+    heartbeat.beat()
     assert notifier.pings == 2
     clock.time += 2
-    pulse.beat()
+    heartbeat.beat()
     assert notifier.pings == 2
-    pulse.finished(Outcome(photo(), "done"))
-    pulse.beat()
+    heartbeat.finished(Outcome(photo(), "done"))
+    heartbeat.beat()
     assert notifier.pings == 3

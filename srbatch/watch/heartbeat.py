@@ -14,7 +14,7 @@ from srbatch.watch.sd_notify import Notifier
 _STUCK_S = 600.0
 
 
-class Pulse(Silent):
+class Heartbeat(Silent):
     """Tells the service manager that we are alive, as long as photos in hand get on.
 
     Being asked at every step is not enough: while one thread waits in vain for a device that hangs, others

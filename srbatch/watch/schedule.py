@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from srbatch.discover import Photo
-from srbatch.watch.settle import Stamp, stamp_of
+from srbatch.watch.settle import FileVersion, version_of
 
 PAUSES_S = (30.0, 120.0, 600.0)
 """After its first, second and third failure a photo is tried again; after a fourth, when it has changed."""
@@ -16,13 +16,13 @@ PAUSES_S = (30.0, 120.0, 600.0)
 
 @dataclass(slots=True)
 class _Entry:
-    stamp: Stamp
+    version: FileVersion
     failures: int = 0
     due: float | None = None
     """When it is tried again; None: not until it changes."""
 
 
-class Agenda:
+class RetrySchedule:
     """Keeps as many entries as there are photos, so it does not grow with time."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -39,7 +39,7 @@ class Agenda:
         judged, again = [], []
         for photo in photos:
             entry = self._entries.get(photo.source)
-            if entry is None or entry.stamp != stamp_of(photo):
+            if entry is None or entry.version != version_of(photo):
                 judged.append(photo)
                 continue
             kept[photo.source] = entry
@@ -53,15 +53,15 @@ class Agenda:
 
     def ended(self, photo: Photo) -> None:
         """It was done, or there was nothing to do."""
-        self._entries[photo.source] = _Entry(stamp_of(photo))
+        self._entries[photo.source] = _Entry(version_of(photo))
 
     def failed(self, photo: Photo, *, final: bool) -> float | None:
         """It failed: seconds until it is tried again, or None where it is given up until it changes."""
         known = self._entries.get(photo.source)
-        failures = known.failures + 1 if known and known.stamp == stamp_of(photo) else 1
+        failures = known.failures + 1 if known and known.version == version_of(photo) else 1
         pause_s = None if final or failures > len(PAUSES_S) else PAUSES_S[failures - 1]
         due = None if pause_s is None else self._clock() + pause_s
-        self._entries[photo.source] = _Entry(stamp_of(photo), failures, due)
+        self._entries[photo.source] = _Entry(version_of(photo), failures, due)
         return pause_s
 
     def forget(self, photo: Photo) -> None:

@@ -15,8 +15,8 @@ from srbatch.names import show
 from srbatch.preflight import source_name
 from srbatch.report import Outcome, duration
 from srbatch.resume import HAS_OUTPUT
-from srbatch.watch.agenda import Agenda
-from srbatch.watch.moving import NotMoved, Shelf, is_as_found
+from srbatch.watch.moving import NotMoved, OriginalsFolder, is_as_found
+from srbatch.watch.schedule import RetrySchedule
 
 log = logging.getLogger(__name__)
 
@@ -25,33 +25,33 @@ _FOREVER = (UnsupportedPhoto.__name__, PhotoTooLarge.__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Shelves:
+class MoveTo:
     """Where originals are moved; None: they stay where they are."""
 
-    done: Shelf | None = None
-    failed: Shelf | None = None
+    done: OriginalsFolder | None = None
+    failed: OriginalsFolder | None = None
 
 
-class Aftermath:
+class OutcomeHandler:
     """Notes what became of photos, has failed ones tried again, and moves originals."""
 
-    def __init__(self, run: Run, agenda: Agenda, shelves: Shelves, *, once: bool) -> None:
+    def __init__(self, run: Run, retries: RetrySchedule, move_to: MoveTo, *, once: bool) -> None:
         self._ledger, self._out, self._folder = run.ledger, run.options.out, run.options.inputs[0]
-        self._agenda, self._shelves, self._once = agenda, shelves, once
+        self._retries, self._move_to, self._once = retries, move_to, once
         self._moved_failures = 0
-        self._left: set[Path] = set()
+        self._unmoved: set[Path] = set()
         """Originals that could not be moved, which was said."""
 
     @property
     def failures(self) -> int:
         """How many photos failed and are not done since."""
-        return self._agenda.failures + self._moved_failures
+        return self._retries.failures + self._moved_failures
 
-    def look(self, there: Set[Path]) -> None:
+    def keep_unmoved(self, there: Set[Path]) -> None:
         """Originals that could not be moved are let alone as long as they are in ``there``."""
-        self._left &= there
+        self._unmoved &= there
 
-    def settle(self, outcome: Outcome, *, failed_before: bool) -> bool:
+    def handle(self, outcome: Outcome, *, failed_before: bool) -> bool:
         """Deal with one; returns whether it is worth looking again at once.
 
         ``failed_before``: the ledger knew the failure, and the photo was not tried.
@@ -59,34 +59,34 @@ class Aftermath:
         photo = outcome.photo
         if has_changed(photo):  # it went away or was written to; the next look sees what it is now
             self.forget_failures([outcome])
-            self._agenda.forget(photo)
+            self._retries.forget(photo)
             return True
         if outcome.status != "failed":
-            self._agenda.ended(photo)
+            self._retries.ended(photo)
             has_output = outcome.status == "done" or outcome.reason in HAS_OUTPUT
-            if self._shelves.done and has_output:
-                self._move(photo, self._shelves.done)
+            if self._move_to.done and has_output:
+                self._move(photo, self._move_to.done)
         else:
             self._failed(outcome, failed_before=failed_before)
         return False
 
     def _failed(self, outcome: Outcome, *, failed_before: bool) -> None:
         photo = outcome.photo
-        pause_s = self._agenda.failed(photo, final=failed_before or outcome.error in _FOREVER)
+        pause_s = self._retries.failed(photo, final=failed_before or outcome.error in _FOREVER)
         if pause_s is None:
             log.warning("%s is given up until it changes", show(photo.relative))
-            if self._shelves.failed:
-                self._move(photo, self._shelves.failed, reason=outcome.reason.partition(" (as before;")[0])
+            if self._move_to.failed:
+                self._move(photo, self._move_to.failed, reason=outcome.reason.partition(" (as before;")[0])
         elif not self._once:
             log.info("%s is tried again in %s", show(photo.relative), duration(pause_s))
 
-    def _move(self, photo: Photo, shelf: Shelf, *, reason: str = "") -> None:
+    def _move(self, photo: Photo, folder: OriginalsFolder, *, reason: str = "") -> None:
         """Move an original away; the ledger hears of it first, so that its output stays its own.
 
         Cut off in between, the next round knows the photo by its hash and moves it.
         """
         row = self._ledger.row(photo.relative.as_posix())
-        if photo.source in self._left or row is None:
+        if photo.source in self._unmoved or row is None:
             return
 
         def note(path: Path) -> None:
@@ -95,13 +95,13 @@ class Aftermath:
                 self._ledger.record(replace(row, source=source_name(moved, self._out)))
 
         try:
-            moved = shelf.move(photo, tag=(row.sha256 or "")[:8], text=_words(photo, reason), before=note)
+            moved = folder.move(photo, tag=(row.sha256 or "")[:8], text=_words(photo, reason), before=note)
         except (NotMoved, DestinationError) as error:
             note(photo.source)
-            self._left.add(photo.source)
-            log.warning("%s was not moved to %s: %s", show(photo.source), show(shelf.folder), error)
+            self._unmoved.add(photo.source)
+            log.warning("%s was not moved to %s: %s", show(photo.source), show(folder.top), error)
         else:
-            self._agenda.forget(photo)
+            self._retries.forget(photo)
             self._moved_failures += bool(reason)
             log.info("%s was moved to %s", show(photo.relative), show(moved))
 
@@ -113,8 +113,8 @@ class Aftermath:
 
     def forget_vanished(self) -> None:
         """Failures of files that are there no more are none."""
-        failed = self._shelves.failed
-        tops = (self._folder, failed.folder) if failed else (self._folder,)
+        failed = self._move_to.failed
+        tops = (self._folder, failed.top) if failed else (self._folder,)
         below = tuple(os.path.abspath(top) + os.sep for top in tops)
         out = Path(os.path.abspath(self._out))
         for row in self._ledger.failures():
