@@ -21,9 +21,9 @@ from srbatch.watch.control import Control
 from srbatch.watch.events import Events
 from srbatch.watch.heartbeat import Heartbeat
 from srbatch.watch.log import Log
-from srbatch.watch.loop import OutcomeCollector, Services, Watcher
+from srbatch.watch.loop import Services, Watcher
 from srbatch.watch.moving import OriginalsFolder
-from srbatch.watch.outcomes import MoveTo
+from srbatch.watch.outcomes import MoveTo, OutcomeCollector
 from srbatch.watch.sd_notify import Notifier
 from srbatch.watch.status import WatchStatus
 

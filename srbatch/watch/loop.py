@@ -3,41 +3,50 @@
 Each round looks through the folder, takes what stands still and is not dealt with yet, and hands it to
 :func:`srbatch.batch.run_all`; the ledger decides what there is to do. File events and signals only end the
 sleep between two rounds, so nothing depends on their coming.
+
+What a photo can be, who knows it, and what moves it on:
+
+==============  =======================================  ===================================================
+unsettled       ``Settling``                             it stands still and nobody writes to it: *new*
+new             ``RetrySchedule`` has nothing of this    the batch: *done*, *to be retried* or *given up*;
+                version of the file                      gone or written to meanwhile: *unsettled*
+done, skipped   ``RetrySchedule``: no failure            every 10 minutes and with SIGHUP it is compared
+                the ledger: done or skipped              with the ledger, as if *new*; ``--done``: *moved*
+to be retried   ``RetrySchedule``: failures, due time    its time: the batch, as if *new*, whatever failure
+                the ledger: failed                       the ledger remembers
+given up        ``RetrySchedule``: failures, no time     ``--failed``: *moved*; else nothing but a change
+                the ledger: failed
+moved           the ledger: a source elsewhere           nothing; another photo of its name is *unsettled*
+                                                         and gets an output of another name
+not moved       ``OutcomeHandler``, beside *done* or     SIGHUP, if it is *done*, or a new start: it is tried
+                *given up*                               once more
+==============  =======================================  ===================================================
+
+A file that changes is *unsettled* again, whatever it was; one that is gone is forgotten by all but the
+ledger, which forgets its failures alone. A photo is *given up* at its first failure if time does not mend
+it, or if the ledger remembers it from before the start. With ``once`` no due time of a retry is waited for.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
 
 from srbatch.archive import put_right, state_folder
 from srbatch.batch import Run, run_all
 from srbatch.discover import Found, Photo
-from srbatch.errors import (
-    DestinationError,
-    DeviceError,
-    DeviceOutOfMemory,
-    ExitCode,
-    PhotoError,
-    SrbatchError,
-    UsageError,
-)
-from srbatch.ledger import LedgerError, Row
-from srbatch.names import collision_key, show
-from srbatch.preflight import source_name
-from srbatch.report import Outcome, Silent, Summary
-from srbatch.resume import is_remembered
-from srbatch.run import find
+from srbatch.errors import DestinationError, DeviceError, DeviceOutOfMemory, ExitCode, SrbatchError
+from srbatch.ledger import LedgerError
+from srbatch.report import Summary
 from srbatch.watch.control import Control
 from srbatch.watch.events import Events
 from srbatch.watch.heartbeat import Heartbeat
-from srbatch.watch.outcomes import MoveTo, OutcomeHandler, has_changed
-from srbatch.watch.presence import Presence, Room, check_output_is_there, device_of, is_disk_full
-from srbatch.watch.renamed import placed
-from srbatch.watch.schedule import RetrySchedule
+from srbatch.watch.input_folder import InputFolder
+from srbatch.watch.outcomes import MoveTo, OutcomeCollector, OutcomeHandler, has_changed
+from srbatch.watch.presence import FreeSpace, OutputPresence, is_disk_full
+from srbatch.watch.renamed import OutputNames
+from srbatch.watch.schedule import LookSchedule, RetrySchedule
 from srbatch.watch.settle import Settling, busy_test
 from srbatch.watch.status import WatchStatus
 
@@ -45,40 +54,17 @@ log = logging.getLogger(__name__)
 
 _AT_ONCE = 32
 """Photos handed to the batch together: between two such handfuls, finished originals are moved."""
-_LOOK_EVERY_S = 60.0
-"""How often the folder is looked through while there is always something to do."""
-_SAFETY_S = 600.0
-"""How often it is looked through although no event came, and everything compared with the ledger again."""
-_CALM_S = 0.5
-"""The least time between two looks, however many events come; and so many times as long as a look takes:"""
-_CALM_FACTOR = 5.0
 _GLANCE_S = 10.0
 """How often it is seen whether input and output are there: of that no event comes."""
-_SAY_AGAIN_S = 300.0
 _ROOM_EVERY_S = 5.0
 """How often it is seen whether a full disk has room again."""
 _FULL_S = 600.0
 """After this long it is tried all the same: a quota does not show in what is free."""
 
 
-class OutcomeCollector(Silent):
-    """Keeps the outcomes of one handful of photos."""
-
-    def __init__(self) -> None:
-        self.outcomes: list[Outcome] = []
-
-    def finished(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
-
-    def take(self) -> list[Outcome]:
-        """Those since the last call."""
-        taken, self.outcomes = self.outcomes, []
-        return taken
-
-
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the loop hears through and speaks to."""
+    """What the loop is told by, and what tells others of it."""
 
     control: Control
     events: Events
@@ -94,24 +80,14 @@ class Watcher:
         self._run, self._once = run, once
         self._control, self._events, self._collector = services.control, services.events, services.collector
         self._heartbeat, self._status = services.heartbeat, services.status
-        (self._folder,) = run.options.inputs
-        self._out = run.options.out
-        self._out_device = device_of(self._out)
-        self._presence = Presence(self._folder, by_inode=self._events.poll_s is None)
         now = self._control.now
-        self._settling = Settling(settle_s, clock=now, busy=busy_test(self._folder))
+        self._input = InputFolder(run.options, self._control, self._events, self._status, once=once)
+        self._output = OutputPresence(run.options.out)
+        self._names = OutputNames(run)
+        self._looks = LookSchedule(clock=now)
+        self._settling = Settling(settle_s, clock=now, busy=busy_test(self._input.folder))
         self._retries = RetrySchedule(clock=now)
         self._handler = OutcomeHandler(run, self._retries, move_to, once=once)
-        self._photos: list[Photo] = []
-        """Of the latest look."""
-        self._natural: set[str] | None = None
-        """Keys of the targets that they would have by their own names, once they are asked for."""
-        self._away_said = float("-inf")
-        self._looked, self._look_s = float("-inf"), 0.0
-        self._judged_all = float("-inf")
-        self._unlisted: list[tuple[Path, str]] = []
-        self._go_on = False
-        """Whether there is more to do at once."""
 
     def loop(self) -> ExitCode:
         """Go on until ``check`` raises, or with ``once`` until nothing is left to do.
@@ -124,101 +100,70 @@ class Watcher:
             try:
                 self._put_right()
                 found = self._look()
-                if found is not None and not self._work(found) and self._once and self._settling.due is None:
-                    failed = self._handler.failures or found.unreadable_folders
-                    return ExitCode.SOME_FAILED if failed else ExitCode.DONE
+                at_once = found is not None and self._work(found)
             except (DestinationError, LedgerError) as error:
                 if self._once or not is_disk_full(error):
                     raise
                 self._await_room(error)
+                continue
+            if found is None:
+                self._await_input()
+            elif self._once and not at_once and self._settling.due is None:
+                failed = self._handler.failures or found.unreadable_folders
+                return ExitCode.SOME_FAILED if failed else ExitCode.DONE
             else:
-                self._sleep(is_away=found is None)
+                self._await_next_look(at_once=at_once)
 
     def _put_right(self) -> None:
         """Finish or forget what the last round left half done, before any photo is judged again.
 
         An output that got its name as the disk ran full would otherwise pass for somebody else's file.
         """
-        check_output_is_there(self._out, self._out_device)  # else its outputs would seem never to have been
-        put_right(self._run.ledger, self._out)
-
-    # ---- looking ----------------------------------------------------------------------------------
+        self._output.check()  # else its outputs would seem never to have been
+        put_right(self._run.ledger, self._run.options.out)
 
     def _look(self) -> Found | None:
-        """What is in the folder; None while it is away, which is said now and then."""
-        start, away, found = self._control.now(), self._presence.why_away(), None
-        if away is None:
-            try:
-                found = find(self._run.options)
-            except UsageError as error:
-                away = str(error)
-        if found is None or away is not None:
-            self._say_away(away or "")
-            return None
-        if self._presence.is_new:
-            log.info("%s is there", show(self._folder))
-            self._presence.is_new = False
-            self._events.renew()
-        self._away_said = float("-inf")
-        self._looked = self._control.now()
-        self._look_s = self._looked - start
-        self._say_unlisted(found)
+        start = self._control.now()
+        found = self._input.look()
+        if found is not None:
+            self._looks.looked(since=start)
         return found
-
-    def _say_away(self, why: str) -> None:
-        if self._once:
-            raise UsageError(why)
-        self._status.tell(f"waiting for the input: {why}")
-        if self._control.now() - self._away_said >= _SAY_AGAIN_S:
-            self._away_said = self._control.now()
-            log.warning("waiting: %s", why)
-
-    def _say_unlisted(self, found: Found) -> None:
-        for folder, why in found.unreadable_folders:
-            if (folder, why) not in self._unlisted:
-                log.warning("folder %s could not be listed: %s", show(folder), why)
-        self._unlisted = found.unreadable_folders
 
     # ---- working ----------------------------------------------------------------------------------
 
     def _work(self, found: Found) -> bool:
-        """Do what there is to do, a handful at a time; returns whether there was anything.
+        """Do what there is to do, a handful at a time; returns whether to look again at once.
 
         Ends early when it is time to look again.
         """
         asked = self._control.take_look_again()
-        everything = asked or self._looked - self._judged_all >= _SAFETY_S
-        settled = self._settling.look(found.photos)
-        judged, again = self._retries.pick(settled, everything=everything)
-        self._photos, self._natural = found.photos, None
-        self._handler.keep_unmoved(set() if asked else {photo.source for photo in found.photos})
+        everything = asked or self._looks.is_comparison_due
+        judged, again = self._retries.pick(self._settling.look(found.photos), everything=everything)
+        self._names.look(found.photos)
+        self._handler.look(set() if asked else {photo.source for photo in found.photos})
         if everything:
-            self._judged_all = self._looked
+            self._looks.compared()
             self._handler.forget_vanished()
         work = [(handful, False) for handful in _handfuls(judged)] + [(h, True) for h in _handfuls(again)]
         queue = len(judged) + len(again)
-        self._go_on = self._once and bool(work)
+        at_once = self._once and bool(work)
         for handful, is_retry in work:
             self._status.tell("at work", queue=queue, unsettled=self._settling.waiting)
-            self._do(handful, is_retry=is_retry)
+            at_once |= self._do(handful, is_retry=is_retry)
             queue -= len(handful)
-            if self._control.now() - self._looked >= _LOOK_EVERY_S or self._presence.why_away():
-                self._go_on |= queue > 0
+            if self._looks.is_overdue or self._input.is_away():
+                at_once |= queue > 0
                 break
-        self._status.tell(self._at_rest(), queue=queue, unsettled=self._settling.waiting)
-        return bool(work)
+        at_rest = "waiting for files to be whole" if self._settling.waiting else "idle"
+        self._status.tell(at_rest, queue=queue, unsettled=self._settling.waiting)
+        return at_once
 
-    def _at_rest(self) -> str:
-        return "waiting for files to be whole" if self._settling.waiting else "idle"
-
-    def _do(self, photos: Sequence[Photo], *, is_retry: bool) -> None:
-        """Hand photos to the batch and see what became of each."""
-        taken = [self._placed(photo) for photo in photos if not has_changed(photo)]
-        known = {photo.source for photo in taken if not is_retry and self._failed_before(photo)}
-        self._go_on |= len(taken) < len(photos)
-        run = self._retrying() if is_retry else self._run
+    def _do(self, photos: Sequence[Photo], *, is_retry: bool) -> bool:
+        """Hand photos to the batch and see what became of each; returns whether some changed meanwhile."""
+        taken = [self._names.placed(photo) for photo in photos if not has_changed(photo)]
+        known = {photo.source for photo in taken if not is_retry and self._handler.failed_before(photo)}
         try:
-            run_all(run, taken, Summary())
+            run_all(self._retrying() if is_retry else self._run, taken, Summary())
         except DeviceError:
             ended = self._collector.outcomes
             if len(ended) < len(taken) or not any(o.error == DeviceOutOfMemory.__name__ for o in ended):
@@ -228,76 +173,46 @@ class Watcher:
             outcomes = self._collector.take()
             if self._control.stopping is not None:
                 self._handler.forget_failures(outcomes)
-        for outcome in outcomes:
-            self._go_on |= self._handler.handle(outcome, failed_before=outcome.photo.source in known)
+        changed = [self._handler.handle(o, failed_before=o.photo.source in known) for o in outcomes]
+        return len(taken) < len(photos) or any(changed)
 
     def _retrying(self) -> Run:
         options = replace(self._run.options, retry_failed=True)
         return replace(self._run, settings=replace(self._run.settings, options=options))
 
-    def _failed_before(self, photo: Photo) -> bool:
-        """Whether the ledger remembers a failure of this very file, so that it is not tried."""
-        row = self._row(photo)
-        if row is None or row.status != "failed" or self._run.options.retry_failed:
-            return False
-        return is_remembered(row.error) and (row.size, row.mtime_ns) == (photo.size, photo.mtime_ns)
-
-    def _placed(self, photo: Photo) -> Photo:
-        """The photo with the target that is its own, also where one of its name was moved away."""
-        row = self._row(photo)
-        source = source_name(photo, self._out)
-        if photo.problem or row is None or row.status != "done" or row.source == source:
-            return photo
-        if not os.path.lexists(photo.target):
-            return photo
-        try:
-            sha256 = self._run.codecs.hash(photo.source)
-        except PhotoError:
-            return photo  # the batch will say why it cannot be read
-        return placed(
-            photo,
-            sha256,
-            to=self._run.options.format,
-            row_of=self._run.ledger.row,
-            is_taken=self._is_taken,
-        )
-
-    def _is_taken(self, relative: PurePath) -> bool:
-        if self._natural is None:
-            self._natural = {collision_key(photo.relative) for photo in self._photos}
-        return collision_key(relative) in self._natural or os.path.lexists(self._out / relative)
-
-    def _row(self, photo: Photo) -> Row | None:
-        return self._run.ledger.row(photo.relative.as_posix())
-
     # ---- waiting ----------------------------------------------------------------------------------
 
-    def _sleep(self, *, is_away: bool) -> None:
+    def _await_next_look(self, *, at_once: bool) -> None:
         """Wait for a reason to look again, and not less than it is decent."""
-        if not is_away:
-            self._events.check()
-        now = self._control.now()
-        every_s = _GLANCE_S if is_away else self._events.poll_s or _SAFETY_S
-        calm = self._looked + max(_CALM_S, _CALM_FACTOR * self._look_s)
-        reasons = [] if is_away else [self._settling.due, self._retries.due, now if self._go_on else None]
-        last = now if is_away else self._looked
-        due = max(calm, min([last + every_s, *(reason for reason in reasons if reason is not None)]))
-        while (left := due - self._control.now()) > 0:
-            woken = self._control.sleep(min(left, _GLANCE_S, max(self._heartbeat.every_s, 0.1)))
-            if not is_away and (woken or not self._presence.is_same()):
-                due = min(due, calm)
-            self._run.check()
-            self._status.write()
-            check_output_is_there(self._out, self._out_device)
+        self._events.check()
+        photos_due = (self._settling.due, self._retries.due)
+        due = self._looks.earliest if at_once else self._looks.due(photos_due, poll_s=self._events.poll_s)
+        while self._control.now() < due:
+            if self._sleep(until=due) or not self._input.is_same():
+                due = min(due, self._looks.earliest)
+
+    def _await_input(self) -> None:
+        due = max(self._looks.earliest, self._control.now() + _GLANCE_S)
+        while self._control.now() < due:
+            self._sleep(until=due)
+
+    def _sleep(self, *, until: float) -> bool:
+        """Sleep until then, or until somebody must hear of us again; returns whether woken."""
+        left = until - self._control.now()
+        woken = self._control.sleep(min(left, _GLANCE_S, max(self._heartbeat.every_s, 0.1)))
+        self._run.check()
+        self._status.write()
+        self._output.check()
+        return woken
 
     def _await_room(self, error: SrbatchError) -> None:
         """Wait for a full disk to get room; what was in hand is done again then."""
         options = self._run.options
-        folders = {self._out, state_folder(self._out, options.state), options.scratch or self._out}
-        room, until = Room(folders), self._control.now() + _FULL_S
+        folders = {options.out, state_folder(options.out, options.state), options.scratch or options.out}
+        space, until = FreeSpace(folders), self._control.now() + _FULL_S
         log.error("the disk is full: %s; going on when there is room", error)
         self._status.tell("waiting: the disk is full")
-        while not room.has_grown() and self._control.now() < until:
+        while not space.has_grown() and self._control.now() < until:
             self._control.sleep(_ROOM_EVERY_S)
             self._run.check()
         log.info("going on")

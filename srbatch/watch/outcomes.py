@@ -13,8 +13,8 @@ from srbatch.discover import Photo
 from srbatch.errors import DestinationError, PhotoTooLarge, UnsupportedPhoto
 from srbatch.names import show
 from srbatch.preflight import source_name
-from srbatch.report import Outcome, duration
-from srbatch.resume import HAS_OUTPUT
+from srbatch.report import Outcome, Silent, duration
+from srbatch.resume import HAS_OUTPUT, is_remembered
 from srbatch.watch.moving import NotMoved, OriginalsFolder, is_as_found
 from srbatch.watch.schedule import RetrySchedule
 
@@ -32,12 +32,28 @@ class MoveTo:
     failed: OriginalsFolder | None = None
 
 
+class OutcomeCollector(Silent):
+    """Keeps the outcomes of one handful of photos."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+
+    def finished(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+
+    def take(self) -> list[Outcome]:
+        """Those since the last call."""
+        taken, self.outcomes = self.outcomes, []
+        return taken
+
+
 class OutcomeHandler:
     """Notes what became of photos, has failed ones tried again, and moves originals."""
 
     def __init__(self, run: Run, retries: RetrySchedule, move_to: MoveTo, *, once: bool) -> None:
         self._ledger, self._out, self._folder = run.ledger, run.options.out, run.options.inputs[0]
         self._retries, self._move_to, self._once = retries, move_to, once
+        self._retry_failed = run.options.retry_failed
         self._moved_failures = 0
         self._unmoved: set[Path] = set()
         """Originals that could not be moved, which was said."""
@@ -47,12 +63,19 @@ class OutcomeHandler:
         """How many photos failed and are not done since."""
         return self._retries.failures + self._moved_failures
 
-    def keep_unmoved(self, there: Set[Path]) -> None:
+    def look(self, there: Set[Path]) -> None:
         """Originals that could not be moved are let alone as long as they are in ``there``."""
         self._unmoved &= there
 
+    def failed_before(self, photo: Photo) -> bool:
+        """Whether the ledger remembers a failure of this very file, so that it is not tried."""
+        row = self._ledger.row(photo.relative.as_posix())
+        if row is None or row.status != "failed" or self._retry_failed:
+            return False
+        return is_remembered(row.error) and (row.size, row.mtime_ns) == (photo.size, photo.mtime_ns)
+
     def handle(self, outcome: Outcome, *, failed_before: bool) -> bool:
-        """Deal with one; returns whether it is worth looking again at once.
+        """Deal with one; returns whether its photo has changed meanwhile.
 
         ``failed_before``: the ledger knew the failure, and the photo was not tried.
         """

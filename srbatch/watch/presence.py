@@ -61,17 +61,24 @@ def device_of(folder: Path) -> int | None:
         return None
 
 
-def check_output_is_there(out: Path, device: int | None) -> None:
-    """Fail where the output folder lies on another device than when it was taken: so does its ledger.
+class OutputPresence:
+    """Tells whether the output folder, with its ledger, lies on the disk that it was on when it was taken."""
 
-    Raises:
-        DestinationError: so it is.
-    """
-    if device_of(out) != device:
-        raise DestinationError(
-            f"{show(out)} is gone, or on another disk than before; is its own unmounted?"
-            " See to it and start again"
-        )
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._device = device_of(out)
+
+    def check(self) -> None:
+        """Fail where it does not.
+
+        Raises:
+            DestinationError: so it is.
+        """
+        if device_of(self._out) != self._device:
+            raise DestinationError(
+                f"{show(self._out)} is gone, or on another disk than before; is its own unmounted?"
+                " See to it and start again"
+            )
 
 
 def is_disk_full(error: BaseException | None) -> bool:
@@ -83,7 +90,7 @@ def is_disk_full(error: BaseException | None) -> bool:
     return False
 
 
-class Room:
+class FreeSpace:
     """What is free on the disks that a run writes to, against what was when one of them was full."""
 
     def __init__(self, folders: Iterable[Path]) -> None:

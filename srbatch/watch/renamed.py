@@ -6,15 +6,18 @@ the same photo always gets the same name, whenever and however often it comes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
+from srbatch.batch import Run
 from srbatch.discover import Photo, target_name
-from srbatch.errors import TargetExists
+from srbatch.errors import PhotoError, TargetExists
 from srbatch.formats import Format
 from srbatch.ledger import Row
-from srbatch.names import show
+from srbatch.names import collision_key, show
+from srbatch.preflight import source_name
 
 _DIGITS = (8, 16, 64)
 """Of the hash, in hexadecimal: more of them where fewer are taken."""
@@ -28,6 +31,40 @@ def with_tag(name: str, tag: str) -> str:
     """
     path = PurePath(name)
     return f"{path.stem}.{tag}{path.suffix}"
+
+
+class OutputNames:
+    """Gives each photo a target that is its own, also where one of its name was moved away."""
+
+    def __init__(self, run: Run) -> None:
+        self._ledger, self._codecs, self._options = run.ledger, run.codecs, run.options
+        self._photos: Sequence[Photo] = []
+        self._natural: set[str] | None = None
+        """Keys of the targets that these would have by their own names, once they are asked for."""
+
+    def look(self, photos: Sequence[Photo]) -> None:
+        """These are there now."""
+        self._photos, self._natural = photos, None
+
+    def placed(self, photo: Photo) -> Photo:
+        """The photo with its own target."""
+        row = self._ledger.row(photo.relative.as_posix())
+        source = source_name(photo, self._options.out)
+        if photo.problem or row is None or row.status != "done" or row.source == source:
+            return photo
+        if not os.path.lexists(photo.target):
+            return photo
+        try:
+            sha256 = self._codecs.hash(photo.source)
+        except PhotoError:
+            return photo  # the batch will say why it cannot be read
+        to, row_of = self._options.format, self._ledger.row
+        return placed(photo, sha256, to=to, row_of=row_of, is_taken=self._is_taken)
+
+    def _is_taken(self, relative: PurePath) -> bool:
+        if self._natural is None:
+            self._natural = {collision_key(photo.relative) for photo in self._photos}
+        return collision_key(relative) in self._natural or os.path.lexists(self._options.out / relative)
 
 
 def placed(

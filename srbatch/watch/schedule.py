@@ -1,9 +1,9 @@
-"""What the watcher has made of each photo, and when it turns to it again."""
+"""When the folder is looked through again, and when a photo that failed is tried again."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,58 @@ from srbatch.watch.settle import FileVersion, version_of
 
 PAUSES_S = (30.0, 120.0, 600.0)
 """After its first, second and third failure a photo is tried again; after a fourth, when it has changed."""
+
+
+_LOOK_EVERY_S = 60.0
+"""How often the folder is looked through while there is always something to do."""
+_SAFETY_S = 600.0
+"""How often it is looked through although no event came, and everything compared with the ledger again."""
+_CALM_S = 0.5
+"""The least time between two looks, however many events come; and so many times as long as a look takes:"""
+_CALM_FACTOR = 5.0
+
+
+class LookSchedule:
+    """When the folder was looked through, and when it is again."""
+
+    def __init__(self, *, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._looked = self._compared = float("-inf")
+        self._took_s = 0.0
+
+    def looked(self, *, since: float) -> None:
+        """It was looked through just now; that began at ``since``."""
+        self._looked = self._clock()
+        self._took_s = self._looked - since
+
+    def compared(self) -> None:
+        """All photos of the latest look are compared with the ledger."""
+        self._compared = self._looked
+
+    @property
+    def is_comparison_due(self) -> bool:
+        """Whether that was so long ago that it is to be done with those of the latest look."""
+        return self._looked - self._compared >= _SAFETY_S
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether it is time to look although there is still work from the latest look."""
+        return self._clock() - self._looked >= _LOOK_EVERY_S
+
+    @property
+    def earliest(self) -> float:
+        """Before this it is not looked through again, whatever happens."""
+        return self._looked + max(_CALM_S, _CALM_FACTOR * self._took_s)
+
+    def due(self, photos_due: Iterable[float | None], *, poll_s: float | None) -> float:
+        """When it is looked through again, if nothing happens before.
+
+        Args:
+            photos_due: when photos are due, by the clock; None for none.
+            poll_s: seconds between two looks; None where events come.
+        """
+        latest = self._looked + (poll_s or _SAFETY_S)
+        return max(self.earliest, min([latest, *(due for due in photos_due if due is not None)]))
 
 
 @dataclass(slots=True)
@@ -23,7 +75,10 @@ class _Entry:
 
 
 class RetrySchedule:
-    """Keeps as many entries as there are photos, so it does not grow with time."""
+    """What the watcher has made of each version of a photo, and when it turns to it again.
+
+    Keeps as many entries as there are photos, so it does not grow with time.
+    """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -15,7 +15,7 @@ from srbatch import run
 from srbatch.discover import Photo
 from srbatch.formats import Format
 from srbatch.options import Options
-from srbatch.watch import daemon, loop
+from srbatch.watch import daemon, input_folder
 from srbatch.watch.moving import OriginalsFolder
 from tests.watch.world import InProcess, NoEvents, World
 
@@ -60,11 +60,11 @@ def world(
 def looks(world: World, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """When the folder was looked through."""
     found: list[float] = []
-    real = loop.find
+    real = input_folder.find
 
     def find(options: Options) -> Any:
         found.append(world.control.now())
         return real(options)
 
-    monkeypatch.setattr(loop, "find", find)
+    monkeypatch.setattr(input_folder, "find", find)
     return found

@@ -97,7 +97,7 @@ def test_a_full_disk_is_waited_for(
         full = False
 
     monkeypatch.setattr(InProcess, "encode", encode_unless_full)
-    monkeypatch.setattr(loop.Room, "has_grown", lambda self: not full)
+    monkeypatch.setattr(loop.FreeSpace, "has_grown", lambda self: not full)
     world.watch({300.0: make_room}, until=400)
     assert world.outputs() == {"0.png": 0, "1.png": 1, "2.png": 2}
     assert caplog.text.count("the disk is full") == 1
@@ -123,7 +123,7 @@ def test_an_output_that_got_its_name_as_the_disk_ran_full_is_known_when_there_is
 
     monkeypatch.setattr(Ledger, "_insert", insert_unless_full)
     monkeypatch.setattr(
-        loop.Room, "has_grown", lambda self: False
+        loop.FreeSpace, "has_grown", lambda self: False
     )  # it is tried now and then, at first in vain
     if before is not None:
         for index in range(3):
@@ -145,7 +145,7 @@ def test_an_output_that_is_unmounted_while_room_is_awaited_ends_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Ledger, "_insert", ledger_is_full)
-    monkeypatch.setattr(loop.Room, "has_grown", lambda self: False)
+    monkeypatch.setattr(loop.FreeSpace, "has_grown", lambda self: False)
     world.photo("a.png")
     with pytest.raises(DestinationError, match="is its own unmounted"):
         world.watch({100.0: lambda: world.out.rename(world.top / "gone")}, until=2000)
@@ -265,15 +265,15 @@ def test_nothing_grows_with_time(world: World) -> None:
         at[4 + 5.0 * n] = lambda n=n: world.photo("bad.png", n)  # type: ignore[misc]
     handles: list[int] = []
     found: list[loop.Watcher] = []
-    real = loop.Watcher._sleep
+    real = loop.Watcher._await_next_look
 
-    def spy(self: loop.Watcher, *, is_away: bool) -> None:
+    def spy(self: loop.Watcher, *, at_once: bool) -> None:
         handles.append(psutil.Process().num_fds())
         found[:] = [self]
-        real(self, is_away=is_away)
+        real(self, at_once=at_once)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop.Watcher, "_sleep", spy)
+        patch.setattr(loop.Watcher, "_await_next_look", spy)
         world.watch(at, until=60, done=world.top / "done")
     assert handles[-1] <= handles[5]
     (daemon,) = found

@@ -13,7 +13,7 @@ from srbatch.commit import destination_error
 from srbatch.errors import DestinationError
 from srbatch.ledger import LedgerError
 from srbatch.watch import presence
-from srbatch.watch.presence import Presence, Room, is_disk_full
+from srbatch.watch.presence import FreeSpace, Presence, is_disk_full
 
 
 def test_an_unmounted_share_is_told_from_an_empty_folder(drop: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_full_disk_is_known_by_its_cause() -> None:
 def test_room_is_worth_a_try_when_it_has_grown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     free = 1000
     monkeypatch.setattr(presence, "_free", lambda folder: free)
-    room = Room([tmp_path])
+    room = FreeSpace([tmp_path])
     assert not room.has_grown()
     free += presence._ROOM
     assert room.has_grown()
