@@ -1,23 +1,20 @@
-"""The ``srbatch`` command: flags to options, exceptions to exit codes. The only module that exits."""
+"""The ``srbatch`` command: flags to options, and what a command ends with."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import logging
-import os
 import shlex
-import signal
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from srbatch import __version__
+from srbatch.entry import OutputGroup, Stop, run_command
 from srbatch.errors import ExitCode, Interrupted, SrbatchError, UsageError
 from srbatch.formats import Format
 from srbatch.options import ENGINES, PRECISIONS, Options, TargetSize
@@ -41,51 +38,7 @@ Exit codes:
 _PATH = click.Path(path_type=Path, readable=False)  # what may not be read is told later, and costs itself
 
 
-class Stop:
-    """Ctrl-C and SIGTERM: the photo in hand is dropped at the next step, a second one ends at once."""
-
-    def __init__(self) -> None:
-        self._signal: int | None = None
-
-    def __enter__(self) -> Stop:
-        self._previous = {
-            number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def check(self) -> None:
-        """Raise ``Interrupted`` if the run shall stop."""
-        if self._signal is not None:
-            raise Interrupted(self._signal)
-
-    def _note(self, number: int, _: FrameType | None) -> None:
-        if self._signal is not None:
-            os._exit(128 + number)  # outputs are whole or absent at any moment, so this is safe
-        self._signal = number
-
-
-class Group(click.Group):
-    """A group whose output may lose its reader."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; click itself would end with 1, which means a bug here.
-
-        Raises:
-            Interrupted: nobody reads standard output any more.
-        """
-        try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            raise Interrupted(signal.SIGTERM, "nobody reads standard output any more") from None
-        return result
-
-
-@click.group(cls=Group, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=OutputGroup, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="srbatch")
 def cli() -> None:
     """Upscale and restore whole photo archives with a deep super-resolution network.
@@ -108,7 +61,7 @@ _selection = _options(
     click.option("--include", multiple=True, metavar="GLOB", help="Only files like this; may be repeated."),
     click.option("--exclude", multiple=True, metavar="GLOB", help="No files like this; may be repeated."),
 )
-_what = _options(
+_input_options = _options(
     click.argument("inputs", nargs=-1, required=True, type=_PATH, metavar="PHOTOS..."), _selection
 )
 _model = _options(
@@ -144,7 +97,7 @@ _codecs = _options(
 _temporary = click.option(
     "--scratch", type=_PATH, metavar="DIR", help="Space for pixels.  [default: the system's]"
 )
-_say = _options(
+_verbosity_options = _options(
     click.option("-q", "--quiet", is_flag=True, help="Only errors and the summary."),
     click.option("-v", "--verbose", is_flag=True, help="Also what is going on inside."),
 )
@@ -203,7 +156,7 @@ def _chosen(
 
 
 @cli.command(epilog=EXIT_CODES)
-@_what
+@_input_options
 @click.option(
     "--out", type=_PATH, required=True, metavar="DIR", help="Where outputs go; a file for one photo."
 )
@@ -212,7 +165,7 @@ def _chosen(
 @click.option("--dry-run", is_flag=True, help="Say what would be done, how long it takes and how much space.")
 @click.option("--report", type=_PATH, metavar="FILE", help="A line for each photo, .csv or .json.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object for each photo on standard output.")
-@_say
+@_verbosity_options
 def upscale(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, **flags: Any) -> None:
     """Upscale photos and folders of photos into OUT, whose tree mirrors theirs.
 
@@ -335,7 +288,7 @@ def _tell(text: str) -> None:
 
 
 @cli.command("try")
-@_what
+@_input_options
 @click.option(
     "-n",
     "count",
@@ -350,7 +303,7 @@ def _tell(text: str) -> None:
 @click.option("--overwrite", is_flag=True, help="Replace the sheet if it exists.")
 @_temporary
 @_codecs
-@_say
+@_verbosity_options
 def try_out(
     count: int,
     scale: float,
@@ -423,7 +376,7 @@ def verify(out: Path, state: Path | None, as_json: bool) -> None:
 
 
 @cli.command(epilog=EXIT_CODES)
-@_what
+@_input_options
 @click.option("--scale", default=4.0, show_default=True, metavar="F", help="Factor from 1 to 8.")
 @click.option(
     "--format",
@@ -484,57 +437,6 @@ def models(as_json: bool) -> None:
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command and exit with its code."""
     run_command(cli, arguments, "srbatch")
-
-
-def run_command(command: click.Command, arguments: list[str] | None, name: str) -> NoReturn:
-    """Run a command called ``name`` and turn what ends it into an exit code; also that of the trainer."""
-    _open_missing_streams()
-    _survive_odd_names()
-    try:
-        command.main(args=arguments, prog_name=name, standalone_mode=False)
-    except SrbatchError as error:
-        with contextlib.suppress(OSError):
-            click.echo(f"{name}: {error}", err=True)
-        sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(ExitCode.USAGE)
-    except click.Abort:
-        sys.exit(ExitCode.SIGINT)
-    except Exception:
-        with contextlib.suppress(OSError):
-            traceback.print_exc()
-            click.echo(f"{name}: this is a bug; please report it with the lines above", err=True)
-        sys.exit(ExitCode.BUG)
-    finally:
-        _give_up_broken_streams()
-    sys.exit(ExitCode.DONE)
-
-
-def _open_missing_streams() -> None:
-    """Whoever started us may have closed some; a file of ours must not get the number of one of them."""
-    for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:
-            descriptor = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
-            os.set_inheritable(descriptor, True)
-            setattr(sys, name, os.fdopen(descriptor, "r" if name == "stdin" else "w"))
-
-
-def _give_up_broken_streams() -> None:
-    """What cannot be written any more would be told of by the interpreter as it ends."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _survive_odd_names() -> None:
-    """File names need not be text; printing one must never end a run."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

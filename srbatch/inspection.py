@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import stat
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import closing
@@ -19,7 +18,7 @@ from srbatch.ledger import Ledger
 from srbatch.names import show
 from srbatch.options import MAX_FACTOR
 from srbatch.sidecars import has_sidecar, sidecar_path, written_before
-from srbatch.watch.status import Snapshot, read
+from srbatch.snapshot import Snapshot, local_time, read
 
 
 @dataclass(slots=True)
@@ -60,8 +59,7 @@ class Status:
         ]
         if self.last_run:
             host, pid, started = self.last_run
-            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started))
-            lines.append(f"last run: {when} by process {pid} on {host}")
+            lines.append(f"last run: {local_time(started)} by process {pid} on {host}")
         if self.watcher:
             lines += [self.watcher.headline, *([] if self.watcher.alive is False else [self.watcher.numbers])]
         lines += [f"  {count:6} made with {_recipe_text(text)}" for text, count in self.recipes.most_common()]

@@ -11,10 +11,9 @@ from typing import Any, NoReturn
 
 import click
 
-from srbatch.cli import Group as OutputGroup
-from srbatch.cli import run_command
 from srbatch.commit import destination_error, make_folder
 from srbatch.discover import check_outside
+from srbatch.entry import OutputGroup, run_command
 from srbatch.errors import ExitCode, SrbatchError, UsageError
 
 _PATH = click.Path(path_type=Path)

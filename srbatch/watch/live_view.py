@@ -13,7 +13,7 @@ from rich.text import Text
 
 from srbatch import inspection
 from srbatch.archive import state_folder
-from srbatch.watch.status import Snapshot, read
+from srbatch.snapshot import Snapshot, local_time, read
 
 _EVERY_S = 1.0
 _LEDGER_EVERY_S = 10.0
@@ -68,6 +68,5 @@ def _errors(watcher: Snapshot) -> Table:
     for name in ("time", "photo", "reason"):
         table.add_column(name, overflow="fold")
     for when, source, reason in reversed(watcher.errors):
-        clock_time = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(when))
-        table.add_row(Text(clock_time), Text(source), Text(reason))
+        table.add_row(Text(local_time(when)), Text(source), Text(reason))
     return table

@@ -10,8 +10,7 @@ import time
 from typing import IO, Any
 
 from srbatch.report import Outcome, Silent, outcome_line
-
-LEVELS = ("debug", "info", "warning", "error")
+from srbatch.snapshot import TIME_FORMAT
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +28,7 @@ def configure(level: str, *, as_json: bool, stream: IO[str] | None = None) -> No
 def _plain() -> logging.Formatter:
     if "JOURNAL_STREAM" in os.environ:  # the journal has the time already; see systemd.exec(5)
         return logging.Formatter("%(levelname)s %(message)s")
-    return logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
+    return logging.Formatter("%(asctime)s %(levelname)s %(message)s", TIME_FORMAT)
 
 
 class _Json(logging.Formatter):

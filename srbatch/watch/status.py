@@ -9,93 +9,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from srbatch.discover import Photo
 from srbatch.names import show
 from srbatch.report import Outcome, Silent
+from srbatch.snapshot import FILE, Snapshot
 
-FILE = "watch.json"
 _EVERY_S = 1.0
 _ERRORS = 10
 _RATE_OF = 50
 """The latest photos, from which the rate follows."""
 _MOST_NAMES = 8
-
-
-@dataclass(slots=True)
-class Snapshot:
-    """What the file says."""
-
-    host: str
-    pid: int
-    begun: float
-    """When the process began, in seconds since 1970, by which it is told from a later one of its number."""
-    folder: str
-    state: str
-    """For people: idle, at work, or what it waits for."""
-    written: float = 0.0
-    queue: int = 0
-    """Photos that stand still and are to be done."""
-    unsettled: int = 0
-    """Photos that are still being written."""
-    in_hand: list[str] = field(default_factory=list)
-    done: int = 0
-    """Since the process began, as the next two."""
-    failed: int = 0
-    megapixels: float = 0.0
-    rate: float = 0.0
-    """Megapixels a second, over the latest photos."""
-    errors: list[tuple[float, str, str]] = field(default_factory=list)
-    """The latest failures: (seconds since 1970, photo, reason)."""
-
-    @property
-    def alive(self) -> bool | None:
-        """Whether the process runs; None where it runs on another machine, if at all."""
-        if self.host != socket.gethostname():
-            return None
-        try:
-            begun: float = psutil.Process(self.pid).create_time()
-        except psutil.Error:
-            return False
-        return abs(begun - self.begun) < 2
-
-    def as_record(self) -> dict[str, Any]:
-        """For JSON."""
-        errors = [{"time": t, "source": source, "reason": reason} for t, source, reason in self.errors]
-        return {**asdict(self), "errors": errors, "alive": self.alive}
-
-    @property
-    def headline(self) -> str:
-        """For people: who watches what, and what it is at."""
-        who = f"process {self.pid} on {self.host}"
-        if self.alive is False:
-            return f"nothing watches {self.folder}: {who} has ended ({self.state})"
-        as_of = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.written))
-        since = "" if self.alive else f", by its word of {as_of}"
-        return f"watching {self.folder}: {self.state} ({who}{since})"
-
-    @property
-    def numbers(self) -> str:
-        """For people: the queue and what was done."""
-        rate = f", {self.rate:.2f} megapixels/s" if self.rate else ""
-        return (
-            f"{self.queue} waiting, {self.unsettled} still being written;"
-            f" {self.done} done and {self.failed} failed since its start{rate}"
-        )
-
-
-def read(state: Path) -> Snapshot | None:
-    """The latest snapshot in a state folder; None where no watcher ever wrote one that can be read."""
-    try:
-        found = json.loads((state / FILE).read_text(encoding="utf-8"))
-        return Snapshot(**{**found, "errors": [(t, source, reason) for t, source, reason in found["errors"]]})
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
 
 
 class WatchStatus(Silent):

@@ -25,9 +25,9 @@ from srbatch.errors import (
 )
 from srbatch.ledger import STATE_FOLDER, Ledger, Row, locked
 from srbatch.picture import Picture
+from srbatch.snapshot import read
 from srbatch.watch import loop
 from srbatch.watch.daemon import WatchOptions
-from srbatch.watch.status import read
 from tests.networks import Nothing
 from tests.test_run import ledger_is_full
 from tests.watch.world import Act, InProcess, World

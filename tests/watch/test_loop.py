@@ -19,8 +19,8 @@ from srbatch.errors import (
     ExitCode,
 )
 from srbatch.ledger import STATE_FOLDER, Ledger
+from srbatch.snapshot import read
 from srbatch.watch.schedule import PAUSES_S
-from srbatch.watch.status import read
 from tests.conftest import crop
 from tests.networks import Faulty, Nothing
 from tests.watch.world import Act, InProcess, World

@@ -17,8 +17,9 @@ import pytest
 
 from srbatch.ledger import Ledger
 from srbatch.report import Outcome
+from srbatch.snapshot import Snapshot, read
 from srbatch.watch.log import Log, configure
-from srbatch.watch.status import Snapshot, WatchStatus, read
+from srbatch.watch.status import WatchStatus
 from tests.conftest import Clock
 from tests.watch.conftest import photo
 

@@ -1,0 +1,110 @@
+"""A command as a process: its signals, its streams and its exit code; also that of the trainer."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from srbatch.errors import ExitCode, Interrupted, SrbatchError
+
+
+class Stop:
+    """Ctrl-C and SIGTERM: the photo in hand is dropped at the next step, a second one ends at once."""
+
+    def __init__(self) -> None:
+        self._signal: int | None = None
+
+    def __enter__(self) -> Stop:
+        self._previous = {
+            number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def check(self) -> None:
+        """Raise ``Interrupted`` if the run shall stop."""
+        if self._signal is not None:
+            raise Interrupted(self._signal)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        if self._signal is not None:
+            os._exit(128 + number)  # outputs are whole or absent at any moment, so this is safe
+        self._signal = number
+
+
+class OutputGroup(click.Group):
+    """A group whose output may lose its reader."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; click itself would end with 1, which means a bug here.
+
+        Raises:
+            Interrupted: nobody reads standard output any more.
+        """
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise Interrupted(signal.SIGTERM, "nobody reads standard output any more") from None
+        return result
+
+
+def run_command(command: click.Command, arguments: list[str] | None, name: str) -> NoReturn:
+    """Run a command called ``name`` and turn what ends it into an exit code; also that of the trainer."""
+    _open_missing_streams()
+    _survive_odd_names()
+    try:
+        command.main(args=arguments, prog_name=name, standalone_mode=False)
+    except SrbatchError as error:
+        with contextlib.suppress(OSError):
+            click.echo(f"{name}: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(ExitCode.USAGE)
+    except click.Abort:
+        sys.exit(ExitCode.SIGINT)
+    except Exception:
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
+            click.echo(f"{name}: this is a bug; please report it with the lines above", err=True)
+        sys.exit(ExitCode.BUG)
+    finally:
+        _give_up_broken_streams()
+    sys.exit(ExitCode.DONE)
+
+
+def _open_missing_streams() -> None:
+    """Whoever started us may have closed some; a file of ours must not get the number of one of them."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, os.fdopen(descriptor, "r" if name == "stdin" else "w"))
+
+
+def _give_up_broken_streams() -> None:
+    """What cannot be written any more would be told of by the interpreter as it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _survive_odd_names() -> None:
+    """File names need not be text; printing one must never end a run."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
