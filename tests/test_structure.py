@@ -1,8 +1,9 @@
-"""Who imports whom: in one direction only, and the plain modules nobody."""
+"""Who imports whom, and who may end the process: what DESIGN lays out, read from the source itself."""
 
 from __future__ import annotations
 
 import ast
+import functools
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -11,36 +12,120 @@ import pytest
 import srbatch
 import trainer
 
-PACKAGES = {package.__name__: Path(package.__file__ or "").parent for package in (srbatch, trainer)}
+FILES = {
+    ".".join((package.__name__, *path.relative_to(folder).with_suffix("").parts)): path
+    for package in (srbatch, trainer)
+    for folder in [Path(package.__file__ or "").parent]
+    for path in folder.rglob("*.py")
+}
+
+OWNERS = {
+    "pyvips": "encode light loading picture",
+    "PIL": "loading profiles sheet trainer",
+    "pebble": "codec_pool",
+    "sqlite3": "ledger watch.presence",
+    "watchdog": "watch.events",
+    "rich": "terminal watch.live_view",
+    "click": "cli entry trainer",
+    "openvino": "openvino_graph",
+    "triton": "fused",
+    "safetensors": "weights trainer",
+    "fastai": "trainer",
+    "torchvision": "trainer",
+    "trainer": "trainer",
+    "srbatch.cli": "__main__",
+    "srbatch.watch": "cli watch",
+    "srbatch.entry": "cli trainer",
+    "srbatch.run": "cli watch",
+    "srbatch.batch": "run watch",
+}
+"""What alone imports each, in functions too; ``watch`` and ``trainer`` stand for all of their modules."""
+
+PLAIN = {
+    "errors": "",
+    "formats": "",
+    "names": "",
+    "places": "",
+    "card": "",
+    "placement": "",
+    "resample": "",
+    "tiling": "",
+    "options": "srbatch.errors srbatch.formats",
+}
+"""All of ours that plain modules import."""
 
 
-def imports() -> dict[str, set[str]]:
-    """The modules of ours that each imports when it is imported itself."""
-    files = {
-        ".".join((name, *path.relative_to(folder).with_suffix("").parts)): path
-        for name, folder in PACKAGES.items()
-        for path in folder.rglob("*.py")
-    }
-    found: dict[str, set[str]] = {}
-    for module, path in files.items():
-        at_once = [s for s in ast.parse(path.read_text("utf-8")).body if isinstance(s, ast.ImportFrom)]
-        named = {(s.module or "", alias.name) for s in at_once for alias in s.names}
-        both = {f"{above}.{name}" if f"{above}.{name}" in files else above for above, name in named}
-        found[module] = both & files.keys()
+@functools.cache
+def nodes(module: str) -> list[ast.AST]:
+    """All that runs: what is imported for types alone is not."""
+    found: list[ast.AST] = [ast.parse(FILES[module].read_text("utf-8"))]
+    for node in found:
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            found += ast.iter_child_nodes(node)
     return found
 
 
+@functools.cache
+def imported(module: str) -> set[str]:
+    """Dotted names of all that it imports, in functions too; ``from a import b`` is ``a.b``."""
+    found = set()
+    for node in nodes(module):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{module}: relative imports are not followed here"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@functools.cache
+def mentioned(module: str) -> set[str]:
+    """Names, also dotted ones, that its expressions hold."""
+    return {ast.unparse(node) for node in nodes(module) if isinstance(node, ast.Attribute | ast.Name)}
+
+
+def is_within(name: str, package: str) -> bool:
+    return f"{name}.".startswith(f"{package}.")
+
+
+def ours(module: str) -> set[str]:
+    """The modules of ours that it imports; a package's own file is none, as it does nothing."""
+    names = {above for name in imported(module) for above in (name, name.rpartition(".")[0])}
+    return names & FILES.keys()
+
+
+def short(module: str, owners: set[str]) -> str:
+    """As it stands in the table."""
+    inside = module.removeprefix("srbatch.")
+    package = inside.partition(".")[0]
+    return package if package in owners else inside
+
+
 def test_imports_run_in_one_direction() -> None:
-    order = list(TopologicalSorter(imports()).static_order())  # raises where there is a circle
-    assert order.index("srbatch.batch") < order.index("srbatch.watch.loop")
+    TopologicalSorter({module: ours(module) for module in FILES}).prepare()  # raises where there is a circle
 
 
-@pytest.mark.parametrize("module", ["errors", "formats", "places", "tiling", "card", "resample"])
-def test_the_plain_modules_import_none_of_ours(module: str) -> None:
-    assert imports()[f"srbatch.{module}"] == set()
+@pytest.mark.parametrize("what", OWNERS)
+def test_what_few_may_know_is_imported_by_them_alone(what: str) -> None:
+    owners = set(OWNERS[what].split())
+    importers = {module for module in FILES if any(is_within(name, what) for name in imported(module))}
+    assert {short(module, owners) for module in importers} == owners
 
 
-def test_srbatch_does_not_import_the_trainer() -> None:
-    for module, below in imports().items():
-        if module.startswith("srbatch."):
-            assert not any(name.startswith("trainer.") for name in below), module
+@pytest.mark.parametrize("module", PLAIN)
+def test_plain_modules_import_none_of_ours_or_plain_ones(module: str) -> None:
+    assert ours(f"srbatch.{module}") == set(PLAIN[module].split())
+
+
+@pytest.mark.parametrize(
+    ("way", "modules"),
+    [
+        ("sys.exit", {"srbatch.cli", "srbatch.entry", "trainer.__main__"}),
+        ("os._exit", {"srbatch.codec_pool", "srbatch.entry", "srbatch.watch.control"}),
+        ("SystemExit", set()),
+        ("exit", set()),
+        ("quit", set()),
+    ],
+)
+def test_the_process_is_ended_by_few(way: str, modules: set[str]) -> None:
+    assert {module for module in FILES if way in imported(module) | mentioned(module)} == modules
