@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import time
-from typing import IO, Any
+from typing import Any
 
 from srbatch.report import Outcome, Silent, outcome_line
 from srbatch.snapshot import TIME_FORMAT
@@ -15,9 +15,9 @@ from srbatch.snapshot import TIME_FORMAT
 log = logging.getLogger(__name__)
 
 
-def configure(level: str, *, as_json: bool, stream: IO[str] | None = None) -> None:
+def configure(level: str, *, as_json: bool) -> None:
     """Send our own records of that level and above, and warnings of libraries, to standard error."""
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if as_json else _plain())
     logging.basicConfig(handlers=[handler], force=True)
     logging.getLogger("srbatch").setLevel(level.upper())

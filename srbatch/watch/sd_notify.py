@@ -9,16 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import time
 from collections.abc import Callable, Mapping
 
 
 class Notifier:
     """Sends to the socket named when it was made; a manager that does not listen is no error."""
 
-    def __init__(
-        self, environ: Mapping[str, str] = os.environ, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, environ: Mapping[str, str] = os.environ, *, clock: Callable[[], float]) -> None:
         name = environ.get("NOTIFY_SOCKET", "")
         self._address = "\0" + name[1:] if name.startswith("@") else name
         self._clock = clock

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +49,7 @@ class Settling:
         self,
         settle_s: float,
         *,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
         busy: Callable[[Path], bool] = lambda path: False,
     ) -> None:
         """``busy`` tells of a file that stood still whether somebody may still write to it."""

@@ -86,6 +86,13 @@ def test_sidecars_move_along_unless_another_photo_needs_them(drop: Path) -> None
     assert sorted(p.name for p in drop.iterdir()) == ["1999", "b.dng", "b.xmp"]
 
 
+def test_a_name_that_only_begins_alike_keeps_no_sidecar(drop: Path) -> None:
+    for name in ("a.xmp", "a.2.jpg", "ab.jpg"):
+        (drop / name).write_bytes(b"")
+    originals_folder(drop).move(lying(drop / "a.jpg"), before=quiet)
+    assert sorted(p.name for p in (drop.parent / "done").iterdir()) == ["a.jpg", "a.xmp"]
+
+
 def test_a_text_tells_why_also_after_a_move_that_was_cut_off(drop: Path) -> None:
     failed = drop.parent / "done"
     failed.mkdir()

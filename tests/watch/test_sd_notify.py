@@ -52,14 +52,14 @@ def test_what_a_service_manager_is_told(tmp_path: Path, manager: socket.socket, 
     [{}, {"WATCHDOG_USEC": "0"}, {"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}, {"WATCHDOG_USEC": "x"}],
 )
 def test_where_nobody_asked_nothing_is_sent(
-    environ: dict[str, str], tmp_path: Path, manager: socket.socket
+    environ: dict[str, str], tmp_path: Path, manager: socket.socket, clock: Clock
 ) -> None:
-    notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), **environ})
+    notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify"), **environ}, clock=clock)
     notifier.ping()
     assert heard(manager) == []
-    silent = Notifier(environ)
+    silent = Notifier(environ, clock=clock)
     silent.ready()
-    Notifier({"NOTIFY_SOCKET": "@nobody-listens-here"}).ready()
+    Notifier({"NOTIFY_SOCKET": "@nobody-listens-here"}, clock=clock).ready()
 
 
 def test_a_photo_that_is_stuck_silences_the_heartbeat(clock: Clock) -> None:
@@ -69,7 +69,7 @@ def test_a_photo_that_is_stuck_silences_the_heartbeat(clock: Clock) -> None:
         def ping(self) -> None:
             self.pings += 1
 
-    notifier = Counting({})
+    notifier = Counting({}, clock=clock)
     heartbeat = Heartbeat(notifier, Options(inputs=(Path("a"),), out=Path("b")), clock=clock)
     clock.time += 1e6
     heartbeat.beat()
