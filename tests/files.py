@@ -11,8 +11,11 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pyvips
+
+from tests.conftest import sample
 
 MAKER_NOTE = b"Maker\0\1\2" + bytes(range(256)) + b"odd"
 THUMBNAIL = b"\xff\xd8THUMBNAIL-OF-THE-OLD-PHOTO\xff\xd9"
@@ -108,6 +111,15 @@ MOTION = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w
 </rdf:Description></rdf:RDF></x:xmpmeta>"""
 
 
+PACKET = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description rdf:about="" xmlns:tiff="http://ns.adobe.com/tiff/1.0/"'
+    ' xmlns:dc="http://purl.org/dc/elements/1.1/" tiff:Orientation="6" tiff:ImageWidth="64">'
+    "<dc:source>Album {}</dc:source></rdf:Description></rdf:RDF></x:xmpmeta>"
+)
+"""Of a sidecar, with a place for what it says of its album."""
+
+
 def picture(bands: int = 3, icc: bytes | None = None) -> Any:
     grey = (pyvips.Image.xyz(40, 30)[0] * 5).cast("uchar")
     image = grey if bands == 1 else grey.bandjoin([grey, grey, grey / 2][: bands - 1]).cast("uchar")
@@ -115,6 +127,20 @@ def picture(bands: int = 3, icc: bytes | None = None) -> Any:
     if icc:
         image.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)
     return image
+
+
+def press() -> bytes:
+    """libvips' own CMYK profile."""
+    found = pyvips.Operation.call("profile_load", "cmyk")
+    return bytes(found)
+
+
+def inks(height: int, width: int) -> np.ndarray:
+    """A photograph in the four inks of :func:`press`."""
+    photo = pyvips.Image.new_from_array(
+        np.ascontiguousarray(sample("flower.jpg")[100 : 100 + height, 150 : 150 + width])
+    )
+    return photo.copy(interpretation="srgb").icc_transform("cmyk", input_profile="srgb").numpy()
 
 
 def encoded(suffix: str, image: Any = None, **options: Any) -> bytes:

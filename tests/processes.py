@@ -1,11 +1,12 @@
-"""Other processes, to be killed at a chosen moment."""
+"""Other processes, to be killed at a chosen moment, and what they do, to be waited for."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,3 +33,11 @@ def running(script: str, *arguments: str | os.PathLike[str]) -> Iterator[subproc
             yield process
         finally:
             process.kill()
+
+
+def wait_until(is_so: Callable[[], object], *, within_s: float = 60) -> None:
+    """Look again and again until it is so, and fail if it never is."""
+    deadline = time.monotonic() + within_s
+    while not is_so():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.01)

@@ -17,7 +17,7 @@ from skimage import color, transform
 from srbatch import profiles
 from srbatch.formats import Format
 from tests.conftest import Originals, crop, sample
-from tests.files import SHORT, block
+from tests.files import SHORT, block, inks, press
 from tests.networks import upscaled
 
 D50 = (0.9642, 1.0, 0.8249)
@@ -174,20 +174,6 @@ def test_png_gamma_stays_beside_untouched_pixels(originals: Originals, tmp_path:
 
 
 # ---- CMYK ------------------------------------------------------------------------------------------
-
-
-def press() -> bytes:
-    """libvips' own CMYK profile."""
-    found = pyvips.Operation.call("profile_load", "cmyk")
-    return bytes(found)
-
-
-def inks(height: int, width: int) -> np.ndarray:
-    """A photograph in the four inks of :func:`press`."""
-    photo = pyvips.Image.new_from_array(
-        np.ascontiguousarray(sample("flower.jpg")[100 : 100 + height, 150 : 150 + width])
-    )
-    return photo.copy(interpretation="srgb").icc_transform("cmyk", input_profile="srgb").numpy()
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "tif"])

@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from torch import nn
@@ -37,9 +38,10 @@ from srbatch.options import Options, TargetSize
 from srbatch.picture import Header, Picture
 from srbatch.report import Plain, Several
 from tests.conftest import crop
+from tests.files import PACKET
 from tests.networks import FakeModel, Local
-from tests.test_run import Listener
-from tests.test_sidecars import PACKET
+from tests.processes import wait_until
+from tests.runs import Listener
 
 PHOTOS = 24
 WITH_SIDECAR = 3
@@ -260,9 +262,10 @@ def test_a_worker_that_is_killed_while_idle_costs_no_photo(tmp_path: Path) -> No
     crop().save(tmp_path / "a.png")
     with CodecPool(timeout_s=30, memory_mb=1024, workers=2) as pool:
         worker = pool._run(os.getpid, (), 30, UnreadablePhoto)
-        time.sleep(0.3)  # until it waits for the next photo
+        process = psutil.Process(worker)
+        wait_until(lambda: process.status() == psutil.STATUS_SLEEPING)  # it waits for the next photo
         os.kill(worker, signal.SIGKILL)
-        time.sleep(0.3)  # until that is noticed
+        wait_until(lambda: not psutil.pid_exists(worker))  # that is noticed
         checked = pool.checked_by(lambda: None)
         for number, codecs in enumerate((pool, checked, pool)):
             raw = tmp_path / f"{number}.raw"
@@ -283,9 +286,14 @@ def test_workers_that_cannot_begin_end_the_run(monkeypatch: pytest.MonkeyPatch) 
 
 
 def _write_late(raw: Path, temp: Path, encoding: Encoding) -> Written:
+    """Just as it is stopped, which is after nobody waits for it any more."""
+
+    def begin(*_: object) -> None:
+        temp.write_bytes(b"the beginning")
+        os._exit(1)
+
+    signal.signal(signal.SIGTERM, begin)
     raw.touch()
-    time.sleep(0.005)
-    temp.write_bytes(b"the beginning")
     time.sleep(60)
     raise AssertionError
 
@@ -295,7 +303,6 @@ def test_what_a_worker_begins_to_write_after_an_interrupt_goes(
 ) -> None:
     raw, temp = tmp_path / "raw", tmp_path / "temp"
     monkeypatch.setattr(codec_pool.encode, "encode", _write_late)
-    monkeypatch.setattr(codec_pool, "_POLL_S", 0.001)
 
     def check() -> None:
         if raw.exists():
@@ -305,7 +312,7 @@ def test_what_a_worker_begins_to_write_after_an_interrupt_goes(
     with CodecPool(timeout_s=30, memory_mb=1024, workers=1) as pool:
         with pytest.raises(Interrupted):
             pool.checked_by(check).encode(raw, temp, encoding)
-        time.sleep(0.2)  # now the worker has been stopped, and most often it was there first
+        wait_until(temp.exists)
     assert not temp.exists()
 
 

@@ -21,7 +21,7 @@ from torch import nn
 
 from srbatch import batch, codec_pool, commit, encode, run
 from srbatch.commit import destination_error
-from srbatch.discover import Found, Photo
+from srbatch.discover import Photo
 from srbatch.errors import (
     DestinationError,
     DeviceError,
@@ -34,40 +34,15 @@ from srbatch.errors import (
 from srbatch.formats import Format
 from srbatch.ledger import STATE_FOLDER, Ledger, LedgerError, locked
 from srbatch.options import Options, TargetSize
-from srbatch.report import Outcome, Silent, Summary
 from srbatch.resume import CURRENT
 from tests.conftest import Originals, crop
 from tests.networks import FakeModel, Faulty, Local
+from tests.runs import Listener, ledger_is_full
 
 XMP = (
     '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""'
     ' xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:source>Album</dc:source></rdf:Description></rdf:RDF>'
 )
-
-
-class Listener(Silent):
-    """Keeps what it hears."""
-
-    def __init__(self) -> None:
-        self.outcomes: list[Outcome] = []
-        self.summary: Summary | None = None
-        self.pixels = 0.0
-        self.owns = False
-
-    def found(self, found: Found) -> None:
-        self.owns = True
-
-    def progress(self, photo: Photo, pixels: float) -> None:
-        self.pixels += pixels
-
-    def finished(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
-
-    def end(self, summary: Summary) -> None:
-        self.summary = summary
-
-    def by_name(self) -> dict[str, Outcome]:
-        return {outcome.photo.source.name: outcome for outcome in self.outcomes}
 
 
 @pytest.fixture
@@ -338,13 +313,6 @@ def test_a_disk_that_is_full_between_the_rename_and_the_note(
     assert listener.by_name()["0.png"].reason == CURRENT
     assert (out / "0.png").stat().st_ino == before.st_ino
     assert outputs(out) == expected
-
-
-def ledger_is_full(*_: Any) -> None:
-    """In the place of what writes a row."""
-    error = sqlite3.OperationalError("database or disk is full")
-    error.sqlite_errorcode = sqlite3.SQLITE_FULL
-    raise error
 
 
 @pytest.mark.usefixtures("one_at_a_time")

@@ -35,14 +35,8 @@ from srbatch.sidecars import (
     written_before,
 )
 from tests.conftest import Originals, crop
+from tests.files import PACKET
 from tests.networks import FakeModel, Nothing, upscaled
-
-PACKET = (
-    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-    '<rdf:Description rdf:about="" xmlns:tiff="http://ns.adobe.com/tiff/1.0/"'
-    ' xmlns:dc="http://purl.org/dc/elements/1.1/" tiff:Orientation="6" tiff:ImageWidth="64">'
-    "<dc:source>Album {}</dc:source></rdf:Description></rdf:RDF></x:xmpmeta>"
-)
 
 
 @pytest.fixture

@@ -16,9 +16,8 @@ from srbatch.formats import Format
 from tests.cli.conftest import Srbatch, as_command
 from tests.cli.test_metadata import ICC, camera_exif, save
 from tests.conftest import Originals, crop
-from tests.files import THUMBNAIL, block, segment, splice
+from tests.files import THUMBNAIL, block, inks, press, segment, splice
 from tests.networks import upscaled
-from tests.test_colour import inks, press
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -16,6 +15,7 @@ import pytest
 
 from tests.cli.conftest import COMMAND, Result
 from tests.conftest import Originals, crop
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="redirections of a POSIX shell")
 
@@ -86,31 +86,42 @@ def test_data_that_cannot_be_written_is_told(arguments: str) -> None:
 def test_ctrl_c_reaches_no_codec(three: Path, tmp_path: Path) -> None:
     """A terminal sends it to all processes; one that is just starting would say that it died of it."""
     code = (
-        "import time\n"
+        "import os\n"
         "from srbatch.codec_pool import CodecPool\n"
+        "from srbatch.errors import UnreadablePhoto\n"
         "if __name__ == '__main__':\n"
         "    with CodecPool(timeout_s=60, memory_mb=1024, workers=1) as pool:\n"
         "        pool._processes.pool\n"
         "        print('started', flush=True)\n"
-        "        time.sleep(60)\n"
+        "        input()\n"
+        "        print(pool._run(os.getpid, (), 60, UnreadablePhoto), flush=True)\n"
+        "        input()\n"
     )
     script = tmp_path / "parent.py"
     script.write_text(code)
     parent = subprocess.Popen(
-        [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
+        assert parent.stdin is not None
         assert parent.stdout is not None
         assert parent.stdout.readline() == "started\n"
-        deadline = time.monotonic() + 60
-        while not (workers := psutil.Process(parent.pid).children()):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        for worker in workers:  # as soon as they are there
-            worker.send_signal(signal.SIGINT)
-        time.sleep(2)
-        assert all(worker.is_running() for worker in workers)
+        wait_until(lambda: _workers_of(parent.pid))
+        (worker,) = _workers_of(parent.pid)
+        for child in psutil.Process(parent.pid).children():  # as soon as it is there
+            child.send_signal(signal.SIGINT)
+        print(file=parent.stdin, flush=True)
+        assert parent.stdout.readline() == f"{worker.pid}\n", "it is the one that does what is asked"
     finally:
         parent.kill()
         _, told = parent.communicate()
     assert "KeyboardInterrupt" not in told
+
+
+def _workers_of(pid: int) -> list[psutil.Process]:
+    """Without the process that tracks the resources of multiprocessing."""
+    return [child for child in psutil.Process(pid).children() if "spawn_main" in " ".join(child.cmdline())]

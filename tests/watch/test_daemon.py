@@ -29,7 +29,7 @@ from srbatch.snapshot import read
 from srbatch.watch import loop
 from srbatch.watch.daemon import WatchOptions
 from tests.networks import Nothing
-from tests.test_run import ledger_is_full
+from tests.runs import ledger_is_full
 from tests.watch.world import Act, InProcess, World
 
 
