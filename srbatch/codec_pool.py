@@ -32,6 +32,7 @@ from srbatch.errors import PhotoError, SrbatchError, UnreadablePhoto, WrongOutpu
 from srbatch.metadata import Metadata
 from srbatch.options import Options
 from srbatch.picture import Header, Picture
+from srbatch.placement import is_on_its_side
 
 log = logging.getLogger(__name__)
 
@@ -288,7 +289,7 @@ def _probe_one(path: Path, max_pixels: float) -> Header | PhotoError:
 def _metadata_of(source: Path) -> Metadata:
     header = picture.probe(source, float("inf"))
     found, size = metadata.read(source, header.format), (header.height, header.width)
-    return replace(found, size=size[::-1] if found.orientation >= 5 else size)
+    return replace(found, size=size[::-1] if is_on_its_side(found.orientation) else size)
 
 
 def _start_worker(memory_mb: int) -> None:

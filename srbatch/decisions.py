@@ -12,6 +12,7 @@ from srbatch.encode import Encoding
 from srbatch.errors import UnsupportedPhoto
 from srbatch.formats import Format
 from srbatch.picture import Picture
+from srbatch.placement import is_on_its_side
 from srbatch.provenance import Provenance
 
 
@@ -67,7 +68,7 @@ def resolution_of(picture: Picture) -> tuple[float, float] | None:
     found = picture.resolution
     if found is None and picture.metadata.exif is not None:
         found = exif.resolution(picture.metadata.exif)  # WebP, AVIF and HEIC have no other place for it
-    return found[::-1] if found and picture.metadata.turn_of_regions >= 5 else found
+    return found[::-1] if found and is_on_its_side(picture.metadata.turn_of_regions) else found
 
 
 def notes_on(source: Path, picture: Picture, encoding: Encoding) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from srbatch.errors import UnsupportedPhoto, WrongOutput
 from srbatch.formats import Format
 from srbatch.heif import HeifRewriter
 from srbatch.packets import Properties, UnusableXmp
-from srbatch.placement import SUBJECT_LOST, Placement
+from srbatch.placement import SUBJECT_LOST, Placement, is_on_its_side
 from srbatch.provenance import Provenance
 from srbatch.tiff_structure import BrokenTiff
 from srbatch.webp import WebpRewriter
@@ -93,7 +93,7 @@ class Metadata:
         if self.size is None:
             return None
         # Of AVIF and HEIC the size is that after the turn.
-        across = self.turned_by_codec and self.turn_of_regions >= 5
+        across = self.turned_by_codec and is_on_its_side(self.turn_of_regions)
         stored = self.size[::-1] if across else self.size
         return Placement(self.turn_of_regions, stored, (height, width))
 
@@ -232,7 +232,7 @@ def for_output(
             height=height,
             software=written_by,
             placement=placement,
-            on_its_side=meta.turn_of_regions >= 5,
+            on_its_side=is_on_its_side(meta.turn_of_regions),
             new_colours=new_colours,
             told=told,
         )

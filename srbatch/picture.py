@@ -38,6 +38,7 @@ from srbatch.loading import (
     unreadable,
 )
 from srbatch.metadata import Metadata
+from srbatch.placement import flips_columns, flips_rows, is_on_its_side
 
 Convert = Callable[[Any], Any]
 """From libvips' picture as it was loaded to one with the colours that the network gets."""
@@ -109,18 +110,18 @@ def sample_bytes(bits: int) -> int:
 
 
 def _stored_shape(header: Header, orientation: int) -> tuple[int, int, int]:
-    if orientation >= 5:  # on its side
+    if is_on_its_side(orientation):
         return header.width, header.height, header.channels
     return header.height, header.width, header.channels
 
 
 def upright(stored: Pixels, orientation: int) -> Pixels:
     """Turn stored pixels (h, w, C) as EXIF's Orientation (1-8) says; a view, nothing is copied."""
-    if orientation >= 5:
+    if is_on_its_side(orientation):
         stored = stored.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
+    if flips_rows(orientation):
         stored = stored[::-1]
-    if orientation in (2, 3, 6, 7):
+    if flips_columns(orientation):
         stored = stored[:, ::-1]
     return stored
 
@@ -224,7 +225,7 @@ def _header(image: Any, fmt: Format, found: Metadata, max_pixels: float) -> Head
     _check_supported(image, fmt)
     metadata.check_colour(found)
     height, width = image.height, image.width
-    if found.orientation >= 5:
+    if is_on_its_side(found.orientation):
         height, width = width, height
     cmyk = image.interpretation == "cmyk"
     bits = BITS[image.format]

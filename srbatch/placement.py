@@ -1,4 +1,8 @@
-"""Where a point of a stored picture comes to lie in its upright enlargement."""
+"""How a stored picture is turned upright, and where a point of it comes to lie in its enlargement.
+
+A turn is a number as in EXIF's Orientation, 1 to 8. From 5 on, rows and columns of the stored picture change
+places; then the order of the rows, of the columns, of both or of neither is reversed. 1 changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,21 @@ from math import ceil
 
 _LARGEST = (1 << 32) - 1
 SUBJECT_LOST = "the place of the subject, which lies outside the picture, was not carried"
+
+
+def is_on_its_side(turn: int) -> bool:
+    """Whether rows and columns change places, so that the stored picture's width becomes the height."""
+    return turn >= 5
+
+
+def flips_rows(turn: int) -> bool:
+    """Whether the order of the rows is then reversed."""
+    return turn in (3, 4, 7, 8)
+
+
+def flips_columns(turn: int) -> bool:
+    """Whether the order of the columns is then reversed."""
+    return turn in (2, 3, 6, 7)
 
 
 def rational(number: Fraction) -> tuple[int, int]:
@@ -30,7 +49,7 @@ class Placement:
     @property
     def on_its_side(self) -> bool:
         """Whether the stored picture's width is the output's height."""
-        return self.turn >= 5
+        return is_on_its_side(self.turn)
 
     @property
     def factors(self) -> tuple[Fraction, Fraction]:
@@ -56,9 +75,9 @@ class Placement:
         """A point in parts of width and height, from the upper left."""
         if self.on_its_side:
             x, y = y, x
-        if self.turn in (3, 4, 7, 8):
+        if flips_rows(self.turn):
             y = 1 - y
-        if self.turn in (2, 3, 6, 7):
+        if flips_columns(self.turn):
             x = 1 - x
         return x, y
 
