@@ -22,7 +22,22 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from srbatch import bitmaps, exif, extended_xmp, heif, jpeg, png, profiles, regions, tiff, webp, xmp
+from srbatch import (
+    bitmaps,
+    exif,
+    exif_build,
+    exif_patch,
+    extended_xmp,
+    heif,
+    jpeg,
+    png,
+    profiles,
+    regions,
+    tiff,
+    tiff_append,
+    webp,
+    xmp,
+)
 from srbatch.containers import GAIN_MAP_LOST, Blocks, HeadSplicer
 from srbatch.errors import UnsupportedPhoto, WrongOutput
 from srbatch.formats import Format
@@ -73,7 +88,10 @@ class Metadata:
     turned_by_codec: bool = False
     """Of AVIF and HEIC: their own means say how to turn the picture, and what else says so is void."""
     turn_of_regions: int = 1
-    """How what EXIF and XMP say of places in the picture must be turned with it, as in EXIF (1 to 8)."""
+    """How the picture that EXIF and XMP tell places and lengths of is turned upright, as in EXIF (1 to 8).
+
+    Mostly the same as ``orientation``. Where a codec turns the picture that is 1, and EXIF and XMP still tell
+    of the picture before."""
     extra_is_data: bool = False
     """Whether the file has a channel beside the colours that is not said to be transparency."""
     size: tuple[int, int] | None = None
@@ -88,10 +106,14 @@ class Metadata:
         """Whether the output needs no turn whatever XMP says; else XMP may be all that says it needs one."""
         return self.turned_by_codec or self.orientation != 1
 
-    def placement(self, *, width: int, height: int) -> Placement | None:
-        """Where places in the photo lie in an upright output of that size; None until it is decoded."""
+    def placement(self, *, width: int, height: int) -> Placement:
+        """Where places in the photo lie in an upright output of that size, in pixels.
+
+        Raises:
+            ValueError: ``size`` is not known.
+        """
         if self.size is None:
-            return None
+            raise ValueError("the size of the stored picture is known once it is decoded")
         # Of AVIF and HEIC the size is that after the turn.
         across = self.turned_by_codec and is_on_its_side(self.turn_of_regions)
         stored = self.size[::-1] if across else self.size
@@ -200,19 +222,19 @@ def for_output(
     width: int,
     height: int,
     provenance: Provenance | None,
-    new_colours: bool = False,
-    resolution: tuple[float, float] | None = None,
+    new_colours: bool,
+    resolution: tuple[float, float] | None,
 ) -> Metadata:
     """The metadata of an upright enlargement in a file of the format ``fmt``.
 
     Args:
-        meta: as :func:`read` returned it.
+        meta: as :func:`read` returned it, and the size of the picture.
         fmt: format of the output.
         width: of the output, in pixels.
         height: of the output, in pixels.
         provenance: what the output declares of itself, in EXIF and XMP; None declares nothing.
-        resolution: of the output, in pixels per mm across and down, if that is known.
         new_colours: whether the pixels were converted to RGB with the profile in ``meta``, as inks are.
+        resolution: of the output, in pixels per mm across and down; None if it is not known.
 
     Raises:
         UnsupportedPhoto: something that this format cannot hold; the message names formats that can.
@@ -221,23 +243,17 @@ def for_output(
     _check_homes(meta, fmt)
     written_by = provenance.software if provenance is not None else None
     placement = meta.placement(width=width, height=height)
-    told = None if fmt.resolution else resolution
-    block = None
-    if meta.exif is not None:
-        if exif.resolution(meta.exif) is not None:
-            told = None
-        block = exif.corrected(
-            meta.exif,
-            width=width,
-            height=height,
-            software=written_by,
-            placement=placement,
-            on_its_side=is_on_its_side(meta.turn_of_regions),
-            new_colours=new_colours,
-            told=told,
-        )
+    in_exif = None if fmt.resolution else resolution
+    if meta.exif is None:
+        block = exif_build.minimal(written_by, in_exif)
     else:
-        block = exif.fresh(written_by, told)
+        block = exif_patch.corrected(
+            meta.exif,
+            placement,
+            software=written_by,
+            new_colours=new_colours,
+            resolution=in_exif if exif.resolution(meta.exif) is None else None,
+        )
     packet = packet_for_output(meta, meta.xmp, fmt, width=width, height=height, provenance=provenance)
     extension: tuple[bytes, ...] = ()
     if packet is not None and fmt is Format.JPEG and len(packet) > jpeg.LARGEST_JPEG_XMP:
@@ -283,20 +299,16 @@ def packet_for_output(
     """
     return xmp.corrected(
         packet,
+        meta.placement(width=width, height=height),
         fmt=fmt,
-        width=width,
-        height=height,
         turned=meta.upright_in_output,
         provenance=provenance,
-        placement=meta.placement(width=width, height=height),
     )
 
 
-def _place_notes(meta: Metadata, placement: Placement | None) -> tuple[str, ...]:
+def _place_notes(meta: Metadata, placement: Placement) -> tuple[str, ...]:
     """Notes on what EXIF and XMP say of places in the photo that did not follow it."""
-    if placement is None:
-        return ()
-    in_exif = meta.exif is not None and exif.loses_subject(meta.exif, placement)
+    in_exif = meta.exif is not None and exif_patch.loses_subject(meta.exif, placement)
     in_xmp = meta.xmp is not None and regions.lose_subject(meta.xmp, placement)
     notes: tuple[str, ...] = (SUBJECT_LOST,) if in_exif or in_xmp else ()
     if meta.xmp is not None and placement.turn != 1 and xmp.tells_of_panorama(meta.xmp):
@@ -369,11 +381,11 @@ def _exif_notes(block: bytes | None, fmt: Format) -> tuple[str, ...]:
     """Notes on the tags of a block that cannot be made tags of a TIFF file."""
     if block is None or fmt is not Format.TIFF:
         return ()
-    tags, damaged = exif.homeless_in_tiff(block)
+    tags, damaged = tiff_append.without_place(block)
     notes = [f"the EXIF tag 0x{tag:04X}, for which TIFF has no place, was not carried" for tag in tags]
     if damaged:
         notes.append(f"damaged EXIF tags ({damaged}) were not carried")
-    if exif.maker_note_moves(block):
+    if tiff_append.moves_maker_note(block):
         notes.append(exif.MAKER_NOTE_MOVED)
     return tuple(notes)
 
@@ -388,9 +400,7 @@ def _colour_chunks(meta: Metadata, fmt: Format) -> tuple[bytes, ...]:
 # ---- writing -------------------------------------------------------------------------------------
 
 
-def open_sink(
-    file: BinaryIO, fmt: Format, meta: Metadata, *, resolution: tuple[float, float] | None = None
-) -> Sink:
+def open_sink(file: BinaryIO, fmt: Format, meta: Metadata, *, resolution: tuple[float, float]) -> Sink:
     """What a codec's bytes go through on their way to ``file`` (all but TIFF).
 
     Args:
@@ -401,7 +411,7 @@ def open_sink(
     """
     match fmt:
         case Format.JPEG:
-            app0 = jpeg.jfif(resolution) if resolution else b""
+            app0 = jpeg.jfif(resolution)
             return HeadSplicer(file, partial(jpeg.jpeg_insertion, segments=_head(meta, fmt), app0=app0))
         case Format.PNG:
             return HeadSplicer(file, partial(png.png_insertion, chunks=_head(meta, fmt)))
@@ -417,7 +427,9 @@ def open_sink(
 
 def finish_tiff(path: Path, meta: Metadata) -> None:
     """Add the metadata to a TIFF file that its codec has written."""
-    exif.append_to_tiff(path, meta.exif, xmp=meta.xmp, iptc=meta.iptc, extra_is_data=meta.extra_is_data)
+    tiff_append.append_metadata(
+        path, meta.exif, xmp=meta.xmp, iptc=meta.iptc, extra_is_data=meta.extra_is_data
+    )
 
 
 def verify(path: Path, fmt: Format, expected: Metadata) -> None:

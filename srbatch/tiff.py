@@ -1,4 +1,4 @@
-"""The tags of TIFF files that are metadata. They are written by ``exif.append_to_tiff``."""
+"""The tags of TIFF files that are metadata. They are written by ``tiff_append``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import BinaryIO
 from srbatch import exif
 from srbatch.containers import C2PA_LOST, Blocks
 from srbatch.errors import UnreadablePhoto
+from srbatch.exif_build import block_of
 from srbatch.photoshop import take_photoshop
 from srbatch.tiff_structure import LONG, BrokenTiff, TiffReader
 
@@ -34,7 +35,7 @@ def read_tiff(file: BinaryIO) -> Blocks:
     take_photoshop(_tiff_block(reader, exif.PHOTOSHOP, blocks) or b"", blocks)
     if tags.main or tags.exif or tags.gps:
         note_at = exif.maker_note_at(reader) if exif.MAKER_NOTE in tags.exif else None
-        blocks.exif = exif.block_of(tags, note_at=note_at)
+        blocks.exif = block_of(tags, note_at=note_at)
         if note_at is not None and note_at != exif.maker_note_at(exif.reader_of(blocks.exif)):
             blocks.note(exif.MAKER_NOTE_MOVED)
     if tags.unreadable:

@@ -75,6 +75,26 @@ class Value:
     type: int
     data: bytes
 
+    @classmethod
+    def short(cls, *numbers: int) -> Value:
+        """Numbers below 2 ** 16."""
+        return cls(SHORT, struct.pack(f"<{len(numbers)}H", *numbers))
+
+    @classmethod
+    def long(cls, *numbers: int) -> Value:
+        """Numbers below 2 ** 32."""
+        return cls(LONG, struct.pack(f"<{len(numbers)}I", *numbers))
+
+    @classmethod
+    def rational(cls, numerator: int, denominator: int) -> Value:
+        """A fraction of two numbers below 2 ** 32."""
+        return cls(RATIONAL, struct.pack("<II", numerator, denominator))
+
+    @classmethod
+    def text(cls, text: str) -> Value:
+        """A text, in UTF-8."""
+        return cls(ASCII, text.encode() + b"\0")
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -126,7 +146,7 @@ class Layout:
         if self.big:
             # Not the type IFD8 that was made for this: Pillow, for one, does not know it.
             return Value(LONG8, struct.pack("<Q", offset))
-        return Value(LONG, struct.pack("<I", offset))
+        return Value.long(offset)
 
     def directory(self, entries: Mapping[int, Value | bytes], at: int, next_at: int = 0) -> bytes:
         """A directory for offset ``at`` and its values; entries given as bytes stay what they are."""

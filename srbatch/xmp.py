@@ -43,11 +43,12 @@ _MANIFEST: Name = ("http://purl.org/dc/terms/", "provenance")
 """Where a C2PA manifest is; one in the file itself has a name that begins as follows."""
 _WITHIN = "self#"
 _ORIENTATION: Name = (_TIFF, "Orientation")
-_SIZES: dict[Name, str] = {
-    (_TIFF, "ImageWidth"): "width",
-    (_TIFF, "ImageLength"): "height",
-    (_EXIF, "PixelXDimension"): "width",
-    (_EXIF, "PixelYDimension"): "height",
+_HEIGHT, _WIDTH = 0, 1  # of a size
+_SIZES: dict[Name, int] = {
+    (_TIFF, "ImageWidth"): _WIDTH,
+    (_TIFF, "ImageLength"): _HEIGHT,
+    (_EXIF, "PixelXDimension"): _WIDTH,
+    (_EXIF, "PixelYDimension"): _HEIGHT,
 }
 
 # Of motion photos and photos with a gain map (developer.android.com/media/platform), and Apple's.
@@ -119,13 +120,11 @@ def source_type(packet: bytes) -> str | None:
 
 def corrected(
     packet: bytes | None,
+    placement: Placement,
     *,
     fmt: Format,
-    width: int,
-    height: int,
     turned: bool,
     provenance: Provenance | None,
-    placement: Placement | None = None,
 ) -> bytes | None:
     """The packet of an enlargement: its size, no thumbnail, and its provenance; None for no packet.
 
@@ -133,14 +132,12 @@ def corrected(
 
     Args:
         packet: of the photo; None if it has none.
+        placement: where regions of the photo lie in the output, how its lengths grow, and the output's size.
         fmt: format of the output.
-        width: of the output, in pixels.
-        height: of the output, in pixels.
         turned: whether the output stands upright whatever the packet says of orientation. Where nothing
             asked for a turn but XMP, viewers disagree on whether XMP may, and the output stays as it was to
             each of them.
         provenance: None declares nothing.
-        placement: where regions of the photo lie in the output, and how its lengths grow; None leaves them.
 
     Raises:
         UnusableXmp: see :func:`usable`.
@@ -149,15 +146,10 @@ def corrected(
         if provenance is None:
             return None
         packet = _EMPTY_PACKET
-    packet = in_utf8(packet)
-    if placement is not None:
-        packet = regions.moved(packet, placement)
-    properties = Properties(packet)
-    size = {"width": width, "height": height}
-    values = {name: str(size[side]) for name, side in _SIZES.items()}
+    properties = Properties(regions.moved(in_utf8(packet), placement))
+    values = {name: str(placement.output[side]) for name, side in _SIZES.items()}
     values[_FORMAT] = f"image/{fmt.value}"  # of the file as it is saved (ISO 16684-1, 8.3)
-    if placement is not None:
-        values |= _enlarged(properties, placement)
+    values |= _enlarged(properties, placement)
     if turned:
         values[_ORIENTATION] = "1"
     new: dict[Name, str] = {}

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, IptcImagePlugin, PngImagePlugin
 
-from srbatch import exif, jpeg, png, tiff, webp
+from srbatch import exif, exif_build, jpeg, png, tiff, webp
 from srbatch.containers import Blocks, HeadSplicer
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
 from srbatch.tiff_structure import Layout, Value
@@ -286,7 +286,7 @@ def test_tags_of_a_tiff_file_that_describe_no_output_are_told() -> None:
     """Those of how pixels are stored are not: an output has its own."""
     values = {0x012D: Value(3, bytes(2048)), 0x0157: Value(1, b"path"), 0x0141: Value(3, b"\1\0\2\0")}
     values |= {0x0102: Value(3, b"\x10\0"), 0x010E: Value(2, b"Oma\0"), 0x0152: Value(3, b"\0\0")}
-    found = tiff.read_tiff(io.BytesIO(exif.block_of(exif.Tags(main=values))))
+    found = tiff.read_tiff(io.BytesIO(exif_build.block_of(exif.Tags(main=values))))
     assert found.notes == [f"the TIFF tag {tag} was not carried" for tag in (301, 321, 343)]
     assert exif.tags_of(found.exif).main.keys() == {0x010E}
 
@@ -317,7 +317,7 @@ def test_a_maker_note_that_cannot_keep_its_place_in_a_block_is_told(far: bool, w
     at, tags, layout = 70_000 if far else 700, exif.tags_of(EXIF), Layout("<", big=False)
     if not with_note:
         del tags.exif[exif.MAKER_NOTE]
-    family = exif._assembled(layout, tags, {}, at)
+    family = exif_build.directories(layout, tags, at)
     source = b"II*\0" + layout.offset(at) + bytes(at - 8) + family
     found = tiff.read_tiff(io.BytesIO(source))
     assert exif.tags_of(found.exif) == tags

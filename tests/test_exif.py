@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
-from srbatch import exif
+from srbatch import exif, exif_build, exif_patch, tiff_append
 from srbatch.exif import Tags
+from srbatch.placement import Placement
 from srbatch.tiff_structure import BrokenTiff, Layout, TiffReader, Value
 from tests.files import ASCII, LONG, MAKER_NOTE, RATIONAL, SHORT, TAKEN, THUMBNAIL, UNDEFINED, block, exiftool
 
@@ -29,7 +30,12 @@ def maker_note_at(data: bytes) -> int:
 
 
 def fix(data: bytes, software: str | None = "srbatch 1.0") -> bytes:
-    return exif.corrected(data, width=70_000, height=1920, software=software)
+    placement = Placement(1, (1920, 70_000), (1920, 70_000))
+    return exif_patch.corrected(data, placement, software=software, new_colours=False, resolution=None)
+
+
+def append(path: Path, block: bytes, *, xmp: bytes | None = None, iptc: bytes | None = None) -> None:
+    tiff_append.append_metadata(path, block, xmp=xmp, iptc=iptc, extra_is_data=False)
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -122,13 +128,13 @@ def test_orientation_is_1_unless_it_is_valid(stored: int, meaning: int) -> None:
 
 def test_a_fresh_block_names_the_software_only() -> None:
     read = Image.Exif()
-    read.load(b"Exif\0\0" + exif.fresh("srbatch 1.0"))
+    read.load(b"Exif\0\0" + (exif_build.minimal("srbatch 1.0", None) or b""))
     assert dict(read) == {0x0131: "srbatch 1.0"}
 
 
 def test_byte_order_makes_no_difference_to_tags() -> None:
     assert exif.tags_of(block("<")) == exif.tags_of(block(">"))
-    assert exif.tags_of(exif.block_of(exif.tags_of(block(">")))) == exif.tags_of(block("<"))
+    assert exif.tags_of(exif_build.block_of(exif.tags_of(block(">")))) == exif.tags_of(block("<"))
 
 
 def test_a_directory_that_points_to_itself_ends() -> None:
@@ -154,7 +160,7 @@ def exercise(data: bytes) -> None:
     with suppress(BrokenTiff):
         exif.orientation(data)
         fix(data)
-        exif.block_of(exif.tags_of(data))
+        exif_build.block_of(exif.tags_of(data))
 
 
 @given(st.binary(max_size=300), st.sampled_from([b"II*\0", b"MM\0*", b"II+\0\x08\0\0\0", b""]))
@@ -198,7 +204,7 @@ KINDS = {
 def test_tags_are_appended_to_a_tiff_file(tmp_path: Path, order: str, kind: str) -> None:
     path = tiff(tmp_path / "a.tif", **KINDS[kind])
     pixels = pyvips.Image.new_from_file(str(path)).numpy()
-    exif.append_to_tiff(path, fix(block(order)), xmp=b"<xmp/>", iptc=b"\x1c\2\x05\0\1a")
+    append(path, fix(block(order)), xmp=b"<xmp/>", iptc=b"\x1c\2\x05\0\1a")
 
     assert (pyvips.Image.new_from_file(str(path), revalidate=True).numpy() == pixels).all()
     with path.open("rb") as file:
@@ -226,9 +232,9 @@ def test_the_maker_note_stands_in_a_tiff_file_where_it_stood_in_the_block(
     """Within the pixels, across their end and the directory behind them, and behind the end of the file."""
     path = tiff(tmp_path / "a.tif", **KINDS[kind])
     pixels = pyvips.Image.new_from_file(str(path)).numpy()
-    block_ = exif.block_of(exif.tags_of(block()), note_at=at)
+    block_ = exif_build.block_of(exif.tags_of(block()), note_at=at)
     assert maker_note_at(block_) == at
-    exif.append_to_tiff(path, block_)
+    append(path, block_)
     data = path.read_bytes()
     if kind == "pyramid":  # it has further pictures, in which nothing is moved
         assert maker_note_at(data) > 0
@@ -248,7 +254,7 @@ def test_one_large_strip_gives_way_to_the_maker_note(tmp_path: Path) -> None:
     """Its place stands in the directory itself, not in a list."""
     path = tiff(tmp_path / "a.tif", tile_height=48)
     pixels = pyvips.Image.new_from_file(str(path)).numpy()
-    exif.append_to_tiff(path, exif.block_of(exif.tags_of(block()), note_at=2000))
+    append(path, exif_build.block_of(exif.tags_of(block()), note_at=2000))
     assert maker_note_at(path.read_bytes()) == 2000
     assert (pyvips.Image.new_from_file(str(path), revalidate=True).numpy() == pixels).all()
 
@@ -256,7 +262,7 @@ def test_one_large_strip_gives_way_to_the_maker_note(tmp_path: Path) -> None:
 @pytest.mark.parametrize("at", [9, 16, 100, 700, 59_900, 1 << 40])
 def test_a_block_of_tags_is_sound_wherever_the_maker_note_stood(at: int) -> None:
     tags = exif.tags_of(block())
-    made = exif.block_of(tags, note_at=at)
+    made = exif_build.block_of(tags, note_at=at)
     assert exif.tags_of(made) == tags
     assert exif.tags_of(fix(made)).exif[0x927C].data == MAKER_NOTE
     assert (maker_note_at(made) == at) == (16 <= at < 59_000)
@@ -270,10 +276,10 @@ def test_what_colours_mean_goes_from_a_tiff_file_to_a_tiff_file(tmp_path: Path, 
     primaries = struct.pack(order + "12I", *(n for part in (64, 33, 21, 71, 15, 6) for n in (part, 100)))
     extra = [(0x013E, RATIONAL, 2, white), (0x013F, RATIONAL, 6, primaries)]
     source, target = tiff(tmp_path / "a.tif"), tiff(tmp_path / "b.tif")
-    exif.append_to_tiff(source, block(order, extra=extra))
+    append(source, block(order, extra=extra))
     with source.open("rb") as file:
-        carried = exif.block_of(exif.tags_in(TiffReader(file)))
-    exif.append_to_tiff(target, fix(carried))
+        carried = exif_build.block_of(exif.tags_in(TiffReader(file)))
+    append(target, fix(carried))
     with Image.open(target) as image:
         tags = image.getexif()
         assert tags[0x013E] == pytest.approx((0.3127, 0.329))
@@ -293,11 +299,11 @@ def test_what_a_tiff_file_says_of_its_scan_goes_from_file_to_file(tmp_path: Path
         (0x0156, SHORT, 6, struct.pack(order + "6H", *range(6))),
     ]
     source, target = tiff(tmp_path / "a.tif"), tiff(tmp_path / "b.tif")
-    exif.append_to_tiff(source, block(order, extra=extra))
+    append(source, block(order, extra=extra))
     with source.open("rb") as file:
-        carried = exif.block_of(exif.tags_in(TiffReader(file)))
-    assert exif.homeless_in_tiff(carried) == ([], 0)
-    exif.append_to_tiff(target, fix(carried))
+        carried = exif_build.block_of(exif.tags_in(TiffReader(file)))
+    assert tiff_append.without_place(carried) == ([], 0)
+    append(target, fix(carried))
     with Image.open(target) as image:
         tags = image.getexif()
         assert (tags[0x000B], tags[0x011E], tags[0x011F], tags[0x0129]) == ("Scan 1.0", 2.5, 2.5, (3, 9))
@@ -305,8 +311,8 @@ def test_what_a_tiff_file_says_of_its_scan_goes_from_file_to_file(tmp_path: Path
         assert tags[0x0156] == tuple(range(6))
 
     long = block(order, extra=[(0x012D, SHORT, 769, bytes(1538)), (0x0157, 1, 4, b"path")])
-    assert exif.homeless_in_tiff(long) == ([0x012D, 0x0157], 0)
-    exif.append_to_tiff(target, fix(long))
+    assert tiff_append.without_place(long) == ([0x012D, 0x0157], 0)
+    append(target, fix(long))
     with Image.open(target) as image:
         assert not image.getexif().keys() & {0x0157}
 
@@ -316,7 +322,7 @@ def test_a_big_endian_tiff_file_gets_tags_in_its_own_order(tmp_path: Path) -> No
     path.write_bytes(
         b"MM\0*" + struct.pack(">IH", 8, 1) + struct.pack(">HHIHH", 0x0100, SHORT, 1, 64, 0) + b"\0\0\0\0"
     )
-    exif.append_to_tiff(path, block("<"))
+    append(path, block("<"))
     with path.open("rb") as file:
         reader = TiffReader(file)
         assert exif.tags_in(reader).descriptive() == exif.tags_of(block("<")).descriptive()
@@ -326,7 +332,7 @@ def test_a_big_endian_tiff_file_gets_tags_in_its_own_order(tmp_path: Path) -> No
 def test_what_tells_how_pixels_are_stored_never_comes_from_the_block(tmp_path: Path) -> None:
     extra = [(0x0100, SHORT, 1, struct.pack("<H", 9)), (0x0103, SHORT, 1, struct.pack("<H", 6))]
     path = tiff(tmp_path / "a.tif")
-    exif.append_to_tiff(path, block(extra=extra, orientation=8))
+    append(path, block(extra=extra, orientation=8))
     with path.open("rb") as file:
         reader = TiffReader(file)
         assert reader.numbers(reader.ifd0.find(0x0100)) == [64]
@@ -353,7 +359,7 @@ def test_resolution(
         main[0x011A] = Value(5, struct.pack("<II", *across))
     if unit is not None:
         main[0x0128] = Value(3, struct.pack("<H", unit))
-    assert exif.resolution(exif.block_of(Tags(main=main))) == (pytest.approx(found) if found else None)
+    assert exif.resolution(exif_build.block_of(Tags(main=main))) == (pytest.approx(found) if found else None)
 
 
 @pytest.mark.parametrize("end", [b"", b"!"])
@@ -361,13 +367,13 @@ def test_texts_in_utf_16_follow_the_byte_order(tmp_path: Path, end: bytes) -> No
     comment = b"UNICODE\0" + "Größe".encode("utf-16-be") + end
     big = Layout(">", big=False)
     tags = Tags(exif={0x9286: Value(7, b"UNICODE\0" + "Größe".encode("utf-16-le") + end)})
-    data = b"MM\0*" + big.offset(8) + exif._assembled(big, tags, {}, 8)
+    data = b"MM\0*" + big.offset(8) + exif_build.directories(big, tags, 8)
     assert comment in data
     assert exif.tags_of(data) == tags
     path = tmp_path / "a.tif"
     picture = pyvips.Image.black(8, 8)
     picture.tiffsave(str(path))
-    exif.append_to_tiff(path, data)
+    append(path, data)
     found = exiftool(path)
     assert found["ExifIFD:UserComment"].startswith("Größe")
     assert "ExifTool:Warning" not in found
@@ -393,12 +399,12 @@ def test_tables_follow_the_byte_order(tmp_path: Path) -> None:
     for order, start in (("<", b"II*\0"), (">", b"MM\0*")):
         layout = Layout(order, big=False)
         tags = Tags(exif={tag: Value(UNDEFINED, data) for tag, data in tables("<").items()})
-        data = start + layout.offset(8) + exif._assembled(layout, tags, {}, 8)
+        data = start + layout.offset(8) + exif_build.directories(layout, tags, 8)
         assert all(table in data for table in tables(order).values())
         assert exif.tags_of(data) == tags
     path = tmp_path / "a.tif"
     pyvips.Image.black(8, 8).tiffsave(str(path))
-    exif.append_to_tiff(path, data)
+    append(path, data)
     assert exiftool(path)["ExifIFD:CFAPattern"] == "2 2 0 1 1 2"
 
 
@@ -408,13 +414,13 @@ def test_tables_follow_the_byte_order(tmp_path: Path) -> None:
 )
 def test_what_only_claims_to_be_a_table_stays_as_it_is(tag: int, data: bytes) -> None:
     layout, tags = Layout(">", big=False), Tags(exif={tag: Value(UNDEFINED, data)})
-    made = b"MM\0*" + layout.offset(8) + exif._assembled(layout, tags, {}, 8)
+    made = b"MM\0*" + layout.offset(8) + exif_build.directories(layout, tags, 8)
     assert exif.tags_of(made) == tags
 
 
 def test_exiftool_reads_the_tags_of_the_tiff_file(tmp_path: Path) -> None:
     path = tiff(tmp_path / "a.tif")
-    exif.append_to_tiff(path, fix(block(">")))
+    append(path, fix(block(">")))
     found = exiftool(path)
     assert found["ExifIFD:DateTimeOriginal"] == TAKEN[:-1].decode()
     assert found["GPS:GPSLatitude"] == pytest.approx(48 + 8 / 60 + 15 / 3600)
@@ -433,4 +439,4 @@ def test_exiftool_finds_nothing_wrong_with_a_corrected_block(tmp_path: Path) -> 
 
 def test_a_text_value_survives_as_it_is() -> None:
     tags = Tags(main={0x010E: Value(ASCII, "Straße\0".encode("latin-1"))})
-    assert exif.tags_of(exif.block_of(tags)) == tags
+    assert exif.tags_of(exif_build.block_of(tags)) == tags

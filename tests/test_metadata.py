@@ -21,11 +21,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from srbatch import exif, metadata, packets, xmp
+from srbatch import exif, exif_build, metadata, packets, xmp
 from srbatch.containers import GAIN_MAP_LOST
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
 from srbatch.formats import Format
 from srbatch.metadata import Metadata
+from srbatch.placement import Placement
 from srbatch.provenance import Provenance
 from tests.conftest import WRITTEN
 from tests.files import (
@@ -72,7 +73,9 @@ PROVENANCE = Provenance("srbatch 1.0", ENHANCED, "resized", "x2, model photo", "
 
 
 def wanted(meta: Metadata, fmt: Format, provenance: Provenance | None = PROVENANCE) -> Metadata:
-    return metadata.for_output(meta, fmt, width=WIDTH, height=HEIGHT, provenance=provenance)
+    meta = replace(meta, size=(HEIGHT, WIDTH))
+    asked: dict[str, Any] = {"width": WIDTH, "height": HEIGHT, "new_colours": False, "resolution": None}
+    return metadata.for_output(meta, fmt, provenance=provenance, **asked)
 
 
 def written(path: Path, fmt: Format, meta: Metadata, **options: Any) -> Path:
@@ -214,7 +217,7 @@ def test_verify_names_what_is_missing(tmp_path: Path) -> None:
     path = written(tmp_path / "out", Format.TIFF, meta)
     for name, other in (
         ("ICC profile", replace(meta, icc=None)),
-        ("EXIF block", replace(meta, exif=exif.fresh("another"))),
+        ("EXIF block", replace(meta, exif=exif_build.minimal("another", None))),
         ("XMP packet", replace(meta, xmp=PACKET)),
         ("IPTC block", replace(meta, iptc=b"\x1c\2\x05\0\1b")),
     ):
@@ -297,10 +300,13 @@ def test_a_packet_in_another_encoding_of_unicode_is_carried_in_utf_8(
     assert (found.xmp, found.notes) == (PACKET, ())
     # Of a sidecar, which may begin like a document and, in a TIFF file, end in zeros.
     whole = (mark + "<?xml version='1.0' encoding='UTF-16'?>" + PACKET.decode()).encode(codec) + b"\0"
-    made = xmp.corrected(whole, fmt=Format.PNG, width=WIDTH, height=HEIGHT, turned=True, provenance=None)
-    assert made == xmp.corrected(
-        PACKET, fmt=Format.PNG, width=WIDTH, height=HEIGHT, turned=True, provenance=None
+    made, expected = (
+        xmp.corrected(
+            packet, Placement(1, (48, 64), (HEIGHT, WIDTH)), fmt=Format.PNG, turned=True, provenance=None
+        )
+        for packet in (whole, PACKET)
     )
+    assert made == expected
 
 
 def test_an_output_does_not_claim_the_video_or_the_gain_map_of_its_photo(tmp_path: Path) -> None:

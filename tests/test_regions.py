@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from srbatch import exif, metadata, regions, xmp
+from srbatch import exif, exif_patch, metadata, regions, xmp
 from srbatch.formats import Format
 from srbatch.metadata import Metadata
 from srbatch.packets import Properties, UnusableXmp
@@ -217,16 +217,15 @@ def test_places_of_a_photo_that_its_codec_turns(turned_by_codec: bool, turn: int
     high, wide = (128, 96) if turn == 6 else (96, 128)
     expected = Placement(turn, (HEIGHT, WIDTH), (high, wide))
     assert meta.placement(width=wide, height=high) == expected
-    assert Metadata().placement(width=1, height=1) is None
+    with pytest.raises(ValueError, match="size"):
+        Metadata().placement(width=1, height=1)
 
 
 def test_a_packet_beside_the_photo_is_corrected_like_one_within() -> None:
     meta = Metadata(orientation=6, turn_of_regions=6, size=(HEIGHT, WIDTH))
     size = {"width": 96, "height": 128}
     beside = metadata.packet_for_output(meta, packet(AS_ATTRIBUTES), Format.PNG, **size, provenance=None)
-    within = metadata.for_output(
-        replace(meta, xmp=packet(AS_ATTRIBUTES)), Format.PNG, **size, provenance=None
-    ).xmp
+    within = for_output(replace(meta, xmp=packet(AS_ATTRIBUTES)), Format.PNG, **size).xmp
     assert beside == within
     assert b"stArea:x='0.875' stArea:y='0.25'" in (beside or b"")
 
@@ -263,6 +262,20 @@ def test_a_packet_that_is_not_well_formed_is_refused() -> None:
         regions.moved(b"<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>", Placement(1, (1, 1), (2, 2)))
 
 
+def patched(block: bytes, placement: Placement) -> bytes:
+    return exif_patch.corrected(block, placement, software=None, new_colours=False, resolution=None)
+
+
+def corrected(packet: bytes, placement: Placement) -> bytes | None:
+    return xmp.corrected(packet, placement, fmt=Format.PNG, turned=False, provenance=None)
+
+
+def for_output(meta: Metadata, fmt: Format, *, width: int, height: int) -> Metadata:
+    return metadata.for_output(
+        meta, fmt, width=width, height=height, provenance=None, new_colours=False, resolution=None
+    )
+
+
 def with_subject(order: str, *numbers: int) -> bytes:
     """A block whose exposure time became the area of the subject."""
     source = bytearray(block(order))
@@ -289,22 +302,14 @@ def with_subject(order: str, *numbers: int) -> bytes:
 def test_a_subject_beyond_16_bits_is_written_with_more(order: str, turn: int, moved: tuple[int, ...]) -> None:
     source = with_subject(order, 40_000, 10, 2_000, 20)
     output = (60_000, 80_000) if turn < 5 else (80_000, 60_000)
-    made = exif.corrected(
-        source,
-        width=output[1],
-        height=output[0],
-        software=None,
-        placement=Placement(turn, (30_000, 40_000), output),
-    )
+    made = patched(source, Placement(turn, (30_000, 40_000), output))
     value = exif.tags_of(made).exif[0x9214]
     assert value.type == (LONG if max(moved) >= 1 << 16 else SHORT)
     assert struct.unpack("<4I" if value.type == LONG else "<4H", value.data) == moved
     assert exif.tags_of(made).exif[0x927C] == exif.tags_of(source).exif[0x927C]
 
     # With numbers of 32 bits it is a subject as well, and follows once more.
-    again = exif.corrected(
-        made, width=9, height=9, software=None, placement=Placement(1, output, (output[0] * 2, output[1] * 2))
-    )
+    again = patched(made, Placement(1, output, (output[0] * 2, output[1] * 2)))
     value = exif.tags_of(again).exif[0x9214]
     twice = tuple(2 * number for number in moved)
     assert struct.unpack("<4I" if value.type == LONG else "<4H", value.data) == twice
@@ -317,7 +322,7 @@ def test_a_subject_outside_the_picture_is_dropped_and_told(order: str, turn: int
     block = with_subject(order, 2015, 1511, 2217, 1330)
     high, wide = (96, 128) if turn < 5 else (128, 96)
     meta = Metadata(exif=block, orientation=turn, turn_of_regions=turn, size=(HEIGHT, WIDTH))
-    made = metadata.for_output(meta, Format.JPEG, width=wide, height=high, provenance=None)
+    made = for_output(meta, Format.JPEG, width=wide, height=high)
     assert made.notes == (SUBJECT_LOST,)
     before, after = exif.tags_of(block), exif.tags_of(made.exif)
     assert after.exif.keys() == before.exif.keys() - {0x9214}
@@ -333,11 +338,11 @@ def test_a_subject_outside_the_picture_is_dropped_and_told(order: str, turn: int
 @pytest.mark.parametrize("turn", [1, 3, 6])
 def test_a_subject_outside_the_picture_is_dropped_from_xmp(number: str, turn: int) -> None:
     meta = Metadata(turn_of_regions=turn, size=(HEIGHT, WIDTH))
-    size = {"width": 128, "height": 96, "provenance": None}
+    size = {"width": 128, "height": 96}
     sound = replace(meta, xmp=packet(AS_ATTRIBUTES))
     far = replace(meta, xmp=packet(AS_ATTRIBUTES.replace("<rdf:li>16", f"<rdf:li>{number}")))
-    kept = metadata.for_output(sound, Format.PNG, **size)
-    made = metadata.for_output(far, Format.PNG, **size)
+    kept = for_output(sound, Format.PNG, **size)
+    made = for_output(far, Format.PNG, **size)
     assert (kept.notes, made.notes) == ((), (SUBJECT_LOST,))
     before, _, rest = (kept.xmp or b"").partition(b"<exif:SubjectArea>")
     assert made.xmp == before + rest.partition(b"</exif:SubjectArea>")[2]
@@ -373,13 +378,7 @@ def test_the_angle_of_view_that_follows_from_the_focal_plane_stays(order: str, t
     """Its sides are pixels by pixels per length, and turn with the picture."""
     source = with_focal_plane(order, (4_438_356, 1_000), (4_445_969, 997))
     output = (192, 256) if turn < 5 else (256, 192)
-    made = exif.corrected(
-        source,
-        width=output[1],
-        height=output[0],
-        software=None,
-        placement=Placement(turn, (HEIGHT, WIDTH), output),
-    )
+    made = patched(source, Placement(turn, (HEIGHT, WIDTH), output))
     before = [pixels / per for pixels, per in zip((WIDTH, HEIGHT), focal_plane(source), strict=True)]
     after = [pixels / per for pixels, per in zip(output[::-1], focal_plane(made), strict=True)]
     assert after == (before if turn < 5 else before[::-1])
@@ -389,9 +388,7 @@ def test_the_angle_of_view_that_follows_from_the_focal_plane_stays(order: str, t
 def test_a_focal_plane_that_is_half_there_or_void_stays() -> None:
     for across, down in (((0, 1), (5, 1)), ((5, 0), (5, 1))):
         source = with_focal_plane("<", across, down)
-        made = exif.corrected(
-            source, width=128, height=96, software=None, placement=Placement(1, (HEIGHT, WIDTH), (96, 128))
-        )
+        made = patched(source, Placement(1, (HEIGHT, WIDTH), (96, 128)))
         assert [exif.tags_of(made).exif[tag] for tag in (0xA20E, 0xA20F)] == [
             exif.tags_of(source).exif[tag] for tag in (0xA20E, 0xA20F)
         ]
@@ -430,15 +427,7 @@ def test_the_lengths_of_a_panorama_grow_with_it(as_attributes: bool) -> None:
     else:
         said = "".join(f"<g:{name} xmlns:g='{SPACE}'>{value}</g:{name}>" for name, value in PANORAMA.items())
         source = packet(said + f"<g:ProjectionType xmlns:g='{SPACE}'>equirectangular</g:ProjectionType>")
-    made = xmp.corrected(
-        source,
-        fmt=Format.PNG,
-        width=256,
-        height=144,
-        turned=False,
-        provenance=None,
-        placement=Placement(1, (HEIGHT, WIDTH), (144, 256)),
-    )
+    made = corrected(source, Placement(1, (HEIGHT, WIDTH), (144, 256)))
     assert made is not None
     properties = Properties(made)
     found = {name: properties.value((SPACE, name)) for name in PANORAMA}
@@ -453,11 +442,11 @@ def test_the_lengths_of_a_panorama_that_was_turned_are_left_and_told(turn: int) 
     said = f"<g:FullPanoWidthPixels xmlns:g='{SPACE}'>101</g:FullPanoWidthPixels>"
     meta = Metadata(xmp=packet(said), turn_of_regions=turn, size=(HEIGHT, WIDTH))
     high, wide = (96, 128) if turn < 5 else (128, 96)
-    made = metadata.for_output(meta, Format.PNG, width=wide, height=high, provenance=None)
+    made = for_output(meta, Format.PNG, width=wide, height=high)
     width = Properties(made.xmp or b"").value((SPACE, "FullPanoWidthPixels"))
     assert (made.notes, width) == (((), "202") if turn == 1 else ((xmp.PANORAMA_LEFT,), "101"))
     other = replace(meta, xmp=packet(AS_ELEMENTS))
-    assert metadata.for_output(other, Format.PNG, width=wide, height=high, provenance=None).notes == ()
+    assert for_output(other, Format.PNG, width=wide, height=high).notes == ()
 
 
 def test_numbers_that_are_none_stay_in_xmp() -> None:
@@ -469,15 +458,8 @@ def test_numbers_that_are_none_stay_in_xmp() -> None:
     )
     source = packet(said)
     placement = Placement(1, (HEIGHT, WIDTH), (96, 128))
-    assert (
-        xmp.corrected(
-            source, fmt=Format.PNG, width=128, height=96, turned=False, provenance=None, placement=placement
-        )
-        == source
-    )
+    assert corrected(source, placement) == source
     sound = packet(said.replace("1/0", "3888000/877"))
-    made = xmp.corrected(
-        sound, fmt=Format.PNG, width=128, height=96, turned=False, provenance=None, placement=placement
-    )
+    made = corrected(sound, placement)
     values = [Properties(made or b"").value((EXIF, f"FocalPlane{axis}Resolution")) for axis in "XY"]
     assert values == ["7776000/877", "14/1"]

@@ -249,7 +249,9 @@ def decode_and_encode(photo: Path, folder: Path, codecs: CodecPool) -> None:
         bits=8,
         quality=QUALITY,
         lossless=False,
-        metadata=metadata.for_output(picture.metadata, Format.JPEG, provenance=None, **size),
+        metadata=metadata.for_output(
+            picture.metadata, Format.JPEG, provenance=None, new_colours=False, resolution=None, **size
+        ),
         resolution=None,
         **size,
     )
