@@ -16,6 +16,9 @@ Name = tuple[str, str]
 
 LISTS = frozenset([(RDF, "Seq"), (RDF, "Bag"), (RDF, "Alt")])
 
+_RDF_NAME: Name = (RDF, "RDF")
+_ROOT, _DESCRIPTION, _PROPERTY, _VALUE = 0, 1, 2, 3
+"""Levels of elements: rdf:RDF itself, what is right below it, and so on."""
 _RDF_END = re.compile(rb"</(?:[^\s:>]+:)?RDF\s*>")
 _LIST_END = re.compile(rb"</(?:[^\s:>]+:)?(?:Seq|Bag|Alt)\s*>")
 _TAG_NAME = re.compile(rb"<[^\s/>]+")
@@ -156,7 +159,11 @@ class Property:
 
 
 class Properties:
-    """Where in an XMP packet its top-level properties stand."""
+    """Where in an XMP packet its top-level properties stand.
+
+    While it is read, stacks hold the elements that are open and the namespaces declared around each. The
+    start, value and end of a list that are kept are those of the property that is open, if one is.
+    """
 
     def __init__(self, packet: bytes) -> None:
         self.packet = packet
@@ -188,7 +195,7 @@ class Properties:
     def _enter_scope(self) -> None:
         """What is declared within a property is of no concern."""
         scope = self._scopes[-1]
-        if self._declared and ((RDF, "RDF") not in self._open[:-1] or self._is_property(1)):
+        if self._declared and self._level() <= _DESCRIPTION:
             scope = {**scope, **self._declared}
             if len(scope) > _MOST_NAMESPACES:
                 raise UnusableXmp("declares more namespaces than any packet")
@@ -198,22 +205,21 @@ class Properties:
     def _start(self, name: str, attributes: list[str]) -> None:
         self._open.append(split(name))
         self._enter_scope()
-        if self._is_property(1):
+        level = self._level()
+        if level == _DESCRIPTION:
             self._note_attributes(attributes)
-        elif self._is_property(2):
+        elif level == _PROPERTY:
             self._started, self._list_end = self._parser.CurrentByteIndex, -1
             resources = zip(attributes[::2], attributes[1::2], strict=True)
             self._value = [uri for key, uri in resources if split(key) == (RDF, "resource")][:1]
 
     def _text(self, text: str) -> None:
-        if self._is_property(2):
+        if self._level() == _PROPERTY:
             self._value.append(text)
 
-    def _is_property(self, depth: int) -> bool:
-        """Whether the innermost element is a Description (1) or a property (2) right below rdf:RDF."""
-        if (RDF, "RDF") not in self._open[: len(self._open) - depth]:
-            return False
-        return self._open.index((RDF, "RDF")) == len(self._open) - 1 - depth
+    def _level(self) -> int:
+        """How far below rdf:RDF the innermost element is that is open; -1 outside of it."""
+        return len(self._open) - 1 - self._open.index(_RDF_NAME) if _RDF_NAME in self._open else -1
 
     def _note_attributes(self, attributes: list[str]) -> None:
         """A simple property may be an attribute of its Description."""
@@ -230,7 +236,8 @@ class Properties:
 
     def _end(self, _: str) -> None:
         at = self._parser.CurrentByteIndex
-        if self._is_property(2):
+        level = self._level()
+        if level == _PROPERTY:
             tag = _TAG_NAME.match(self.packet, self._started)
             written_as = tag[0][1:] if tag else b""
             end = self._after_element(at)
@@ -240,9 +247,9 @@ class Properties:
                     *(name, written_as, self._started, end, False, value, self._list_end), self._scopes[-2]
                 )
             )
-        elif self._is_property(3) and self._open[-1] in LISTS and _LIST_END.match(self.packet, at):
+        elif level == _VALUE and self._open[-1] in LISTS and _LIST_END.match(self.packet, at):
             self._list_end = at
-        elif self._is_property(0) and _RDF_END.match(self.packet, at):
+        elif level == _ROOT and _RDF_END.match(self.packet, at):
             self.rdf_end = at
         self._open.pop()
         self._scopes.pop()

@@ -2,13 +2,15 @@
 
 Namespaces and structures are those of the Metadata Working Group's guidelines 2.0 (5.9), of Microsoft's
 People Tagging, of Exif in XMP (CIPA DC-010), and of the image regions of the IPTC Photo Metadata Standard
-(2019.1). All hold for the picture as it is stored, before it is
-turned; of the first, some programs write them for the upright one, and AppliedToDimensions says so.
+(2019.1). All hold for the picture as it is stored, before it is turned; of the first, some programs write
+them for the upright one, and AppliedToDimensions says so.
+
+A parser finds where their simple values stand in the packet; what they become is a list of edits of its text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from math import isfinite, isnan, nan
 
@@ -20,15 +22,28 @@ _DIMENSIONS = "http://ns.adobe.com/xap/1.0/sType/Dimensions#"
 _AREA = "http://ns.adobe.com/xmp/sType/Area#"
 _PEOPLE = "http://ns.microsoft.com/photo/1.2/t/Region#"
 _EXIF = "http://ns.adobe.com/exif/1.0/"
+_IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 
 _APPLIED: Name = (_GROUP, "AppliedToDimensions")
-_STRUCTURES = frozenset([_APPLIED, (_GROUP, "Area")])
+_AREA_OF_GROUP: Name = (_GROUP, "Area")
 _RECTANGLE: Name = (_PEOPLE, "Rectangle")
-_IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 _BOUNDARY: Name = (_IPTC, "RegionBoundary")
 _VERTICES: Name = (_IPTC, "rbVertices")
-_FIELDS = frozenset([_DIMENSIONS, _AREA, _IPTC])
 _SUBJECTS = frozenset([(_EXIF, "SubjectArea"), (_EXIF, "SubjectLocation")])
+_ITEM: Name = (RDF, "li")
+_FIELDS = frozenset([_DIMENSIONS, _AREA, _IPTC])
+"""Namespaces of the fields of a structure."""
+_LONGEST_NUMBER = 10
+"""Digits of a place in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Edit:
+    """Bytes of the packet, and the text that they become; an element that has to go becomes none."""
+
+    start: int
+    end: int
+    new: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,89 +63,64 @@ class _Text:
             return nan
         return number if isfinite(number) else nan
 
-
-_Fields = dict[str, _Text]
-_LONGEST_NUMBER = 10
-"""Digits of a place in pixels."""
+    def becomes(self, new: str) -> _Edit:
+        return _Edit(self.start, self.end, new)
 
 
-class _Subject:
-    """A SubjectArea or SubjectLocation: its numbers, and the whole element."""
-
-    def __init__(self, start: int) -> None:
-        self.start, self.end = start, start
-        self.numbers: list[_Text] = []
-
-    def moved(self, placement: Placement) -> dict[_Text, str]:
-        """What to write where; nothing at all where the subject lies outside the picture."""
-        numbers = [text.value.strip() for text in self.numbers]
-        if not 2 <= len(numbers) <= 4 or not all(map(str.isdecimal, numbers)):
-            return {}
-        moved = None
-        if max(map(len, numbers)) <= _LONGEST_NUMBER:
-            moved = placement.subject(list(map(int, numbers)))
-        if moved is None:
-            return {_Text(self.start, self.end, ""): ""}
-        return {text: str(number) for text, number in zip(self.numbers, moved, strict=True)}
-
-    def is_lost(self, placement: Placement) -> bool:
-        """Whether it lies outside the picture."""
-        return "" in self.moved(placement).values()
+# ---- what a packet says --------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
-class _Boundary:
+class _Structure:
+    """A structure of simple values: an area, a list of dimensions, a boundary, a vertex."""
+
+    fields: dict[str, _Text] = field(default_factory=dict)
+    """By their local names."""
+
+    def take(self, name: Name, text: _Text) -> None:
+        space, local = name
+        if space in _FIELDS:
+            self.fields[local] = text
+
+    def text(self, local: str, default: str = "") -> str:
+        return self.fields[local].value.strip() if local in self.fields else default
+
+
+@dataclass(slots=True)
+class _Boundary(_Structure):
     """Of an image region of IPTC's: a rectangle, a circle, or a polygon with vertices."""
 
-    fields: _Fields = field(default_factory=dict)
-    vertices: list[_Fields] = field(default_factory=list)
+    vertices: list[_Structure] = field(default_factory=list)
 
-    def moved(self, placement: Placement) -> dict[_Text, str]:
-        """What to write where; nothing for a boundary that is none, or stays.
 
-        x and y are those of a rectangle's upper left corner or of a circle's middle. In relative units, a
-        circle's radius is a part of the width.
-        """
-        unit, shape = (
-            self.fields[key].value.strip() if key in self.fields else "" for key in ("rbUnit", "rbShape")
-        )
-        if unit not in ("pixel", "relative") or (unit == "relative" and placement.turn == 1):
-            return {}
-        (height, width), (high, wide) = placement.stored, placement.output
-        in_pixels = unit == "pixel"
-        before, after = ((width, height), (wide, high)) if in_pixels else ((1, 1), (1, 1))
+@dataclass(slots=True)
+class _Subject:
+    """A SubjectArea or SubjectLocation: its numbers, and the whole element."""
 
-        def at(x: float, y: float) -> tuple[float, float]:
-            x, y = placement.point(x / before[0], y / before[1])
-            return x * after[0], y * after[1]
+    start: int
+    end: int = -1
+    numbers: list[_Text] = field(default_factory=list)
 
-        new: dict[_Text, float] = {}
-        try:
-            if shape == "rectangle":
-                texts = [self.fields[key] for key in ("rbX", "rbY", "rbW", "rbH")]
-                x, y, across, down = (text.number for text in texts)
-                (left, right), (top, bottom) = map(
-                    sorted, zip(at(x, y), at(x + across, y + down), strict=True)
-                )
-                new = dict(zip(texts, (left, top, right - left, bottom - top), strict=True))
-            elif shape == "circle":
-                x_text, y_text, radius = (self.fields[key] for key in ("rbX", "rbY", "rbRx"))
-                new = dict(zip((x_text, y_text), at(x_text.number, y_text.number), strict=True))
-                pixels = radius.number * width / before[0] * float(placement.factors[0])
-                new[radius] = pixels * after[0] / wide
-            elif shape == "polygon":
-                for vertex in self.vertices:
-                    x_text, y_text = vertex["rbX"], vertex["rbY"]
-                    new |= zip((x_text, y_text), at(x_text.number, y_text.number), strict=True)
-        except KeyError:
-            return {}
-        if any(map(isnan, new.values())):
-            return {}
-        return {text: _written(round(number) if in_pixels else number) for text, number in new.items()}
+    def take(self, name: Name, text: _Text) -> None:
+        if name == _ITEM:
+            self.numbers.append(text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Element:
+    """An element that is open."""
+
+    name: Name
+    owner: _Structure | _Subject | None
+    """What the simple values in it belong to: what this element began, or else what it lies in."""
 
 
 class _Regions:
-    """What a packet says of regions."""
+    """What a packet says of regions.
+
+    While it is read, a stack holds the elements that are open. A simple value is an attribute, or text that
+    ends with the end of an element; it goes to the owner in whose element it stands.
+    """
 
     def __init__(self, packet: bytes) -> None:
         """Read it.
@@ -138,15 +128,14 @@ class _Regions:
         Raises:
             UnusableXmp: it is not well-formed.
         """
-        self.applied: list[_Fields] = []
-        self.areas: list[_Fields] = []
+        self.applied: list[_Structure] = []
+        self.areas: list[_Structure] = []
         self.rectangles: list[_Text] = []
         self.subjects: list[_Subject] = []
         self.boundaries: list[_Boundary] = []
         self._packet = packet
-        self._open: list[Name] = []
-        self._fields: _Fields | None = None
-        self._text_at, self._text = -1, list[str]()
+        self._open: list[_Element] = []
+        self._text_at, self._text = -1, list[str]()  # since the last tag; -1 for none
         self._parser = parser = new_parser()
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
@@ -154,31 +143,32 @@ class _Regions:
         parse(parser, packet)
 
     def _start(self, name: str, attributes: list[str]) -> None:
-        element = split(name)
-        self._open.append(element)
+        here, element = self._parser.CurrentByteIndex, split(name)
+        owner = self._begun_by(element, here) or (self._open[-1].owner if self._open else None)
+        self._open.append(_Element(element, owner))
         self._text_at, self._text = -1, []
-        if element in _STRUCTURES:
-            self._fields = {}
-            (self.applied if element == _APPLIED else self.areas).append(self._fields)
-        elif element == _BOUNDARY:
-            self.boundaries.append(_Boundary())
-            self._fields = self.boundaries[-1].fields
-        elif self._is_vertex(self._open) and self.boundaries:
-            self._fields = {}
-            self.boundaries[-1].vertices.append(self._fields)
-        elif element in _SUBJECTS:
-            self.subjects.append(_Subject(self._parser.CurrentByteIndex))
-        if self._fields is None and not any(split(key) == _RECTANGLE for key in attributes[::2]):
+        if owner is None and not any(split(key) == _RECTANGLE for key in attributes[::2]):
             return
-        here = self._parser.CurrentByteIndex
         for attribute, value, written in named_attributes(self._packet, here, attributes):
             group = 2 if written[2] is not None else 3
-            self._take(attribute, _Text(written.start(group), written.end(group), value))
+            self._take(owner, attribute, _Text(written.start(group), written.end(group), value))
 
-    @staticmethod
-    def _is_vertex(path: Sequence[Name]) -> bool:
-        """Whether an element is an item of a boundary's list of vertices."""
-        return len(path) >= 3 and path[-3] == _VERTICES and path[-1] == (RDF, "li")
+    def _begun_by(self, element: Name, at: int) -> _Structure | _Subject | None:
+        """The owner of simple values that an element begins, if it begins one."""
+        if element == _BOUNDARY:
+            self.boundaries.append(boundary := _Boundary())
+            return boundary
+        if element in _SUBJECTS:
+            self.subjects.append(subject := _Subject(at))
+            return subject
+        structures = {_APPLIED: self.applied, _AREA_OF_GROUP: self.areas}.get(element)
+        if element == _ITEM and len(self._open) >= 2 and self._open[-2].name == _VERTICES:
+            around = self._open[-1].owner
+            structures = around.vertices if isinstance(around, _Boundary) else None
+        if structures is None:
+            return None
+        structures.append(structure := _Structure())
+        return structure
 
     def _take_text(self, text: str) -> None:
         if self._text_at < 0:
@@ -190,23 +180,18 @@ class _Regions:
         if self._text_at >= 0:
             text = _Text(self._text_at, self._parser.CurrentByteIndex, "".join(self._text))
             self._text_at = -1
-            if element == (RDF, "li") and len(self._open) >= 2 and self._open[-2] in _SUBJECTS:
-                self.subjects[-1].numbers.append(text)
-            else:
-                self._take(element, text)
-        if element in _STRUCTURES or element == _BOUNDARY:
-            self._fields = None
-        elif self._is_vertex((*self._open[-2:], element)) and self.boundaries:
-            self._fields = self.boundaries[-1].fields
-        elif element in _SUBJECTS:
-            self.subjects[-1].end = self._packet.index(b">", self._parser.CurrentByteIndex) + 1
+            self._take(element.owner, element.name, text)
+        if element.name in _SUBJECTS and isinstance(element.owner, _Subject):
+            element.owner.end = self._packet.index(b">", self._parser.CurrentByteIndex) + 1
 
-    def _take(self, name: Name, text: _Text) -> None:
-        space, local = name
+    def _take(self, owner: _Structure | _Subject | None, name: Name, text: _Text) -> None:
         if name == _RECTANGLE:
             self.rectangles.append(text)
-        elif self._fields is not None and space in _FIELDS:
-            self._fields[local] = text
+        elif owner is not None:
+            owner.take(name, text)
+
+
+# ---- what becomes of it --------------------------------------------------------------------------
 
 
 def moved(packet: bytes, placement: Placement) -> bytes:
@@ -215,26 +200,30 @@ def moved(packet: bytes, placement: Placement) -> bytes:
     Raises:
         UnusableXmp: it is not well-formed.
     """
-    regions, new = _Regions(packet), dict[_Text, str]()
+    regions, edits = _Regions(packet), list[_Edit]()
     for subject in regions.subjects:
-        new |= subject.moved(placement)
+        edits += _subject_edits(subject, placement)
     for boundary in regions.boundaries:
-        new |= boundary.moved(placement)
-    if placement.on_its_side and any(_is_upright(fields, placement) for fields in regions.applied):
+        edits += _boundary_edits(boundary, placement)
+    if placement.on_its_side and any(_is_upright(applied, placement) for applied in regions.applied):
         placement = replace(placement, turn=1)
-    for fields in regions.applied:
-        new |= _applied_to(fields, placement.output)
+    for applied in regions.applied:
+        edits += _dimension_edits(applied, placement.output)
     if placement.turn != 1:
-        for fields in regions.areas:
-            new |= _moved_area(fields, placement)
+        for area in regions.areas:
+            edits += _area_edits(area, placement)
         for rectangle in regions.rectangles:
-            new |= _moved_rectangle(rectangle, placement)
+            edits += _rectangle_edits(rectangle, placement)
+    return _edited(packet, edits)
+
+
+def _edited(packet: bytes, edits: Iterable[_Edit]) -> bytes:
     result, at = bytearray(), 0
-    for text in sorted(new, key=lambda text: text.start):
-        if text.start < at:  # within an element that is gone
+    for edit in sorted(edits, key=lambda edit: edit.start):
+        if edit.start < at:  # within an element that is gone
             continue
-        result += packet[at : text.start] + new[text].encode()
-        at = text.end
+        result += packet[at : edit.start] + edit.new.encode()
+        at = edit.end
     return bytes(result + packet[at:])
 
 
@@ -244,46 +233,145 @@ def lose_subject(packet: bytes, placement: Placement) -> bool:
     Raises:
         UnusableXmp: it is not well-formed.
     """
-    return any(subject.is_lost(placement) for subject in _Regions(packet).subjects)
+    return any(_in_output(subject, placement) is None for subject in _Regions(packet).subjects)
 
 
-def _is_upright(applied: _Fields, placement: Placement) -> bool:
+# ---- subjects ------------------------------------------------------------------------------------
+
+
+def _in_output(subject: _Subject, placement: Placement) -> list[int] | None:
+    """Its numbers in the output: none of what is no subject, None of one that lies outside the picture."""
+    numbers = [text.value.strip() for text in subject.numbers]
+    if not 2 <= len(numbers) <= 4 or not all(map(str.isdecimal, numbers)):
+        return []
+    if max(map(len, numbers)) > _LONGEST_NUMBER:
+        return None
+    return placement.subject(list(map(int, numbers)))
+
+
+def _subject_edits(subject: _Subject, placement: Placement) -> list[_Edit]:
+    numbers = _in_output(subject, placement)
+    if numbers is None:
+        return [_Edit(subject.start, subject.end, "")]
+    return [text.becomes(str(new)) for text, new in zip(subject.numbers, numbers, strict=False)]
+
+
+# ---- regions of IPTC -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Units:
+    """A placement of points and lengths that are told in pixels, or else in parts of the picture's sides."""
+
+    placement: Placement
+    pixels: bool
+
+    def point(self, x: float, y: float) -> tuple[float, float]:
+        if not self.pixels:
+            return self.placement.point(x, y)
+        (height, width), (high, wide) = self.placement.stored, self.placement.output
+        x, y = self.placement.point(x / width, y / height)
+        return x * wide, y * high
+
+    def radius(self, length: float) -> float:
+        """In relative units, it is a part of the width both before and after."""
+        enlarged = length * float(self.placement.factors[0])
+        return enlarged if self.pixels else enlarged * self.placement.stored[1] / self.placement.output[1]
+
+    def written(self, number: float) -> str:
+        return _written(round(number) if self.pixels else number)
+
+
+_Numbers = Iterable[tuple[_Text, float]]
+"""What to write where."""
+
+
+def _rectangle(boundary: _Boundary, units: _Units) -> _Numbers:
+    """x and y are those of its upper left corner."""
+    texts = [boundary.fields[key] for key in ("rbX", "rbY", "rbW", "rbH")]
+    x, y, across, down = (text.number for text in texts)
+    corners = units.point(x, y), units.point(x + across, y + down)
+    (left, right), (top, bottom) = map(sorted, zip(*corners, strict=True))
+    return zip(texts, (left, top, right - left, bottom - top), strict=True)
+
+
+def _circle(boundary: _Boundary, units: _Units) -> _Numbers:
+    """x and y are those of its middle."""
+    x, y, radius = (boundary.fields[key] for key in ("rbX", "rbY", "rbRx"))
+    new = *units.point(x.number, y.number), units.radius(radius.number)
+    return zip((x, y, radius), new, strict=True)
+
+
+def _polygon(boundary: _Boundary, units: _Units) -> _Numbers:
+    for vertex in boundary.vertices:
+        x, y = vertex.fields["rbX"], vertex.fields["rbY"]
+        yield from zip((x, y), units.point(x.number, y.number), strict=True)
+
+
+_SHAPES: dict[str, Callable[[_Boundary, _Units], _Numbers]] = {
+    "rectangle": _rectangle,
+    "circle": _circle,
+    "polygon": _polygon,
+}
+"""They raise KeyError where a field is missing."""
+
+
+def _boundary_edits(boundary: _Boundary, placement: Placement) -> list[_Edit]:
+    """None for a boundary that is none, or stays."""
+    unit, shape = boundary.text("rbUnit"), _SHAPES.get(boundary.text("rbShape"))
+    if shape is None or unit not in ("pixel", "relative") or (unit == "relative" and placement.turn == 1):
+        return []
+    units = _Units(placement, pixels=unit == "pixel")
+    try:
+        new = list(shape(boundary, units))
+    except KeyError:
+        return []
+    if any(isnan(number) for _, number in new):
+        return []
+    return [text.becomes(units.written(number)) for text, number in new]
+
+
+# ---- regions of the Metadata Working Group and of Microsoft --------------------------------------
+
+
+def _is_upright(applied: _Structure, placement: Placement) -> bool:
     """Whether regions were written for the picture turned upright, by its longer side."""
     high, wide = placement.output
-    across, down = (applied[side].number if side in applied else 0 for side in ("w", "h"))
+    across, down = (applied.fields[side].number if side in applied.fields else 0 for side in ("w", "h"))
     return (across - down) * (wide - high) > 0
 
 
-def _has_unit(fields: _Fields, unit: str) -> bool:
-    return "unit" not in fields or fields["unit"].value.strip() == unit
+def _dimension_edits(applied: _Structure, output: tuple[int, int]) -> list[_Edit]:
+    if applied.text("unit", "pixel") != "pixel":
+        return []
+    sides = {"w": output[1], "h": output[0]}
+    return [applied.fields[side].becomes(str(sides[side])) for side in sides.keys() & applied.fields.keys()]
 
 
-def _applied_to(fields: _Fields, output: tuple[int, int]) -> dict[_Text, str]:
-    sides = {"w": output[1], "h": output[0]} if _has_unit(fields, "pixel") else {}
-    return {fields[side]: str(length) for side, length in sides.items() if side in fields}
-
-
-def _moved_area(fields: _Fields, placement: Placement) -> dict[_Text, str]:
+def _area_edits(area: _Structure, placement: Placement) -> list[_Edit]:
     """x and y are the middle of the area; one that is a circle has a diameter instead of width and height."""
-    if not fields.keys() >= {"x", "y"} or not _has_unit(fields, "normalized"):
-        return {}
+    fields = area.fields
+    if not fields.keys() >= {"x", "y"} or area.text("unit", "normalized") != "normalized":
+        return []
     x, y = placement.point(fields["x"].number, fields["y"].number)
-    new = {fields["x"]: _written(x), fields["y"]: _written(y)}
+    new = {"x": x, "y": y}
     if placement.on_its_side and fields.keys() >= {"w", "h"}:
-        new |= {fields["w"]: _written(fields["h"].number), fields["h"]: _written(fields["w"].number)}
-    return new if "nan" not in new.values() else {}
+        new |= {"w": fields["h"].number, "h": fields["w"].number}
+    if any(map(isnan, new.values())):
+        return []
+    return [fields[local].becomes(_written(number)) for local, number in new.items()]
 
 
-def _moved_rectangle(text: _Text, placement: Placement) -> dict[_Text, str]:
+def _rectangle_edits(text: _Text, placement: Placement) -> list[_Edit]:
     """Of "x, y, width, height"; x and y are the upper left corner."""
     try:
         x, y, wide, high = map(float, text.value.split(","))
     except ValueError:
-        return {}
+        return []
     corners = placement.point(x, y), placement.point(x + wide, y + high)
     left, top = (min(pair) for pair in zip(*corners, strict=True))
     sides = (high, wide) if placement.on_its_side else (wide, high)
-    return {text: ", ".join(map(_written, (left, top, *sides)))}
+    return [text.becomes(", ".join(map(_written, (left, top, *sides))))]
 
 
 def _written(number: float) -> str:

@@ -73,7 +73,7 @@ PROVENANCE = Provenance("srbatch 1.0", ENHANCED, "resized", "x2, model photo", "
 
 
 def wanted(meta: Metadata, fmt: Format, provenance: Provenance | None = PROVENANCE) -> Metadata:
-    meta = replace(meta, size=(HEIGHT, WIDTH))
+    meta = replace(meta, size=meta.size or (HEIGHT, WIDTH))
     asked: dict[str, Any] = {"width": WIDTH, "height": HEIGHT, "new_colours": False, "resolution": None}
     return metadata.for_output(meta, fmt, provenance=provenance, **asked)
 

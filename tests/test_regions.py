@@ -230,6 +230,51 @@ def test_a_packet_beside_the_photo_is_corrected_like_one_within() -> None:
     assert b"stArea:x='0.875' stArea:y='0.25'" in (beside or b"")
 
 
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_attributes_are_found_in_quotes_of_both_kinds(quote: str) -> None:
+    source = packet(AS_ATTRIBUTES.replace("'", quote))
+    made = regions.moved(source, Placement(2, (HEIGHT, WIDTH), (96, 128))).decode()
+    assert f"stArea:x={quote}0.75{quote} stArea:y={quote}0.125{quote}" in made
+    assert f"stDim:w={quote}128{quote}" in made
+    assert f"MPReg:Rectangle={quote}0.6875, 0, 0.125, 0.25{quote} MPReg:Person" in made
+
+
+def subject(*numbers: object) -> str:
+    items = "".join(f"<rdf:li>{number}</rdf:li>" for number in numbers)
+    return f"<exif:SubjectArea><rdf:Seq>{items}</rdf:Seq></exif:SubjectArea>"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "moved"),
+    [
+        ((16, 6), (84, 32)),
+        ((16, 6, 8), (84, 32, 16)),
+        ((16, 6, 8, 12), (84, 32, 24, 16)),
+        ((64, 48), (0, 128)),  # the corner is still in the picture
+        ((16, 6, 8, 12, 1), None),
+        ((16,), None),
+        ((), None),
+        ((16, "left"), None),
+        ((16, -6), None),
+    ],
+)
+def test_a_subject_in_xmp_has_two_to_four_numbers(
+    numbers: tuple[object, ...], moved: tuple[int, ...] | None
+) -> None:
+    placement = Placement(6, (HEIGHT, WIDTH), (128, 96))
+    source = packet(subject(*numbers))
+    assert regions.moved(source, placement) == packet(subject(*(numbers if moved is None else moved)))
+    assert not regions.lose_subject(source, placement)
+
+
+@pytest.mark.parametrize("number", ["&#49;6", "1&#54;", "&#49;&#54;", "<!-- x -->16", " 16\n"])
+def test_a_value_may_be_written_in_several_pieces(number: str) -> None:
+    source = packet(subject(number, 6))
+    made = regions.moved(source, Placement(1, (HEIGHT, WIDTH), (96, 128)))
+    comment = "<!-- x -->" if "!" in number else ""
+    assert made == packet(subject(f"{comment}32", 12))
+
+
 def test_regions_that_were_written_upright_stay() -> None:
     source = (
         packet(AS_ELEMENTS).replace(b"stDim:h>48<", b"stDim:h>64<").replace(b"stDim:w>64<", b"stDim:w>48<")
