@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import BinaryIO
 
-from srbatch.containers import Blocks
+from srbatch.containers import Blocks, cut_off, printable
 from srbatch.errors import UnreadablePhoto
 
 _EXTENSION, _PICTURE, _TRAILER = 0x21, 0x2C, 0x3B
@@ -22,7 +22,7 @@ def read_gif(file: BinaryIO) -> Blocks:
     blocks = Blocks()
     head = file.read(13)
     if head[:3] != b"GIF" or len(head) != 13:
-        raise UnreadablePhoto("the GIF file is cut off")
+        raise UnreadablePhoto(cut_off("GIF"))
     _skip_palette(file, head[10])
     while (kind := _byte(file)) != _TRAILER:
         if kind == _EXTENSION:
@@ -31,7 +31,7 @@ def read_gif(file: BinaryIO) -> Blocks:
         elif kind == _PICTURE:
             descriptor = file.read(9)
             if len(descriptor) != 9:
-                raise UnreadablePhoto("the GIF file is cut off")
+                raise UnreadablePhoto(cut_off("GIF"))
             _skip_palette(file, descriptor[8])
             _byte(file)  # bits of the first code
             _sub_blocks(file)
@@ -43,7 +43,7 @@ def read_gif(file: BinaryIO) -> Blocks:
 def _byte(file: BinaryIO) -> int:
     byte = file.read(1)
     if not byte:
-        raise UnreadablePhoto("the GIF file is cut off")
+        raise UnreadablePhoto(cut_off("GIF"))
     return byte[0]
 
 
@@ -58,7 +58,7 @@ def _sub_blocks(file: BinaryIO) -> list[bytes]:
     while size := _byte(file):
         block = file.read(size)
         if len(block) != size:
-            raise UnreadablePhoto("the GIF file is cut off")
+            raise UnreadablePhoto(cut_off("GIF"))
         found.append(block)
     return found
 
@@ -74,8 +74,8 @@ def _take_extension(label: int, parts: list[bytes], blocks: Blocks) -> None:
     elif label == _APPLICATION and name == b"ICCRGBG1012":
         blocks.icc = b"".join(parts[1:])
     elif label != _CONTROL and name not in _ABOUT_LOOPS:
-        shown = ascii(name[:11].decode("latin-1"))
-        blocks.note(f"the GIF extension {shown if label == _APPLICATION else label} was not carried")
+        shown = printable(name[:11]) if label == _APPLICATION else label
+        blocks.note(f"the GIF extension {shown} was not carried")
 
 
 def read_bmp(file: BinaryIO) -> Blocks:
@@ -83,7 +83,7 @@ def read_bmp(file: BinaryIO) -> Blocks:
     blocks = Blocks()
     head = file.read(14 + _BMP_V5_HEADER_BYTES)
     if len(head) < 18:
-        raise UnreadablePhoto("the BMP file is cut off")
+        raise UnreadablePhoto(cut_off("BMP"))
     if int.from_bytes(head[14:18], "little") < _BMP_V5_HEADER_BYTES or len(head) < 14 + _BMP_V5_HEADER_BYTES:
         return blocks
     space = head[70:74]

@@ -51,6 +51,8 @@ class Blocks:
     """Type and data of the chunks that give RGB a meaning without an ICC profile."""
     extra_is_data: bool = False
     """Whether the channel beside the colours is not said to be transparency: infrared, a mask."""
+    lossless: bool = False
+    """Whether the format could have lost something of the picture and did not."""
     turned: bool = False
     """Whether the format's own means, not EXIF, say that the stored picture must be turned."""
     notes: list[str] = field(default_factory=list)

@@ -18,13 +18,13 @@ from srbatch.names import show
 from srbatch.options import Options
 from srbatch.picture import Picture
 from srbatch.preflight import output_size
-from srbatch.provenance import SOFTWARE, Provenance
+from srbatch.provenance import SOFTWARE, SOURCE_TYPES, Provenance
 from srbatch.scratch import Scratch
 from srbatch.sidecars import beside
 
 _DECLARED = Provenance(
     software=SOFTWARE,
-    source_type="http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicallyEnhanced",
+    source_type=SOURCE_TYPES + "algorithmicallyEnhanced",
     action="resized",
     parameters="as the run will say",
     source_sha256="0" * 64,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from io import SEEK_END
 from typing import BinaryIO
 
-from srbatch.containers import C2PA_LOST, GAIN_MAP_LOST, Blocks, Rewriter, printable
+from srbatch.containers import C2PA_LOST, EXIF_ID, GAIN_MAP_LOST, Blocks, Rewriter, printable
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
 
 _LARGEST_META = 1 << 26
@@ -20,7 +20,6 @@ _NOT_MISSED = frozenset([b"ftyp", b"meta", b"mdat", b"idat", b"free", b"skip", b
 """Boxes that are the picture itself, or room."""
 _C2PA_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _XMP_TYPE = b"application/rdf+xml"
-_EXIF_ID = b"Exif\0\0"
 _ALPHA_URNS = frozenset([b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1"])
 _IN_FILE, _IN_META = 0, 1
 
@@ -238,7 +237,7 @@ def _take_items(file: BinaryIO, meta: _Meta, blocks: Blocks) -> None:
         if item.kind == b"Exif" and blocks.exif is None:
             data = _content(file, item, meta)
             skip = 4 + int.from_bytes(data[:4], "big")  # to the TIFF header
-            blocks.exif = data[skip:].removeprefix(_EXIF_ID)
+            blocks.exif = data[skip:].removeprefix(EXIF_ID)
         elif item.kind == b"mime" and item.content_type == _XMP_TYPE and blocks.xmp is None:
             blocks.xmp = _content(file, item, meta)
 
@@ -288,8 +287,9 @@ def _note_losses(meta: _Meta, blocks: Blocks) -> None:
             for box in meta.properties_of(source):
                 urn = box.body[4:].split(b"\0")[0]
                 if box.kind == b"auxC" and urn not in _ALPHA_URNS:
-                    name = ascii(urn.rsplit(b":", 1)[-1].decode("latin-1"))
-                    blocks.note(f"an auxiliary picture ({name}) was not carried")
+                    blocks.note(
+                        f"an auxiliary picture ({printable(urn.rsplit(b':', 1)[-1])}) was not carried"
+                    )
 
 
 # ---- writing -------------------------------------------------------------------------------------

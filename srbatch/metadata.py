@@ -38,7 +38,7 @@ from srbatch import (
     webp,
     xmp,
 )
-from srbatch.containers import GAIN_MAP_LOST, Blocks, HeadSplicer
+from srbatch.containers import GAIN_MAP_LOST, Blocks, HeadSplicer, printable
 from srbatch.errors import UnsupportedPhoto, WrongOutput
 from srbatch.formats import Format
 from srbatch.heif import HeifRewriter
@@ -86,7 +86,7 @@ class Metadata:
     orientation: int = 1
     """How the stored pixels must be turned, as in EXIF (1 to 8)."""
     turned_by_codec: bool = False
-    """Of AVIF and HEIC: their own means say how to turn the picture, and what else says so is void."""
+    """Of AVIF and HEIC: their own means say how to turn the picture, and nothing else that says so counts."""
     turn_of_regions: int = 1
     """How the picture that EXIF and XMP tell places and lengths of is turned upright, as in EXIF (1 to 8).
 
@@ -94,6 +94,8 @@ class Metadata:
     of the picture before."""
     extra_is_data: bool = False
     """Whether the file has a channel beside the colours that is not said to be transparency."""
+    lossless: bool = False
+    """Whether the file's format could have lost something of the picture and did not."""
     size: tuple[int, int] | None = None
     """(height, width) of the stored picture, known once it is decoded."""
     linear: bool = False
@@ -169,6 +171,7 @@ def read(path: Path, fmt: Format) -> Metadata:
         png_colour=tuple(found.png_colour),
         orientation=1 if turned_by_codec else said,
         extra_is_data=found.extra_is_data,
+        lossless=found.lossless,
         turned_by_codec=turned_by_codec,
         turn_of_regions=said if found.turned or not turned_by_codec else 1,
         notes=tuple(found.notes),
@@ -276,6 +279,7 @@ def for_output(
         orientation=1,
         turned_by_codec=False,
         turn_of_regions=1,
+        lossless=False,
         size=None,
         notes=meta.notes + place_notes + colour_notes + text_notes + _exif_notes(block, fmt),
     )
@@ -372,7 +376,7 @@ def _texts(meta: Metadata, fmt: Format) -> tuple[tuple[bytes, ...], tuple[bytes,
         if line and len(line) <= jpeg.JPEG_SEGMENT_BYTES:
             comments.append(line)
         else:
-            keyword = ascii(chunk[4:].partition(b"\0")[0].decode("latin-1"))
+            keyword = printable(chunk[4:].partition(b"\0")[0])
             notes.append(f"the PNG text {keyword} is damaged or too long for JPEG and was not carried")
     return tuple(comments), (), tuple(notes)
 

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 from srbatch import weights
 from srbatch.errors import UsageError, WeightsError
 from srbatch.options import MAX_FACTOR, Options
+from srbatch.provenance import SOURCE_TYPES
 
 if TYPE_CHECKING:
     from torch import nn
 
     from srbatch.upscaler import Upscaler
-
-_SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 
 
 class Model:
@@ -58,7 +57,7 @@ class Model:
     def source_type(self) -> str:
         """IPTC's digital source type of what this model makes, as a URI (release 2024-10-23)."""
         name = "compositeWithTrainedAlgorithmicMedia" if self.card.generative else "algorithmicallyEnhanced"
-        return _SOURCE_TYPES + name
+        return SOURCE_TYPES + name
 
     @property
     def upscaler(self) -> Upscaler:

@@ -88,10 +88,13 @@ class Picture:
     """Pixels per mm, across and down, of the stored picture, where it says."""
     opaque: bool
     """Whether the alpha channel, if there is one, is alpha and full everywhere."""
-    lossless: bool
-    """Whether the format could have lost something and did not: a lossless WebP."""
     notes: tuple[str, ...]
     """For people: what is odd about the file, and what of it will not be carried."""
+
+    @property
+    def lossless(self) -> bool:
+        """Whether the format could have lost something and did not: a lossless WebP."""
+        return self.metadata.lossless
 
     def pixels(self) -> Pixels:
         """The photo the right way up, (H, W, C), as a view of the raw file."""
@@ -167,14 +170,11 @@ def decode(path: Path, raw: Path, max_pixels: float) -> Picture:
             after.st_ino,
         ):
             raise PhotoChanged("it changed while it was read; run again when nothing writes to it any more")
-        lossless = fmt is Format.WEBP and _is_lossless_webp(file)
         shape = _stored_shape(header, found.orientation)
         opaque = header.channels in (1, 3) or (
             not found.extra_is_data and _treat_alpha(raw, shape, header.dtype)
         )
-    return Picture(
-        header, raw, sha256, before.st_size, before.st_mtime_ns, found, resolution, opaque, lossless, notes
-    )
+    return Picture(header, raw, sha256, before.st_size, before.st_mtime_ns, found, resolution, opaque, notes)
 
 
 def sha256_of(path: Path) -> str:
@@ -368,14 +368,4 @@ def _treat_alpha(raw: Path, shape: tuple[int, int, int], dtype: type[np.unsigned
     _write_raw(filled.bandjoin(alpha).cast(whole.format), bled)
     del pixels, whole, alpha, colour, reach, drawn, below, filled  # Windows replaces no file that is mapped
     bled.replace(raw)
-    return False
-
-
-def _is_lossless_webp(file: BufferedReader) -> bool:
-    file.seek(12)
-    while len(head := file.read(8)) == 8:
-        if head[:4] in (b"VP8L", b"VP8 "):
-            return head[:4] == b"VP8L"
-        size = int.from_bytes(head[4:], "little")
-        file.seek(size + size % 2, os.SEEK_CUR)
     return False

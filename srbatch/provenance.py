@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from srbatch.model import Model
 
 SOFTWARE = f"srbatch {__version__}"
+SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+"""What the URIs begin with that IPTC has for how a picture came to be."""
 
 
 @dataclass(frozen=True, slots=True)

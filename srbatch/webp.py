@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from io import BytesIO
 from typing import BinaryIO
 
 from srbatch.containers import (
@@ -31,19 +32,28 @@ def read_webp(file: BinaryIO) -> Blocks:
     end = 8 + int.from_bytes(head[4:8], "little")
     if end > size_of(file):
         raise UnreadablePhoto(cut_off("WebP"))
-    blocks, at = Blocks(), 12
+    blocks = Blocks()
+    for kind, size in _chunks(file, end):
+        if kind == b"VP8L":
+            blocks.lossless = True
+        elif kind not in _WEBP_NOT_MISSED:
+            _take_webp_chunk(kind, read_block(file, size), blocks)
+    if behind := behind_picture(file, end):
+        blocks.note(behind)
+    return blocks
+
+
+def _chunks(file: BinaryIO, end: int) -> Iterator[tuple[bytes, int]]:
+    """Kinds and sizes of the chunks in their order; at each, the file is where its data begin."""
+    at = 12
     while at + 8 <= end:
         file.seek(at)
         head = file.read(8)
         kind, size = head[:4], int.from_bytes(head[4:], "little")
         if at + 8 + size > end:
             raise UnreadablePhoto(f"the WebP chunk {printable(kind)} is cut off")
-        if kind not in _WEBP_NOT_MISSED:
-            _take_webp_chunk(kind, read_block(file, size), blocks)
+        yield kind, size
         at += 8 + size + size % 2
-    if behind := behind_picture(file, end):
-        blocks.note(behind)
-    return blocks
 
 
 def _take_webp_chunk(kind: bytes, data: bytes, blocks: Blocks) -> None:
@@ -65,7 +75,9 @@ def webp_with(webp: bytes, *, exif_block: bytes | None, xmp: bytes | None) -> by
     """A WebP file as its encoder wrote it, with an EXIF block and an XMP packet in it."""
     if webp[:4] != b"RIFF" or webp[8:12] != b"WEBP" or len(webp) < 8 + int.from_bytes(webp[4:8], "little"):
         raise WrongOutput("the encoder did not write a WebP file")
-    chunks = dict(_webp_chunks(webp))
+    file = BytesIO(webp)
+    # Their order is the one that the format asks for; a still picture has each but once.
+    chunks = {kind: file.read(size) for kind, size in _chunks(file, len(webp))}
     extended = bytearray(chunks.pop(b"VP8X", b"") or _webp_extension(chunks))
     extended[0] |= _WEBP_HAS_EXIF if exif_block is not None else 0
     extended[0] |= _WEBP_HAS_XMP if xmp is not None else 0
@@ -76,15 +88,6 @@ def webp_with(webp: bytes, *, exif_block: bytes | None, xmp: bytes | None) -> by
         kind + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2) for kind, data in chunks.items()
     )
     return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
-
-
-def _webp_chunks(webp: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """In their order, which is the one that the format asks for; a still picture has each but once."""
-    at = 12
-    while at + 8 <= len(webp):
-        size = int.from_bytes(webp[at + 4 : at + 8], "little")
-        yield webp[at : at + 4], webp[at + 8 : at + 8 + size]
-        at += 8 + size + size % 2
 
 
 def _webp_extension(chunks: dict[bytes, bytes]) -> bytes:

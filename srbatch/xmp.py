@@ -16,7 +16,7 @@ from srbatch.extended_xmp import HAS_EXTENSION
 from srbatch.formats import Format
 from srbatch.packets import RDF, Name, Properties, Property, in_utf8
 from srbatch.placement import Placement, rational
-from srbatch.provenance import Provenance
+from srbatch.provenance import SOURCE_TYPES, Provenance
 
 _BASIC = "http://ns.adobe.com/xap/1.0/"
 _MEDIA = "http://ns.adobe.com/xap/1.0/mm/"
@@ -30,7 +30,7 @@ _DC = "http://purl.org/dc/elements/1.1/"
 
 _PREFIXES = {_MEDIA: "xmpMM", _IPTC: "Iptc4xmpExt"}
 _SOURCE_TYPE: Name = (_IPTC, "DigitalSourceType")
-_SOURCE_TYPES = "cv.iptc.org/newscodes/digitalsourcetype/"
+_SOURCE_TYPES = SOURCE_TYPES.partition("://")[2]  # some photos have them with https
 _BY_MODELS = ("algorithmicallyEnhanced", "compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicMedia")
 """IPTC's source types that tell of models and algorithms; each says more than those before it."""
 _INSTANCE: Name = (_MEDIA, "InstanceID")
@@ -192,7 +192,7 @@ def _number(text: str | None) -> Fraction | None:
     return Fraction(match[0].strip()) if match else None
 
 
-def _is_void(found: Property) -> bool:
+def _is_obsolete(found: Property) -> bool:
     """Whether a property tells of something that the output does not have: another picture, a video.
 
     Or a manifest, or an extension of the packet, whose properties are in it here.
@@ -220,7 +220,7 @@ def _edited(properties: Properties, values: Mapping[Name, str], new: dict[Name, 
                 continue
             result += packet[at : found.list_end] + new.pop(_HISTORY).encode()
             at = found.list_end
-        elif found.name in values or _is_void(found):
+        elif found.name in values or _is_obsolete(found):
             result += packet[at : found.start]
             at = found.end
             if found.name in values:

@@ -243,7 +243,7 @@ def test_a_damaged_png_chunk_costs_itself_only() -> None:
 def test_webp_blocks_come_back_and_pixels_stay(lossless: bool, bands: int, icc: bytes | None) -> None:
     source = encoded(".webp", picture(bands, icc), lossless=lossless)
     result = through(source, webp_sink, [])
-    assert webp.read_webp(io.BytesIO(result)) == Blocks(icc=icc, exif=EXIF, xmp=XMP)
+    assert webp.read_webp(io.BytesIO(result)) == Blocks(icc=icc, exif=EXIF, xmp=XMP, lossless=lossless)
     with Image.open(io.BytesIO(source)) as before, Image.open(io.BytesIO(result)) as after:
         assert (after.mode, after.size) == (before.mode, before.size)
         assert after.tobytes() == before.tobytes()
