@@ -31,6 +31,7 @@ _PNG_NOT_MISSED = frozenset(
 )
 _PNG_XMP_KEYWORD = b"XML:com.adobe.xmp"
 _RAW_PROFILE = b"Raw profile type "
+_RAW_PROFILES = frozenset([b"exif", b"app1", b"xmp", b"iptc", b"8bim", b"icc", b"icm"])
 
 
 def read_png(file: BinaryIO) -> Blocks:
@@ -97,22 +98,24 @@ def _take_png_chunk(kind: bytes, data: bytes, blocks: Blocks) -> None:
 
 
 def _take_raw_profiles(blocks: Blocks) -> None:
-    """Turn the text chunks in which older programs keep EXIF, XMP and IPTC into blocks.
+    """Turn the text chunks in which older programs keep EXIF, XMP, IPTC and ICC profiles into blocks.
 
-    As text they would be carried uncorrected; where the file has a real block that one counts.
+    As text they would be carried uncorrected. Where the file has a real block that one counts, and before a
+    profile also a chunk that says what the colours are.
     """
-    kept = []
+    other, tells_colours = [], any(chunk[:4] in (b"sRGB", b"cICP") for chunk in blocks.png_colour)
     for chunk in blocks.png_text:
         keyword = chunk[4:].partition(b"\0")[0]
         name = keyword.removeprefix(_RAW_PROFILE).lower()
-        if not keyword.startswith(_RAW_PROFILE) or name not in (
-            *(b"exif", b"app1", b"xmp", b"iptc", b"8bim"),
-        ):
-            kept.append(chunk)
+        if not keyword.startswith(_RAW_PROFILE) or name not in _RAW_PROFILES:
+            other.append(chunk)
             continue
         profile = _unhexed(chunk)
         if profile is None:
             blocks.note(f"the PNG text {printable(keyword)} is damaged and was not carried")
+        elif name in (b"icc", b"icm"):
+            if blocks.icc is None and not tells_colours:
+                blocks.icc = profile
         elif profile.startswith(XMP_ID) or name == b"xmp":
             blocks.xmp = blocks.xmp or profile.removeprefix(XMP_ID)
         elif name in (b"exif", b"app1"):
@@ -121,7 +124,7 @@ def _take_raw_profiles(blocks: Blocks) -> None:
             blocks.iptc = blocks.iptc or profile
         else:
             take_photoshop(profile.removeprefix(PHOTOSHOP_ID), blocks)
-    blocks.png_text = kept
+    blocks.png_text = other
 
 
 def _unhexed(chunk: bytes) -> bytes | None:

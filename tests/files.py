@@ -152,6 +152,12 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
+def raw_profile(name: str, data: bytes) -> bytes:
+    """A text chunk in which older versions of ImageMagick and GraphicsMagick keep a block."""
+    text = f"\n{name}\n{len(data):8d}\n{data.hex()}\n".encode()
+    return chunk(b"zTXt", b"Raw profile type " + name.encode() + b"\0\0" + zlib.compress(text))
+
+
 def splice(data: bytes, place: int, extra: bytes) -> bytes:
     return data[:place] + extra + data[place:]
 

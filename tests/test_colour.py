@@ -17,7 +17,7 @@ from skimage import color, transform
 from srbatch import profiles
 from srbatch.formats import Format
 from tests.conftest import Originals, crop, sample
-from tests.files import SHORT, block, inks, press
+from tests.files import SHORT, block, inks, press, raw_profile, splice
 from tests.networks import upscaled
 
 D50 = (0.9642, 1.0, 0.8249)
@@ -120,6 +120,21 @@ def test_a_broken_profile_costs_itself(originals: Originals, tmp_path: Path, cas
     assert outcome.status == "done", outcome
     assert "colour profile is damaged" in outcome.notes[0]
     assert icc_of(tmp_path / "hi" / f"a.{suffix}") is None
+
+
+def test_a_profile_that_a_png_file_keeps_as_text_is_one(originals: Originals, tmp_path: Path) -> None:
+    for name, icc in (("sound", profiles.wide_rgb()), ("broken", DAMAGED["cut off"])):
+        crop().save(path := originals.folder / f"{name}.png")
+        path.write_bytes(splice(path.read_bytes(), 33, raw_profile("icc", icc)))
+    originals.remember()
+    outcomes = upscaled(originals.folder, tmp_path / "hi", 1)
+    assert {outcome.status for outcome in outcomes.values()} == {"done"}
+    assert icc_of(tmp_path / "hi" / "sound.png") == profiles.wide_rgb()
+    assert icc_of(tmp_path / "hi" / "broken.png") is None
+    assert (outcomes["sound.png"].notes, len(outcomes["broken.png"].notes)) == ((), 1)
+    assert "colour profile is damaged" in outcomes["broken.png"].notes[0]
+    for path in (tmp_path / "hi").glob("*.png"):
+        assert b"Raw profile" not in path.read_bytes()
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])

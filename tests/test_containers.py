@@ -22,7 +22,7 @@ from srbatch.containers import Blocks, HeadSplicer
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
 from srbatch.tiff_structure import Layout, Value
 from srbatch.webp import WebpRewriter
-from tests.files import EXIF, ICC, IPTC, LARGE_ICC, XMP, chunk, encoded, picture, segment, splice
+from tests.files import EXIF, ICC, IPTC, LARGE_ICC, XMP, chunk, encoded, picture, raw_profile, segment, splice
 
 
 def jpeg_segments(**blocks: Any) -> bytes:
@@ -207,13 +207,21 @@ def test_text_chunks_say_what_the_bytes_said(comment: bytes, kind: bytes, text: 
 
 
 def test_raw_profiles_become_blocks() -> None:
-    def profile(name: str, data: bytes) -> bytes:
-        text = f"\n{name}\n{len(data):8d}\n{data.hex()}\n".encode()
-        return chunk(b"zTXt", b"Raw profile type " + name.encode() + b"\0\0" + zlib.compress(text))
-
-    extra = profile("exif", b"Exif\0\0" + EXIF) + profile("iptc", IPTC) + profile("xmp", XMP)
+    raw = {"exif": b"Exif\0\0" + EXIF, "iptc": IPTC, "xmp": XMP}
+    extra = b"".join(raw_profile(name, data) for name, data in raw.items())
     found = png.read_png(io.BytesIO(splice(encoded(".png"), 33, extra)))
     assert found == Blocks(exif=EXIF, iptc=IPTC, xmp=XMP)
+
+
+@pytest.mark.parametrize("name", ["icc", "icm", "ICC"])
+def test_an_icc_profile_kept_as_text_counts_where_no_chunk_tells_the_colours(name: str) -> None:
+    text = raw_profile(name, ICC)
+    gamma = chunk(b"gAMA", (45_455).to_bytes(4, "big"))
+    srgb = chunk(b"sRGB", b"\0")
+    real = chunk(b"iCCP", b"icc\0\0" + zlib.compress(LARGE_ICC))
+    for others, icc in ((b"", ICC), (gamma, ICC), (srgb, None), (real, LARGE_ICC)):
+        found = png.read_png(io.BytesIO(splice(encoded(".png"), 33, text + others)))
+        assert (found.icc, found.png_text, found.notes) == (icc, [], [])
 
 
 def test_a_raw_profile_may_have_a_name_of_two_words_and_padding() -> None:
