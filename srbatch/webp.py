@@ -76,8 +76,11 @@ def webp_with(webp: bytes, *, exif_block: bytes | None, xmp: bytes | None) -> by
     if webp[:4] != b"RIFF" or webp[8:12] != b"WEBP" or len(webp) < 8 + int.from_bytes(webp[4:8], "little"):
         raise WrongOutput("the encoder did not write a WebP file")
     file = BytesIO(webp)
-    # Their order is the one that the format asks for; a still picture has each but once.
-    chunks = {kind: file.read(size) for kind, size in _chunks(file, len(webp))}
+    try:
+        # Their order is the one that the format asks for; a still picture has each but once.
+        chunks = {kind: file.read(size) for kind, size in _chunks(file, len(webp))}
+    except UnreadablePhoto as error:
+        raise WrongOutput(f"the encoder did not write a sound WebP file: {error}") from None
     extended = bytearray(chunks.pop(b"VP8X", b"") or _webp_extension(chunks))
     extended[0] |= _WEBP_HAS_EXIF if exif_block is not None else 0
     extended[0] |= _WEBP_HAS_XMP if xmp is not None else 0

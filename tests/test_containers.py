@@ -368,6 +368,13 @@ def test_an_encoder_that_writes_something_else_is_found_out(suffix: str, data: b
         through(data, SINKS[suffix], [])
 
 
+def test_a_chunk_that_leads_out_of_what_the_encoder_wrote_is_found_out() -> None:
+    data = bytearray(encoded(".webp"))
+    data[16:20] = struct.pack("<I", len(data))
+    with pytest.raises(WrongOutput, match=r"the encoder .* cut off"):
+        through(bytes(data), webp_sink, [])
+
+
 @pytest.mark.parametrize("suffix", READERS)
 def test_another_file_or_a_cut_off_one_is_unreadable(suffix: str) -> None:
     head = {".jpg": 100, ".png": 100, ".webp": 100, ".tif": 100}[suffix]
