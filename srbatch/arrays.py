@@ -53,8 +53,7 @@ def to_floats(pixels: Pixels, device: torch.device) -> torch.Tensor:
 def to_integers(rows: torch.Tensor, levels: int) -> torch.Tensor:
     """(C, rows, W) floats to (rows, W, C) integers, rounded once."""
     dtype = torch.uint8 if levels == 255 else torch.uint16
-    scaled = (rows.clamp(0, 1) * levels).round_().permute(1, 2, 0).to(torch.int32)
-    return scaled.to(dtype).contiguous()
+    return (rows.clamp(0, 1) * levels).round_().to(dtype).permute(1, 2, 0).contiguous()
 
 
 class AlphaRows:

@@ -64,6 +64,8 @@ class BandResampler:
         """``size`` and ``target`` are (height, width) in pixels."""
         self._row_first, row_weights = taps(size[0], target[0], kernel)
         column_first, column_weights = taps(size[1], target[1], kernel)
+        # All that the device needs goes there now: a copy with each band would wait for what is queued.
+        self._row_first_there = torch.from_numpy(self._row_first).to(device)
         self._row_weights = torch.from_numpy(row_weights.astype(np.float32)).to(device)
         self._column_first = torch.from_numpy(column_first).to(device)
         self._column_weights = torch.from_numpy(column_weights.astype(np.float32)).to(device)
@@ -77,16 +79,16 @@ class BandResampler:
         Returns:
             (C, m, target width), m may be 0.
         """
-        wide = self._across(band)
-        kept = wide if self._kept is None else torch.cat([self._kept, wide], dim=1)
+        new = self._across(band)
+        kept = new if self._kept is None else torch.cat([self._kept, new], dim=1)
         bottom = self._top + kept.shape[1]
         taps_count = self._row_weights.shape[1]
         end = int(np.searchsorted(self._row_first, bottom - taps_count, side="right"))
-        first = torch.from_numpy(self._row_first[self._next : end] - self._top).to(band.device)
+        first = self._row_first_there[self._next : end] - self._top
         weights = self._row_weights[self._next : end]
         result = kept.new_zeros(kept.shape[0], max(end - self._next, 0), kept.shape[2])
         for tap in range(taps_count):
-            result += kept.index_select(1, first + tap) * weights[:, tap, None]
+            result.addcmul_(kept.index_select(1, first + tap), weights[:, tap, None])
         self._next = max(end, self._next)
         needed = int(self._row_first[self._next]) if self._next < len(self._row_first) else bottom
         self._kept = kept[:, min(needed, bottom) - self._top :]
@@ -96,5 +98,5 @@ class BandResampler:
     def _across(self, band: torch.Tensor) -> torch.Tensor:
         result = band.new_zeros(band.shape[0], band.shape[1], len(self._column_first))
         for tap in range(self._column_weights.shape[1]):
-            result += band.index_select(2, self._column_first + tap) * self._column_weights[:, tap]
+            result.addcmul_(band.index_select(2, self._column_first + tap), self._column_weights[:, tap])
         return result

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from srbatch import resample
 
@@ -60,3 +63,27 @@ def test_taps_lie_inside_and_sum_to_one(length: int, target: int, kernel: str) -
 def test_same_size_is_the_same_picture(kernel: str) -> None:
     plane = np.random.default_rng(1).random((17, 23), dtype=np.float32)
     assert np.abs(resized(plane, (17, 23), KERNEL[kernel], [5]) - plane).max() < 1e-6
+
+
+class Copies(TorchDispatchMode):
+    """Counts tensors that are copied, from one device to another too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(
+        self, operator: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.count += operator is torch.ops.aten._to_copy.default
+        return operator(*args, **(kwargs or {}))
+
+
+def test_no_band_sends_the_device_anything() -> None:
+    """On CUDA such a copy waits for all that is queued there; "meta" stands for a device."""
+    device = torch.device("meta")
+    resampler = resample.BandResampler((40, 30), (23, 50), resample.LANCZOS, device)
+    with Copies() as copies:
+        heights = [resampler.push(torch.empty(3, 8, 30, device=device)).shape[1] for _ in range(5)]
+    assert sum(heights) == 23
+    assert copies.count == 0
