@@ -33,7 +33,7 @@ def enlargement(pixels: Pixels, size: tuple[int, int]) -> float:
     return max(size[0] / height, size[1] / width)
 
 
-def cut(pixels: Pixels, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Pixels:
+def cut_tile(pixels: Pixels, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Pixels:
     """The tile of these rows and columns; what is not mirrored is a view, a hundred times as fast."""
     for axis, places in enumerate((rows, columns)):
         first, count = int(places[0]), len(places)

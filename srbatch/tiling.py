@@ -20,6 +20,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+@dataclass(frozen=True, slots=True)
+class Margins:
+    """What tiles lose and blend where they have neighbours, and where they may begin, in input pixels."""
+
+    halo: int
+    """What each such side of a tile throws away."""
+    ramp: int
+    """What two neighbours blend at least, between their halos."""
+    stride: int
+    """The network's; sides and origins of tiles are multiples of it."""
+
+    @property
+    def overlap(self) -> int:
+        """The least that neighbours share: two halos and the ramp, rounded up to the stride."""
+        return ceil((2 * self.halo + self.ramp) / self.stride) * self.stride
+
+
+def rise(depth: NDArray[np.float64], ramp: float) -> NDArray[np.float64]:
+    """The raised cosine of a ramp: 0 up to depth 0, 1 from ``ramp`` on; a step where that is 0."""
+    t = np.clip(depth / max(ramp, 1e-9), 0.0, 1.0)
+    return np.sin(t * (np.pi / 2)) ** 2
+
+
 @dataclass(frozen=True)
 class Axis:
     """One axis of a photo cut into equal, overlapping tiles. All lengths are pixels of the input grid."""
@@ -55,15 +78,10 @@ class Axis:
         position = (np.arange(self.tile * scale) + 0.5) / scale
         weight = np.ones(self.tile * scale)
         if index > 0:
-            weight *= self._rise(position, self.overlaps[index - 1])
+            weight *= rise(position - self.halo, self.overlaps[index - 1] - 2 * self.halo)
         if index < len(self) - 1:
-            weight *= self._rise(self.tile - position, self.overlaps[index])
+            weight *= rise(self.tile - position - self.halo, self.overlaps[index] - 2 * self.halo)
         return weight
-
-    def _rise(self, distance: NDArray[np.float64], overlap: int) -> NDArray[np.float64]:
-        """From 0 within the halo to 1 where the neighbour's halo begins; a step if that is the same place."""
-        t = np.clip((distance - self.halo) / max(overlap - 2 * self.halo, 1e-9), 0.0, 1.0)
-        return np.sin(t * (np.pi / 2)) ** 2
 
     @cached_property
     def overlaps(self) -> tuple[int, ...]:
@@ -89,23 +107,23 @@ class Plan:
         return self.tiles * self.rows.tile * self.columns.tile
 
 
-def plan(height: int, width: int, *, tile: int, halo: int, ramp: int, stride: int) -> Plan:
+def plan(height: int, width: int, *, tile: int, margins: Margins) -> Plan:
     """Cut a photo of height x width pixels into tiles of at most ``tile`` pixels a side.
 
     Raises:
         ValueError: a tile this small would be all overlap, or the photo is empty.
     """
-    shape = {"tile": tile, "halo": halo, "ramp": ramp, "stride": stride}
-    return Plan(cut(height, **shape), cut(width, **shape))
+    return Plan(cut_axis(height, tile, margins), cut_axis(width, tile, margins))
 
 
-def cut(length: int, *, tile: int, halo: int, ramp: int, stride: int) -> Axis:
-    """Cut one axis: the fewest pixels of work among the tile sizes of the ladder."""
+def cut_axis(length: int, tile: int, margins: Margins) -> Axis:
+    """Cut one axis: the fewest pixels of work among the tile sizes of the ladder; raises as :func:`plan`."""
     if length < 1:
         raise ValueError("a photo has at least one pixel")
-    overlap = ceil((2 * halo + ramp) / stride)  # in strides from here on
-    if tile // stride <= overlap:
-        raise ValueError(f"a tile needs more than {overlap * stride} px a side, got {tile}")
+    halo, stride = margins.halo, margins.stride
+    if tile // stride * stride <= margins.overlap:
+        raise ValueError(f"a tile needs more than {margins.overlap} px a side, got {tile}")
+    overlap = margins.overlap // stride  # in strides from here on
     length_s = ceil(length / stride)
     sizes = ladder(tile // stride)
     whole = next((size for size in sizes if size >= length_s), None)

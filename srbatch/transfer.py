@@ -30,7 +30,7 @@ def to_device(array: NDArray[Any], device: torch.device) -> torch.Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-class Landing:
+class HostCopy:
     """A tensor on its way to the host."""
 
     def __init__(self, tensor: torch.Tensor, stream: torch.cuda.Stream | None = None) -> None:
@@ -67,24 +67,24 @@ class Landing:
 def fetched(tensors: Iterable[torch.Tensor], device: torch.device) -> Iterator[NDArray[Any]]:
     """Each tensor as an array, in their order.
 
-    On CUDA they are copied on a stream of their own, and further ones are asked for before the first has
-    landed, so that the device is given its next work in time.
+    On CUDA they are copied on a stream of their own, and further ones are asked for before the first is
+    there, so that the device is given its next work in time.
     """
     if device.type != "cuda":
         for tensor in tensors:
             yield tensor.cpu().numpy()
         return
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch's has no types
-    landing: deque[Landing] = deque()
+    copies: deque[HostCopy] = deque()
     pinned = 0
     for tensor in tensors:
-        landing.append(Landing(tensor, stream))
-        pinned += landing[-1].bytes
-        while pinned > _PINNED_BYTES and len(landing) > 1:
-            pinned -= landing[0].bytes
-            yield landing.popleft().wait().numpy()
-    while landing:
-        yield landing.popleft().wait().numpy()
+        copies.append(HostCopy(tensor, stream))
+        pinned += copies[-1].bytes
+        while pinned > _PINNED_BYTES and len(copies) > 1:
+            pinned -= copies[0].bytes
+            yield copies.popleft().wait().numpy()
+    while copies:
+        yield copies.popleft().wait().numpy()
 
 
 def one_ahead(items: Iterable[Item]) -> Iterator[Item]:

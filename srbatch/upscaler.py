@@ -8,7 +8,7 @@ a sky would show them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from srbatch.arrays import (
     AlphaRows,
     Pixels,
     colour_channels,
-    cut,
+    cut_tile,
     enlargement,
     largest_level,
     to_floats,
@@ -49,6 +49,11 @@ Spool = Callable[[int, int, int], NDArray[np.uint16]]
 """Gives an array (height, width, C), in memory or on disk, that is ours until the photo is done."""
 
 
+def head_for(factor: float, scales: Collection[int]) -> int:
+    """The smallest of the heads that reaches the factor; the largest, for two passes, where none does."""
+    return min((scale for scale in scales if scale >= factor), default=max(scales))
+
+
 def in_memory(height: int, width: int, channels: int) -> NDArray[np.uint16]:
     """The `Spool` that takes nothing but memory."""
     return np.empty((height, width, channels), np.uint16)
@@ -70,7 +75,7 @@ class _Batch:
     """(B, 3, h, w) in [0, 1], what the network was given."""
     residual: torch.Tensor
     """(B, 3, h * head, w * head)."""
-    finite: transfer.Landing
+    finite: transfer.HostCopy
     """Of each tile, whether all of its residual is."""
     head: int
     is_grey: bool
@@ -91,7 +96,6 @@ class Upscaler:
         scales: tuple[int, ...],
         halo: int,
         ramp: int,
-        stride: int = 32,
         device: str = "auto",
         precision: str = "auto",
         tile: int | None = None,
@@ -101,8 +105,9 @@ class Upscaler:
     ) -> None:
         """``network(x, scale)`` returns the residual over the bicubic enlargement, as
 
-        :class:`srbatch.network.SuperResolutionNet` does; ``scales`` are its heads; ``halo`` and
-        ``ramp`` (input pixels) what its tiles need; ``tta`` averages it over eight views of each tile.
+        :class:`srbatch.network.SuperResolutionNet` does, for sides that are multiples of its stride;
+        ``scales`` are its heads; ``halo`` and ``ramp`` (input pixels) what its tiles need; ``tta`` averages
+        it over eight views of each tile.
 
         Raises:
             DeviceError: the device does not exist.
@@ -119,10 +124,10 @@ class Upscaler:
                 torch.backends.cudnn.allow_tf32 = False  # fp32 is asked for where half precision will not do
             self._in_half = _for_half_precision(self._network, self.device, self.precision)
         self._heads = tuple(sorted(scales))
-        self._shape = {"halo": halo, "ramp": ramp, "stride": stride}
+        self._margins = tiling.Margins(halo, ramp, SuperResolutionNet.stride)
         self._strength = strength
         self._views = len(ensemble.VIEWS) if tta else 1
-        self._smallest = (ceil((2 * halo + ramp) / stride) + 2) * stride
+        self._smallest = self._margins.overlap + 2 * self._margins.stride
         if tile is not None and tile < self._smallest:
             raise UsageError(f"--tile {tile}: the tiles of this model overlap; at least {self._smallest}")
         self._tiles = tile_memory.fitting(
@@ -130,7 +135,7 @@ class Upscaler:
             by_blocks=isinstance(self._network, BlockwiseNet),
             precision=self.precision,
             largest=self._heads[-1],
-            stride=stride,
+            stride=self._margins.stride,
             smallest=self._smallest,
             tile=tile,
             batch=batch,
@@ -176,7 +181,7 @@ class Upscaler:
         if batch > 1:
             self._tiles = Tiles(tile, batch // 2)
         elif tile > self._smallest:
-            stride = self._shape["stride"]
+            stride = self._margins.stride
             self._tiles = Tiles(max(tile // 2 // stride * stride, self._smallest), 1)
         else:
             return False
@@ -187,7 +192,7 @@ class Upscaler:
 
     def work_px(self, height: int, width: int) -> int:
         """Pixels that the network sees of a photo: its own, the overlap of tiles and padding."""
-        return tiling.plan(height, width, tile=self._tiles.tile, **self._shape).work_px
+        return tiling.plan(height, width, tile=self._tiles.tile, margins=self._margins).work_px
 
     def enlarge(
         self,
@@ -254,7 +259,7 @@ class Upscaler:
         for pixels, *_ in photos:
             plan = self._plan(pixels)
             colours = pixels[:, :, : colour_channels(pixels)]
-            tiles.append(cut(colours, plan.rows.source(0), plan.columns.source(0)))
+            tiles.append(cut_tile(colours, plan.rows.source(0), plan.columns.source(0)))
         # Few batch shapes, as there are few tile shapes: algorithms are chosen for each.
         padded = 1 << (len(tiles) - 1).bit_length()
         with self._explained():
@@ -297,15 +302,13 @@ class Upscaler:
             raise
 
     def _plan(self, pixels: Pixels) -> tiling.Plan:
-        return tiling.plan(*pixels.shape[:2], tile=self._tiles.tile, **self._shape)
+        return tiling.plan(*pixels.shape[:2], tile=self._tiles.tile, margins=self._margins)
 
     def _two_passes(self, pixels: Pixels, size: tuple[int, int]) -> bool:
         return enlargement(pixels, size) > self._heads[-1]
 
     def _head(self, pixels: Pixels, size: tuple[int, int]) -> int:
-        """The smallest of the heads that reaches the size, or the largest."""
-        factor = enlargement(pixels, size)
-        return next((scale for scale in self._heads if scale >= factor), self._heads[-1])
+        return head_for(enlargement(pixels, size), self._heads)
 
     def _passes(
         self, pixels: Pixels, size: tuple[int, int], levels: int, spool: Spool, tick: Tick
@@ -408,7 +411,7 @@ class Upscaler:
             batch = ceil(count / ceil(count / self._tiles.batch))
             for start in range(0, count, batch):
                 columns = range(start, min(start + batch, count))
-                tiles = [cut(pixels, rows, plan.columns.source(c)) for c in columns]
+                tiles = [cut_tile(pixels, rows, plan.columns.source(c)) for c in columns]
                 tiles += [tiles[-1]] * (batch - len(tiles))
                 pause = partial(tick, px_per_view * len(columns))
                 yield columns, self._begin(np.stack(tiles), head, pause)
@@ -419,7 +422,7 @@ class Upscaler:
         x = to_floats(tiles, self.device).permute(0, 3, 1, 2)
         colour = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
         residual = self._residual(colour, head, self.precision, pause)
-        finite = transfer.Landing(torch.isfinite(residual).flatten(1).all(dim=1))
+        finite = transfer.HostCopy(torch.isfinite(residual).flatten(1).all(dim=1))
         return _Batch(colour, residual, finite, head, is_grey=x.shape[1] == 1)
 
     @torch.inference_mode()

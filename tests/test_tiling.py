@@ -10,20 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from srbatch import tiling
+from srbatch.tiling import Margins
 
-geometry = st.fixed_dictionaries(
-    {
-        "tile": st.integers(4, 40).map(lambda n: n * 32),
-        "halo": st.integers(0, 40),
-        "ramp": st.integers(0, 24),
-        "stride": st.just(32),
-    }
-).filter(lambda g: 2 * g["halo"] + g["ramp"] <= g["tile"] - 32)
+geometry = st.tuples(
+    st.integers(4, 40).map(lambda n: n * 32),
+    st.builds(Margins, halo=st.integers(0, 40), ramp=st.integers(0, 24), stride=st.just(32)),
+).filter(lambda g: 2 * g[1].halo + g[1].ramp <= g[0] - 32)
+"""The largest tile, and its margins."""
 
 
 @given(st.integers(1, 20_000), geometry, st.sampled_from([1, 2, 4]))
-def test_weights_sum_to_one_everywhere(length: int, shape: dict[str, int], scale: int) -> None:
-    axis = tiling.cut(length, **shape)
+def test_weights_sum_to_one_everywhere(length: int, shape: tuple[int, Margins], scale: int) -> None:
+    axis = tiling.cut_axis(length, *shape)
     total = np.zeros(axis.padded * scale)
     for origin, weight in zip(axis.origins, axis.weights(scale), strict=True):
         assert weight.min() >= 0
@@ -33,23 +31,24 @@ def test_weights_sum_to_one_everywhere(length: int, shape: dict[str, int], scale
 
 @given(st.integers(1, 20_000), geometry)
 def test_tiles_are_equal_aligned_cover_the_photo_and_overlap_enough(
-    length: int, shape: dict[str, int]
+    length: int, shape: tuple[int, Margins]
 ) -> None:
-    axis = tiling.cut(length, **shape)
-    assert axis.tile <= shape["tile"]
+    axis = tiling.cut_axis(length, *shape)
+    tile, margins = shape
+    assert axis.tile <= tile
     assert axis.tile % 32 == 0
     assert axis.padded % 32 == 0
     assert axis.padded >= length
     assert all(origin % 32 == 0 for origin in axis.origins)
     assert axis.origins[0] == 0
     assert axis.origins[-1] + axis.tile == axis.padded
-    assert all(overlap >= 2 * shape["halo"] + shape["ramp"] for overlap in axis.overlaps)
+    assert all(overlap >= 2 * margins.halo + margins.ramp for overlap in axis.overlaps)
 
 
 @given(st.integers(200, 20_000), geometry)
-def test_halo_is_thrown_away(length: int, shape: dict[str, int]) -> None:
-    axis = tiling.cut(length, **shape)
-    halo = shape["halo"]
+def test_halo_is_thrown_away(length: int, shape: tuple[int, Margins]) -> None:
+    axis = tiling.cut_axis(length, *shape)
+    halo = shape[1].halo
     for index, weight in enumerate(axis.weights(1)):
         if index > 0:
             assert not weight[:halo].any()
@@ -58,9 +57,9 @@ def test_halo_is_thrown_away(length: int, shape: dict[str, int]) -> None:
 
 
 @given(st.integers(1, 3_000), geometry)
-def test_blending_the_pieces_of_a_line_gives_the_line(length: int, shape: dict[str, int]) -> None:
+def test_blending_the_pieces_of_a_line_gives_the_line(length: int, shape: tuple[int, Margins]) -> None:
     line = np.random.default_rng(length).random(length)
-    axis = tiling.cut(length, **shape)
+    axis = tiling.cut_axis(length, *shape)
     result = np.zeros(axis.padded)
     for index, weight in enumerate(axis.weights(1)):
         start = axis.origins[index]
@@ -89,16 +88,16 @@ def test_ladder_is_short_rises_and_ends_at_the_largest(largest: int) -> None:
 
 
 def test_useful_area_at_the_default_tile() -> None:
-    plan = tiling.plan(4000, 6000, tile=512, halo=32, ramp=32, stride=32)
+    plan = tiling.plan(4000, 6000, tile=512, margins=Margins(32, 32, 32))
     assert 4000 * 6000 / plan.work_px >= 0.6
 
 
 @pytest.mark.parametrize("length", [0, -1])
 def test_an_empty_photo_is_refused(length: int) -> None:
     with pytest.raises(ValueError, match="at least one pixel"):
-        tiling.cut(length, tile=256, halo=32, ramp=16, stride=32)
+        tiling.cut_axis(length, 256, Margins(32, 16, 32))
 
 
 def test_a_tile_that_is_all_overlap_is_refused() -> None:
     with pytest.raises(ValueError, match="more than 96 px"):
-        tiling.cut(1000, tile=96, halo=32, ramp=16, stride=32)
+        tiling.cut_axis(1000, 96, Margins(32, 16, 32))

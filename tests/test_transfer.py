@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srbatch.transfer import Landing, fetched, one_ahead, to_device
+from srbatch.transfer import HostCopy, fetched, one_ahead, to_device
 
 CPU = torch.device("cpu")
 
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 def test_integers_come_back_as_they_went(dtype: type) -> None:
     pixels = np.random.default_rng(1).integers(0, np.iinfo(dtype).max, (5, 7, 3), dtype=dtype)
     there = to_device(pixels[:, ::-1], CPU)  # not contiguous: a view, as tiles are
-    assert np.array_equal(Landing(there).wait().numpy(), pixels[:, ::-1])
+    assert np.array_equal(HostCopy(there).wait().numpy(), pixels[:, ::-1])
     (back,) = fetched([there], CPU)
     assert back.dtype == dtype
     assert np.array_equal(back, pixels[:, ::-1])

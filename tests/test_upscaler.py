@@ -12,9 +12,10 @@ from torch import nn
 
 from srbatch import hardware, tiling, weights
 from srbatch.arrays import Pixels
+from srbatch.card import NetworkConfig
 from srbatch.errors import DeviceError, OutOfMemory, UsageError, WrongOutput
 from srbatch.hardware import means_out_of_memory, pick_device, pick_devices, pick_precision
-from srbatch.network import NetworkConfig, SuperResolutionNet
+from srbatch.network import SuperResolutionNet
 from srbatch.tile_memory import Tiles
 from srbatch.upscaler import Upscaler
 from tests.networks import Faulty, Local, Nothing
@@ -200,7 +201,7 @@ def test_progress_goes_on_with_each_view() -> None:
     ticks: list[float] = []
     engine = upscaler(Nothing(), tta=True, batch=2)
     list(engine.enlarge(noise(150, 170, 3), (300, 340), tick=ticks.append))
-    plan = tiling.plan(150, 170, tile=96, halo=8, ramp=16, stride=32)
+    plan = tiling.plan(150, 170, tile=96, margins=tiling.Margins(8, 16, 32))
     assert max(ticks) == pytest.approx(150 * 170 / plan.tiles / 8 * 2), "both tiles of a batch"
     assert sum(ticks) == pytest.approx(150 * 170)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from torch import Tensor
 from srbatch.card import MAX_MARGIN_PX
 from srbatch.errors import WeightsError
 from srbatch.network import SuperResolutionNet
+from srbatch.tiling import Margins, rise
 
 WHOLE_PX = 448
 """Side of the squares that released weights are measured on."""
@@ -51,8 +51,8 @@ class Margin:
     ramp_px: int
     """On the input grid, as the halo."""
     overlap_px: int
-    """Of neighbouring tiles: twice the halo and the ramp, rounded up to the network's stride, because tiles
-    begin at its multiples. It is what a margin costs; what rounding adds makes the ramp longer."""
+    """Of neighbouring tiles, as :class:`srbatch.tiling.Margins` gives it. It is what a margin costs; what
+    rounding adds makes the ramp longer."""
     within: Mapping[int, float]
     """By scale: the share of kept pixels with every channel within 1/255, from 0 to 1."""
     largest: Mapping[int, float]
@@ -149,10 +149,9 @@ def tile_weight(halo: int, ramp: int, side: int) -> Tensor:
 
     0 in the halo, a raised cosine over the ramp (a step where that is 0), 1 inside.
     """
-    position = torch.arange(side, dtype=torch.float32) + 0.5
-    depth = torch.minimum(position, side - position) - halo
-    rise = (depth / ramp).clamp(0, 1) if ramp else (depth > 0).float()
-    return torch.sin(rise * (torch.pi / 2)) ** 2
+    position = np.arange(side) + 0.5
+    depth = np.minimum(position, side - position) - halo
+    return torch.from_numpy(rise(depth, ramp).astype(np.float32))
 
 
 class _Tally:
@@ -202,7 +201,7 @@ def _margin(
     return Margin(
         halo_px=halo,
         ramp_px=ramp,
-        overlap_px=ceil((2 * halo + ramp) / network.stride) * network.stride,
+        overlap_px=Margins(halo, ramp, network.stride).overlap,
         within={scale: 1 - tally.off_px / tally.kept_px for scale, tally in found.items()},
         largest={scale: tally.largest for scale, tally in found.items()},
     )

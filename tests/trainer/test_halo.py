@@ -9,9 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from srbatch.card import MAX_MARGIN_PX
+from srbatch.card import MAX_MARGIN_PX, NetworkConfig
 from srbatch.errors import WeightsError
-from srbatch.network import NetworkConfig
 from srbatch.tiling import Axis
 from tests.networks import Local
 from trainer import halo
