@@ -15,9 +15,11 @@ from PIL import Image
 from srbatch.errors import UsageError
 from srbatch.upscaler import Upscaler
 from trainer import metrics
-from trainer.degrade import Evaluation, bicubic_downsample, evaluation
+from trainer.damage import Damage, parse_damage
+from trainer.data import to_floats, to_integers
 from trainer.metrics import FeatureDistance, Lpips, Mask, NotMeasured, Picture
 from trainer.photos import decode
+from trainer.reduction import bicubic_downsample
 
 PREDICTION = "prediction"
 _RESIZES = {
@@ -51,7 +53,7 @@ class Bench:
 
     upscaler: Upscaler
     scale: int
-    damage: Evaluation | None
+    damage: Damage | None
     distances: Mapping[str, Distance]
     """By key of `trainer.results.COLUMNS`."""
     not_measured: Mapping[str, str]
@@ -59,7 +61,7 @@ class Bench:
     @classmethod
     def of(cls, upscaler: Upscaler, scale: int, degrade: str | None, feature_weights: Path | None) -> Bench:
         try:
-            damage = evaluation(degrade) if degrade else None
+            damage = parse_damage(degrade) if degrade else None
         except ValueError as error:
             raise UsageError(str(error)) from None
         distances: dict[str, Distance] = {}
@@ -94,14 +96,14 @@ class Bench:
         pixels = decode(path)
         height, width = (side // self.scale * self.scale for side in pixels.shape[:2])
         target = np.ascontiguousarray(pixels[:height, :width])
-        small = floats(target)
+        small = to_floats(target)
         if self.scale > 1:
             small = bicubic_downsample(small, self.scale)
         mask = None
         if self.damage:
             # A seed of the name: the damage does not depend on what else is in the folder.
-            small, mask = self.damage(floats(_rounded(small)), crc32(path.name.encode()))
-        source = _rounded(small)
+            small, mask = self.damage(to_floats(to_integers(small)), crc32(path.name.encode()))
+        source = to_integers(small)
         if mask is not None:
             mask = mask.repeat(self.scale, axis=0).repeat(self.scale, axis=1)
         return Sample(path.name, source, target, mask, self._outputs(source, height, width))
@@ -119,8 +121,8 @@ class Bench:
 
     def values(self, sample: Sample) -> dict[str, dict[str, float]]:
         """All figures of all methods, by method and key."""
-        pictures = {method: floats(pixels) for method, pixels in sample.outputs.items()}
-        target = floats(sample.target)
+        pictures = {method: to_floats(pixels) for method, pixels in sample.outputs.items()}
+        target = to_floats(sample.target)
         values = {method: self._pixel_values(sample, ours, target) for method, ours in pictures.items()}
         for key, distance in self.distances.items():
             for method, figure in zip(pictures, distance(pictures.values(), target), strict=True):
@@ -139,7 +141,7 @@ class Bench:
             if sample.mask is not None and metrics.cropped(sample.mask, self.crop).any():
                 values[f"psnr_{space}_mask"] = metrics.psnr(a, b, self.crop, mask=sample.mask)
         return values | {
-            "colour_drift": metrics.colour_drift(ours, floats(sample.source), self.scale),
+            "colour_drift": metrics.colour_drift(ours, to_floats(sample.source), self.scale),
             "colour_error": metrics.colour_error(ours, target, self.scale),
         }
 
@@ -174,16 +176,6 @@ class Bench:
                 f" relative is the mean of the pictures' ratios to {self.baseline}"
             )
         return lines
-
-
-def _rounded(pixels: Picture) -> RGB:
-    """[0, 1] to 8 bits."""
-    return np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
-
-
-def floats(pixels: RGB) -> NDArray[np.float32]:
-    """8 bits to [0, 1]."""
-    return pixels.astype(np.float32) / np.float32(255)
 
 
 def _sha256(path: Path) -> str:

@@ -17,7 +17,7 @@ from trainer.photographic import Jpeg, Noise, jpeg, noise
 from trainer.wear import Scratches, scratch_layers
 
 Mask = NDArray[np.bool_]
-_Damage = Callable[[Pixels, np.random.Generator], tuple[Pixels, Mask | None]]
+_Strike = Callable[[Pixels, np.random.Generator], tuple[Pixels, Mask | None]]
 
 KNOWN = "jpeg:q10 (q1 to q100), noise:25 (0 to 255), holes, text, watermark, scratches"
 
@@ -25,7 +25,7 @@ _HOLE_GREY = np.float32(0.5)
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class Damage:
     """One way to damage a picture.
 
     Called with `Pixels` and a seed it gives the damaged picture and the mask (H, W) of the pixels that were
@@ -35,13 +35,13 @@ class Evaluation:
     name: str
     description: str
     """All of its constants, for a report."""
-    _damage: _Damage
+    _strike: _Strike
 
     def __call__(self, pixels: Pixels, seed: int) -> tuple[Pixels, Mask | None]:
-        return self._damage(pixels, np.random.default_rng(seed))
+        return self._strike(pixels, np.random.default_rng(seed))
 
 
-def evaluation(text: str) -> Evaluation:
+def parse_damage(text: str) -> Damage:
     """The damage that ``text`` names, such as "jpeg:q10", "noise:25" or "holes".
 
     Raises:
@@ -59,18 +59,18 @@ def evaluation(text: str) -> Evaluation:
     raise ValueError(f"{text!r} is no known damage: {KNOWN}")
 
 
-def _jpeg(name: str, quality: int) -> Evaluation:
+def _jpeg(name: str, quality: int) -> Damage:
     fixed = Jpeg(quality=(quality, quality), subsampling=("4:2:0",))
-    return Evaluation(
+    return Damage(
         name,
         f"JPEG by libjpeg at quality {quality}, chroma 4:2:0, blocks from the picture's corner",
         lambda pixels, rng: (jpeg(pixels, rng, fixed), None),
     )
 
 
-def _noise(name: str, sigma: float) -> Evaluation:
+def _noise(name: str, sigma: float) -> Damage:
     fixed = Noise(sigma=(sigma, sigma), grey=0)
-    return Evaluation(
+    return Damage(
         name,
         f"normal noise of standard deviation {sigma:g}/255, independent in each channel, clipped to [0, 1]"
         " and not rounded",
@@ -87,7 +87,7 @@ def _holed(pixels: Pixels, rng: np.random.Generator) -> tuple[Pixels, Mask]:
     return np.where(mask[..., None], _HOLE_GREY, pixels), mask
 
 
-def _layered(draw: Callable[[int, int, np.random.Generator], list[Layer]]) -> _Damage:
+def _layered(draw: Callable[[int, int, np.random.Generator], list[Layer]]) -> _Strike:
     def damage(pixels: Pixels, rng: np.random.Generator) -> tuple[Pixels, Mask]:
         layers = draw(pixels.shape[0], pixels.shape[1], rng)
         return composed(pixels, layers), covered(pixels.shape[0], pixels.shape[1], layers)
@@ -120,25 +120,25 @@ _SCRATCHES = Scratches(
 _MARKS = {
     one.name: one
     for one in (
-        Evaluation(
+        Damage(
             "holes",
             "squares of 4 to 16 px at random places, 5 % of the area in all (the last ones are"
             " smaller so as not to exceed it), filled with grey 0.5",
             _holed,
         ),
-        Evaluation(
+        Damage(
             "text",
             "level, opaque lines of captions, credits and dates, one on each 128 x 128 px and at least one,"
             " fonts of 20 px, in white, black, yellow or another random colour",
             _layered(lambda height, width, rng: text_layers(height, width, rng, _TEXT)),
         ),
-        Evaluation(
+        Damage(
             "watermark",
             "one name in letters of 28 px, turned by 30 degrees, repeated over the picture, opacity 0.35,"
             " white three times of four",
             _layered(lambda height, width, rng: watermark_layers(height, width, rng, _WATERMARK)),
         ),
-        Evaluation(
+        Damage(
             "scratches",
             "slightly curved, interrupted lines up to 1.5 px wide and 150 px long, 4 for each 128 px of the"
             " longer side, opacity up to 0.9, bright seven times of ten, else dark",

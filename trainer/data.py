@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from trainer.config import Config, Phase
-from trainer.degrade import Degradations, degrade, downsample
+from trainer.degrade import Degradations, degrade
 from trainer.photos import Store
+from trainer.reduction import downsample
 
 if TYPE_CHECKING:
     from fastai.data.core import DataLoaders
@@ -57,8 +58,8 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         target = self._crop(rng)
         if recipe.flip:
             target = _oriented(target, rng)
-        small = downsample(_floats(target), recipe.scale, rng, recipe.degradations.kernel)
-        given = _integers(degrade(small, rng, recipe.degradations))
+        small = downsample(to_floats(target), recipe.scale, rng, recipe.degradations.kernel)
+        given = to_integers(degrade(small, rng, recipe.degradations))
         return _tensor(given), _tensor(target)
 
     def _crop(self, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -82,11 +83,13 @@ def _oriented(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np
     return turned[:, ::-1] if rng.integers(2) else turned
 
 
-def _floats(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+def to_floats(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """8 bits to [0, 1], C-contiguous."""
     return np.ascontiguousarray(pixels, dtype=np.float32) / np.float32(255)
 
 
-def _integers(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
+def to_integers(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """[0, 1] to 8 bits, rounded; what lies beyond is clipped."""
     return np.rint(pixels * 255).clip(0, 255).astype(np.uint8)
 
 
@@ -229,4 +232,4 @@ def _ends_of_children_unseen() -> Iterator[None]:
 def sample_crops(store: Store, size: int, numbers: Sequence[int], seed: int) -> list[NDArray[np.float32]]:
     """Clean crops (size, size, 3) in [0, 1] for sheets, the same for the same numbers."""
     pairs = Pairs(store, Recipe(seed, size, 1, (1.0, 1.0), False, Degradations()))
-    return [_floats(pairs[(number,)][1].permute(1, 2, 0).numpy()) for number in numbers]
+    return [to_floats(pairs[(number,)][1].permute(1, 2, 0).numpy()) for number in numbers]

@@ -11,25 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trainer import holes, marks, photographic, wear
 from trainer.bounds import Pixels, Settings
-from trainer.damage import Evaluation, evaluation
 from trainer.holes import Holes
 from trainer.marks import Text, Watermark
 from trainer.photographic import Blur, Grey, Jpeg, Noise, Poisson
-from trainer.reduction import Kernel, bicubic_downsample, downsample
+from trainer.reduction import Kernel
 from trainer.wear import Dust, Folds, Scratches
-
-__all__ = [
-    "ORDER",
-    "PHOTO",
-    "PRESETS",
-    "RESTORE",
-    "Degradations",
-    "Evaluation",
-    "bicubic_downsample",
-    "degrade",
-    "downsample",
-    "evaluation",
-]
 
 
 class Degradations(BaseModel):

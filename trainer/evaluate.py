@@ -18,9 +18,10 @@ from srbatch import weights as files
 from srbatch.commit import make_folder
 from srbatch.errors import UsageError
 from srbatch.options import MAX_FACTOR
-from srbatch.upscaler import Upscaler
+from srbatch.upscaler import Upscaler, head_for
 from trainer import metrics, sheets
-from trainer.bench import PREDICTION, Bench, Sample, floats
+from trainer.bench import PREDICTION, Bench, Sample
+from trainer.data import to_floats
 from trainer.metrics import Mask
 from trainer.photos import SUFFIXES, decode
 from trainer.results import Results, Row, write
@@ -51,7 +52,7 @@ def evaluate(
         weights: a file, or the name of a released model.
         scale: a whole factor that srbatch enlarges by, 1 to 8; 1 measures restoration: the picture is then
             its own low resolution, before ``degrade``.
-        degrade: damage done to the low resolution, as `trainer.degrade.evaluation` reads it.
+        degrade: damage done to the low resolution, as `trainer.damage.parse_damage` reads it.
         feature_weights: DenseNet-169 for `metrics.FeatureDistance`; without it that is not measured.
         strength: of the network's residual, as ``srbatch --strength``.
         tta: whether it is averaged over eight views, as ``srbatch --tta``.
@@ -68,7 +69,10 @@ def evaluate(
     model = files.load(files.find(str(weights)) if isinstance(weights, str) else weights)
     card = model.card
     if scale > card.reach:
-        raise UsageError(f"--scale {scale}: the model {card.name} {card.version} reaches {card.reach}")
+        raise UsageError(
+            f"--scale {scale}: the model {card.name} {card.version} reaches {card.reach};"
+            f" use --scale {card.reach}, or other --weights"
+        )
     upscaler = Upscaler(
         model.network,
         scales=card.scales,
@@ -130,11 +134,10 @@ def pictures(data: Path, bench: Bench) -> tuple[list[Path], tuple[tuple[str, str
 
 
 def _head(scales: Sequence[int], factor: float) -> str:
-    """Which head serves a factor, as the upscaler chooses it."""
-    head = next((scale for scale in sorted(scales) if scale >= factor), None)
-    if head is None:
-        largest = max(scales)
-        return f"x{largest}, and its result through {_head(scales, factor / largest)}"
+    """Which heads serve a factor, in words."""
+    head = head_for(factor, scales)
+    if head < factor:
+        return f"x{head}, and its result through {_head(scales, factor / head)}"
     return f"x{head}" if head == factor else f"x{head}, reduced by Lanczos"
 
 
@@ -149,9 +152,9 @@ class _Tally:
     def add(self, bench: Bench, sample: Sample) -> None:
         for method, figures in bench.values(sample).items():
             self.rows.append(Row(sample.name, method, figures))
-            self._grids.setdefault(method, []).append(metrics.grid_energy(floats(sample.outputs[method])))
-        self._grids.setdefault("target", []).append(metrics.grid_energy(floats(sample.target)))
-        self._flat.append(metrics.flat_patches(floats(sample.target)))
+            self._grids.setdefault(method, []).append(metrics.grid_energy(to_floats(sample.outputs[method])))
+        self._grids.setdefault("target", []).append(metrics.grid_energy(to_floats(sample.target)))
+        self._flat.append(metrics.flat_patches(to_floats(sample.target)))
 
     def summary(self) -> dict[str, dict[str, float]]:
         methods = dict.fromkeys(row.method for row in self.rows)

@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from srbatch.commit import destination_error
 from trainer.bounds import Pixels
-from trainer.degrade import Degradations, apply, degrade, downsample
+from trainer.degrade import Degradations, apply, degrade
+from trainer.reduction import downsample
 
 _CELL_PX = 256
 """Side of a cell; pictures are enlarged by the whole factor that fits best, so that pixels stay squares."""

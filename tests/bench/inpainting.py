@@ -20,7 +20,8 @@ from srbatch import weights
 from srbatch.upscaler import Upscaler
 from tests.bench import report
 from trainer import metrics
-from trainer.bench import PREDICTION, Bench, Sample, floats
+from trainer.bench import PREDICTION, Bench, Sample
+from trainer.data import to_floats
 from trainer.evaluate import pictures
 
 _RADIUS_PX = 3
@@ -55,10 +56,10 @@ def inside(sample: Sample) -> list[float]:
         "Telea": cv2.inpaint(sample.source, mask, _RADIUS_PX, cv2.INPAINT_TELEA),
         "Navier-Stokes": cv2.inpaint(sample.source, mask, _RADIUS_PX, cv2.INPAINT_NS),
     }
-    target = metrics.luma(floats(sample.target))
+    target = metrics.luma(to_floats(sample.target))
     results = {**sample.outputs, **filled}
     return [
-        metrics.psnr(metrics.luma(floats(results[method])), target, 0, mask=sample.mask)
+        metrics.psnr(metrics.luma(to_floats(results[method])), target, 0, mask=sample.mask)
         for method in _METHODS
     ]
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from srbatch.card import FAITHFUL_DEGRADATIONS
 from tests.conftest import sample
 from trainer import degrade, photographic, reduction
+from trainer.damage import parse_damage
 from trainer.degrade import ORDER, PHOTO, PRESETS, RESTORE, Degradations
 from trainer.photographic import Blur, Jpeg, Noise, Poisson
 from trainer.reduction import Kernel
@@ -281,11 +282,11 @@ def test_reduced_has_its_size_and_stays_flat(size: tuple[int, int], factor: int,
     shape = (size[0] * factor, size[1] * factor, 3)
     pixels = np.random.default_rng(seed).random(shape, dtype=np.float32)
     before = pixels.copy()
-    result = degrade.downsample(pixels, factor, np.random.default_rng(seed), kernel)
+    result = reduction.downsample(pixels, factor, np.random.default_rng(seed), kernel)
     check(result, (*size, 3))
     assert np.array_equal(pixels, before)
     assert not np.shares_memory(result, pixels)
-    grey = degrade.downsample(np.full(shape, 0.4, np.float32), factor, np.random.default_rng(seed), kernel)
+    grey = reduction.downsample(np.full(shape, 0.4, np.float32), factor, np.random.default_rng(seed), kernel)
     assert np.abs(grey - 0.4).max() < 1e-6
 
 
@@ -296,7 +297,7 @@ def test_bicubic_equals_torch_away_from_the_edges(factor: int) -> None:
     size = (pixels.shape[0] // factor, pixels.shape[1] // factor)
     expected = torch.nn.functional.interpolate(whole, size, mode="bicubic", antialias=True)
     expected_pixels = expected[0].permute(1, 2, 0).clamp(0, 1).numpy()
-    result = degrade.bicubic_downsample(pixels, factor)
+    result = reduction.bicubic_downsample(pixels, factor)
     assert np.abs(result - expected_pixels)[2:-2, 2:-2].max() < 1e-5
     assert np.abs(result - expected_pixels).max() < 0.1  # torch cuts the kernel at edges, MATLAB mirrors
 
@@ -304,8 +305,8 @@ def test_bicubic_equals_torch_away_from_the_edges(factor: int) -> None:
 def test_bicubic_mirrors_at_the_edges() -> None:
     pixels = photo(48, 64)
     mirrored = np.pad(pixels, ((16, 16), (16, 16), (0, 0)), mode="symmetric")
-    whole = degrade.bicubic_downsample(mirrored, 4)
-    assert np.abs(whole[4:-4, 4:-4] - degrade.bicubic_downsample(pixels, 4)).max() < 1e-6
+    whole = reduction.bicubic_downsample(mirrored, 4)
+    assert np.abs(whole[4:-4, 4:-4] - reduction.bicubic_downsample(pixels, 4)).max() < 1e-6
 
 
 @pytest.mark.parametrize("kernel", ["bicubic", "bilinear", "area", "lanczos3"])
@@ -315,7 +316,7 @@ def test_reduction_commutes_with_mirroring_and_shifting(kernel: str, factor: int
     pixels = photo(48, 60)
 
     def reduced(part: np.ndarray) -> np.ndarray:
-        return degrade.downsample(part, factor, np.random.default_rng(0), chosen)
+        return reduction.downsample(part, factor, np.random.default_rng(0), chosen)
 
     assert np.abs(reduced(pixels[::-1, ::-1]) - reduced(pixels)[::-1, ::-1]).max() < 1e-6
     shifted = reduced(np.ascontiguousarray(pixels[factor:, factor:]))
@@ -326,21 +327,21 @@ def test_area_is_the_mean_of_blocks() -> None:
     pixels = photo(48, 60)
     chosen = Kernel(bicubic=0, area=1)
     means = pixels.reshape(16, 3, 20, 3, 3).mean(axis=(1, 3))
-    assert np.abs(degrade.downsample(pixels, 3, np.random.default_rng(0), chosen) - means).max() < 1e-6
+    assert np.abs(reduction.downsample(pixels, 3, np.random.default_rng(0), chosen) - means).max() < 1e-6
 
 
 def test_kernels_are_drawn_by_weight() -> None:
     rng, pixels = np.random.default_rng(0), photo(8, 8)
     one = reduction.Kernel(bicubic=3, area=1)
-    bicubic = degrade.bicubic_downsample(pixels, 2)
-    drawn = sum(np.array_equal(degrade.downsample(pixels, 2, rng, one), bicubic) for _ in range(1000))
+    bicubic = reduction.bicubic_downsample(pixels, 2)
+    drawn = sum(np.array_equal(reduction.downsample(pixels, 2, rng, one), bicubic) for _ in range(1000))
     assert 0.69 < drawn / 1000 < 0.81
 
 
 @pytest.mark.parametrize("factor", [0, -1, 5])
 def test_a_factor_that_does_not_divide_is_refused(factor: int) -> None:
     with pytest.raises(ValueError, match="128 x 96 px is not reduced by"):
-        degrade.bicubic_downsample(photo(), factor)
+        reduction.bicubic_downsample(photo(), factor)
 
 
 # --- fixed damage
@@ -348,7 +349,7 @@ def test_a_factor_that_does_not_divide_is_refused(factor: int) -> None:
 
 @pytest.mark.parametrize("name", ["holes", "text", "watermark", "scratches"])
 def test_outside_of_the_mask_nothing_is_touched(name: str) -> None:
-    damage = degrade.evaluation(name)
+    damage = parse_damage(name)
     for seed in range(5):
         damaged, mask = damage(photo(150, 200), seed)
         check(damaged, (150, 200, 3))
@@ -364,7 +365,7 @@ def test_outside_of_the_mask_nothing_is_touched(name: str) -> None:
 
 
 def test_evaluation_holes_are_as_described() -> None:
-    damage = degrade.evaluation("holes")
+    damage = parse_damage("holes")
     damaged, mask = damage(photo(160, 200), 0)
     assert mask is not None
     assert 0.05 - 16 / mask.size <= mask.mean() <= 0.05
@@ -374,7 +375,7 @@ def test_evaluation_holes_are_as_described() -> None:
 
 @pytest.mark.parametrize(("name", "words"), [("jpeg:q10", "quality 10"), ("noise:25", "25/255")])
 def test_damage_of_every_pixel_has_no_mask(name: str, words: str) -> None:
-    damage = degrade.evaluation(name)
+    damage = parse_damage(name)
     damaged, mask = damage(photo(), 1)
     check(damaged, photo().shape)
     assert mask is None
@@ -382,12 +383,12 @@ def test_damage_of_every_pixel_has_no_mask(name: str, words: str) -> None:
 
 
 def test_evaluation_noise_and_jpeg_are_those_of_training() -> None:
-    grain = degrade.evaluation("noise:25")(flat(0.5), 0)[0] - 0.5
+    grain = parse_damage("noise:25")(flat(0.5), 0)[0] - 0.5
     assert grain.std() * 255 == pytest.approx(25, rel=0.02)
     expected = photographic.jpeg(
         photo(), np.random.default_rng(9), Jpeg(quality=(10, 10), subsampling=("4:2:0",))
     )
-    assert np.array_equal(degrade.evaluation("jpeg:q10")(photo(), 0)[0], expected)
+    assert np.array_equal(parse_damage("jpeg:q10")(photo(), 0)[0], expected)
 
 
 @pytest.mark.parametrize(
@@ -395,4 +396,4 @@ def test_evaluation_noise_and_jpeg_are_those_of_training() -> None:
 )
 def test_unknown_damage_is_refused_with_those_known(name: str) -> None:
     with pytest.raises(ValueError, match=r"no known damage: jpeg:q10.*noise:25.*holes, text, .*scratches"):
-        degrade.evaluation(name)
+        parse_damage(name)

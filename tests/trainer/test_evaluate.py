@@ -24,8 +24,8 @@ from tests.conftest import crop
 from tests.networks import Faulty, Nothing
 from trainer import bench, metrics
 from trainer.bench import Bench
-from trainer.degrade import bicubic_downsample
 from trainer.evaluate import _head, evaluate
+from trainer.reduction import bicubic_downsample
 from trainer.results import COLUMNS
 
 METHODS = ["nearest", "bilinear", "bicubic", "lanczos", "prediction"]

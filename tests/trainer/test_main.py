@@ -322,7 +322,12 @@ def test_evaluate_takes_the_factors_that_srbatch_enlarges_by(
     done = trainer(*arguments, "--scale", 3)
     assert done.code == 0, done.err
     assert "**head:** x2, and its result through x2, reduced by Lanczos" in done.out
-    for scale, said in ((0, "1 to 8"), (8, "the model m 1 reaches 4"), (16, "1 to 8"), (2.5, "not a valid")):
+    for scale, said in (
+        (0, "1 to 8"),
+        (8, "reaches 4; use --scale 4, or other --weights"),
+        (16, "1 to 8"),
+        (2.5, "not a valid"),
+    ):
         done = trainer(*arguments, "--scale", scale)
         assert done.code == 2, done.err
         assert said in done.err
