@@ -8,12 +8,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
-ENCODERS = ("resnet18", "resnet34", "resnet50")
+Encoder: TypeAlias = Literal["resnet18", "resnet34", "resnet50"]
+ENCODERS: tuple[str, ...] = get_args(Encoder)
+MIN_FEATURES, MAX_FEATURES = 1, 1024
+MAX_REFINE_BLOCKS = 64
 MAX_STAGES = 3
+STRIDE = 32
+"""Height and width of what the network is given are multiples of it: the encoder halves five times."""
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Normalisation of RGB in [0, 1] that torchvision's networks were trained with."""
+NAME = r"[a-z0-9][a-z0-9-]*"
+"""Pattern of names: lower-case letters, digits and hyphens."""
 MAX_MARGIN_PX = 64
 """Most that halo and ramp may take together; beyond it tiles are mostly waste and the network is at fault."""
 
@@ -41,14 +50,18 @@ class NetworkConfig:
     """Number of x2 stages: 0 gives the head x1; 2 gives x1, x2 and x4; at most 3."""
     blur: bool = False
     """Whether each x2 stage averages neighbours behind its shuffle, which keeps a grid of 2 px out."""
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    """Normalisation of RGB in [0, 1]; the defaults are ImageNet's, which the encoders were trained with."""
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    """Normalisation of RGB in [0, 1]."""
 
     def __post_init__(self) -> None:
         if self.encoder not in ENCODERS:
             raise ValueError(f"encoder is {self.encoder!r}, not one of {', '.join(ENCODERS)}")
-        for name, low, high in (("features", 1, 1024), ("refine_blocks", 0, 64), ("stages", 0, MAX_STAGES)):
+        for name, low, high in (
+            ("features", MIN_FEATURES, MAX_FEATURES),
+            ("refine_blocks", 0, MAX_REFINE_BLOCKS),
+            ("stages", 0, MAX_STAGES),
+        ):
             value = getattr(self, name)
             if type(value) is not int or not low <= value <= high:
                 raise ValueError(f"{name} is {value!r}, not an integer from {low} to {high}")
@@ -90,7 +103,7 @@ class Card:
     metrics: Mapping[str, Json] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", self.name):
+        if not re.fullmatch(NAME, self.name):
             raise ValueError(f"name is {self.name!r}, not lower-case letters, digits and hyphens")
         if not self.scales or not set(self.scales) <= set(self.config.scales):
             raise ValueError(f"scales are {self.scales}, the network's heads {self.config.scales}")

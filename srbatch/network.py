@@ -23,9 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srbatch.card import NetworkConfig
-
-__all__ = ["NetworkConfig", "SuperResolutionNet"]
+from srbatch.card import STRIDE, NetworkConfig
 
 
 class BasicBlock(nn.Module):
@@ -237,8 +235,8 @@ class SuperResolutionNet(nn.Module):
     network grows by ``bigger.load_state_dict(smaller.state_dict(), strict=False)``.
     """
 
-    stride: ClassVar[int] = 32
-    """Height and width of the input must be multiples of this: the encoder halves five times."""
+    stride: ClassVar[int] = STRIDE
+    """Height and width of the input must be multiples of this."""
 
     mean: Tensor
     std: Tensor

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from srbatch.card import STRIDE
 from srbatch.errors import UsageError
 from srbatch.formats import Format
 
@@ -126,8 +127,8 @@ class Options:
             raise UsageError(
                 "--format heic: it needs a library that is not installed: pip install 'srbatch[heif]'"
             )
-        if self.tile is not None and (self.tile < 32 or self.tile % 32):
-            raise UsageError(f"--tile {self.tile}: a multiple of 32 is needed, for example 256")
+        if self.tile is not None and (self.tile < STRIDE or self.tile % STRIDE):
+            raise UsageError(f"--tile {self.tile}: a multiple of {STRIDE} is needed, for example 256")
         if self.batch is not None and self.batch < 1:
             raise UsageError(f"--batch {self.batch}: at least 1")
         self._check_engine()

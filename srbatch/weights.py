@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
-from srbatch.card import Card, NetworkConfig
+from srbatch.card import Card
 from srbatch.commit import whole
 from srbatch.errors import WeightsError
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from srbatch.network import SuperResolutionNet
-
-__all__ = ["Card", "NetworkConfig", "Release", "Weights", "find", "load", "read_card", "released", "save"]
 
 Storage: TypeAlias = Literal["int8", "fp16", "fp32"]
 

@@ -12,7 +12,8 @@ from torch import nn
 
 from srbatch import blockwise
 from srbatch.blockwise import BlockwiseNet
-from srbatch.network import NetworkConfig, SuperResolutionNet
+from srbatch.card import NetworkConfig
+from srbatch.network import SuperResolutionNet
 
 
 @pytest.fixture(scope="module")

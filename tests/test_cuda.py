@@ -33,10 +33,10 @@ from torch.nn import functional as F
 
 from srbatch import weights
 from srbatch.arrays import Pixels
-from srbatch.card import Card
+from srbatch.card import Card, NetworkConfig
 from srbatch.devices import Devices
 from srbatch.errors import Interrupted, OutOfMemory, WrongOutput
-from srbatch.network import NetworkConfig, SuperResolutionNet
+from srbatch.network import SuperResolutionNet
 from srbatch.tile_memory import Tiles
 from srbatch.upscaler import Upscaler, in_memory
 from tests.networks import Local, Nothing

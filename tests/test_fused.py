@@ -16,8 +16,9 @@ PROGRAM = """
 import sys
 import torch
 from torch import nn
+from srbatch.card import NetworkConfig
 from srbatch import fused
-from srbatch.network import NetworkConfig, ResidualBlock, Shuffle, SuperResolutionNet
+from srbatch.network import ResidualBlock, Shuffle, SuperResolutionNet
 
 torch.manual_seed(1)
 torch.set_num_threads(1)

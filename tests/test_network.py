@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from srbatch.network import NetworkConfig, ResNetEncoder, Shuffle, SuperResolutionNet, UNet
+from srbatch.card import NetworkConfig
+from srbatch.network import ResNetEncoder, Shuffle, SuperResolutionNet, UNet
 
 
 @pytest.fixture(scope="module")

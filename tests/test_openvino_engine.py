@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from srbatch import openvino_engine, openvino_graph
 from srbatch.arrays import Pixels
+from srbatch.card import NetworkConfig
 from srbatch.errors import DeviceError, ExitCode, OutOfMemory, UsageError
 from srbatch.model import Model
-from srbatch.network import NetworkConfig, SuperResolutionNet
+from srbatch.network import SuperResolutionNet
 from srbatch.openvino_engine import MOST_OFF, OpenVinoNetwork
 from srbatch.options import Options
 from srbatch.upscaler import Upscaler

@@ -22,10 +22,10 @@ from torch import Tensor
 
 import srbatch
 from srbatch import weights
-from srbatch.card import Card
+from srbatch.card import Card, NetworkConfig
 from srbatch.errors import WeightsError
 from srbatch.model import Model
-from srbatch.network import NetworkConfig, SuperResolutionNet
+from srbatch.network import SuperResolutionNet
 from srbatch.options import Options, TargetSize
 
 GOLDEN = Path(__file__).parent / "golden" / "photo-parity.npz"

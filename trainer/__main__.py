@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import click
 
@@ -15,6 +15,8 @@ from srbatch.commit import destination_error, make_folder
 from srbatch.discover import check_outside
 from srbatch.entry import OutputGroup, run_command
 from srbatch.errors import ExitCode, SrbatchError, UsageError
+from srbatch.options import PRECISIONS
+from srbatch.weights import Storage
 
 _PATH = click.Path(path_type=Path)
 _COUNT = click.IntRange(min=1)
@@ -186,9 +188,9 @@ def grow(weights: str, out: Path, seed: int) -> None:
 @click.argument("second", metavar="PERCEPTUAL")
 @click.option("--out", type=_PATH, required=True, metavar="FILE", help="The mixed network's weights.")
 @click.option("--share", default=0.5, show_default=True, help="Of the second: 0 to 1.")
-@click.option("--dtype", type=click.Choice(["int8", "fp16", "fp32"]), default="int8", show_default=True)
+@click.option("--dtype", type=click.Choice(get_args(Storage)), default="int8", show_default=True)
 @click.option("--keep-x1", is_flag=True, help="What x1 is made by stays the first's.")
-def mix(first: str, second: str, out: Path, share: float, keep_x1: bool, dtype: Any) -> None:
+def mix(first: str, second: str, out: Path, share: float, keep_x1: bool, dtype: Storage) -> None:
     """Write a network between two, of which one was trained on from the other.
 
     Measure what comes out, also its halo: export --halo-photos.
@@ -206,7 +208,7 @@ def mix(first: str, second: str, out: Path, share: float, keep_x1: bool, dtype: 
 @click.option("--out", type=_PATH, required=True, metavar="DIR", help="Tables and sheets.")
 @click.option("--feature-weights", type=_PATH, metavar="FILE", help="DenseNet-169, for the feature distance.")
 @click.option("--device", default="auto", show_default=True)
-@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto")
+@click.option("--precision", type=click.Choice(PRECISIONS), default="auto")
 @click.option("--strength", default=1.0, show_default=True, help="0 (bicubic) to 1 (all of the network).")
 @click.option("--tta", is_flag=True, help="Average over eight views, as srbatch does with this flag.")
 def evaluate(weights: str, data: Path, **options: Any) -> None:
@@ -223,7 +225,7 @@ def evaluate(weights: str, data: Path, **options: Any) -> None:
     "--out", type=_PATH, required=True, metavar="PATH", help="A .safetensors file, or a folder for ONNX."
 )
 @click.option("--onnx", is_flag=True, help="Write an ONNX file for each scale, fp32.")
-@click.option("--dtype", type=click.Choice(["int8", "fp16", "fp32"]), help="Of weights.  [default: int8]")
+@click.option("--dtype", type=click.Choice(get_args(Storage)), help="Of weights.  [default: int8]")
 @click.option("--halo-photos", type=_PATH, metavar="DIR", help="Measure the halo anew on these photos.")
 def export(weights: str, out: Path, **options: Any) -> None:
     """Write MODEL in another storage, or as ONNX; it is read back and compared before it has its name."""

@@ -16,11 +16,9 @@ from pydantic import (
     model_validator,
 )
 
-from srbatch.card import NetworkConfig
+from srbatch.card import MAX_FEATURES, MAX_REFINE_BLOCKS, MIN_FEATURES, NAME, STRIDE, Encoder, NetworkConfig
+from srbatch.weights import Storage
 from trainer.degrade import Degradations
-
-STRIDE = 32
-"""Sides of the network's input are multiples of this."""
 
 VGG_BLOCKS = (2, 2, 3, 3, 3)
 """Convolutions in each of VGG-16's five blocks, between which are its max-pools."""
@@ -38,13 +36,16 @@ class Strict(BaseModel):
 class Network(Strict):
     """The network, but for its number of stages, which follows from the phases."""
 
-    encoder: Literal["resnet18", "resnet34", "resnet50"] = Field(
-        default="resnet34", description="the U-Net's encoder"
-    )
+    encoder: Encoder = Field(default="resnet34", description="the U-Net's encoder")
     features: int = Field(
-        default=64, ge=1, le=1024, description="channels of the feature maps that the heads read"
+        default=64,
+        ge=MIN_FEATURES,
+        le=MAX_FEATURES,
+        description="channels of the feature maps that the heads read",
     )
-    refine_blocks: int = Field(default=4, ge=0, le=64, description="residual blocks behind the U-Net")
+    refine_blocks: int = Field(
+        default=4, ge=0, le=MAX_REFINE_BLOCKS, description="residual blocks behind the U-Net"
+    )
     blur: bool = Field(
         default=True,
         description="average neighbours behind the shuffle of each x2 stage: without it, feature losses are"
@@ -171,7 +172,7 @@ def _rate(value: object) -> object:
 class Phase(Strict):
     """One fit: a size, a scale, what is trained, for how long, at which rate."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="what logs and panels call it")
+    name: str = Field(pattern=f"^{NAME}$", description="what logs and panels call it")
     size: int = Field(ge=STRIDE, le=4096, description="pixels of the target crop's side")
     scale: Literal[1, 2, 4, 8] = Field(description="largest head; the network grows to it")
     heads: dict[int, Annotated[float, Field(ge=0)]] | None = Field(
@@ -278,15 +279,13 @@ class Run(Strict):
 class Release(Strict):
     """What the card of the exported weights says."""
 
-    name: str = Field(default="mine", pattern=r"^[a-z0-9][a-z0-9-]*$", description="also of the file")
+    name: str = Field(default="mine", pattern=f"^{NAME}$", description="also of the file")
     version: str = Field(default="0.1", description="of these weights")
     description: str = Field(default="Trained with srbatch's trainer.", description="one sentence for people")
     licence: str = Field(
         default="see the licences of the training photographs", description="under which they are given away"
     )
-    storage: Literal["int8", "fp16", "fp32"] = Field(
-        default="int8", description="of the convolutions in the file"
-    )
+    storage: Storage = Field(default="int8", description="of the convolutions in the file")
 
 
 class Config(Strict):

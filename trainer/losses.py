@@ -14,14 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from srbatch.card import IMAGENET_MEAN, IMAGENET_STD
 from srbatch.errors import WeightsError
 from trainer.config import LAYERS, VGG_BLOCKS, Loss
 from trainer.tensors import download, load_tensors
 
-__all__ = ["LAYERS", "SuperResolutionLoss", "Vgg16", "build", "gram", "reduced"]
-
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
 _WIDTHS = (64, 128, 256, 512, 512)
 """Channels of each of `VGG_BLOCKS`."""
 assert len(_WIDTHS) == len(VGG_BLOCKS)
@@ -64,8 +61,8 @@ class Vgg16(nn.Module):
                 self.names[len(modules)] = name
             modules.append(nn.ReLU())  # not in place: what went in may be an activation that is kept
         self.features = nn.Sequential(*modules)
-        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
         self.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> Vgg16:

@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from srbatch.card import IMAGENET_MEAN, IMAGENET_STD
 from srbatch.errors import WeightsError
 from trainer.tensors import load_tensors
 
 Picture = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
-
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class NotMeasured(Exception):

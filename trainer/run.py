@@ -16,6 +16,7 @@ from fastai.callback.training import GradientAccumulation, GradientClip
 from fastai.learner import Learner
 
 from srbatch import allocator, weights
+from srbatch.card import STRIDE
 from srbatch.commit import make_folder
 from srbatch.discover import check_outside
 from srbatch.errors import DestinationError, DeviceError, UsageError, WeightsError
@@ -38,7 +39,7 @@ from trainer.callbacks import (
     new_average,
 )
 from trainer.checkpoint import Checkpoints, State, averaged
-from trainer.config import STRIDE, Config, Phase
+from trainer.config import Config, Phase
 from trainer.data import Steps, Stores, loaders, no_workers_left, sample_crops
 from trainer.distributed import World
 from trainer.interruption import EndAtOnce, Interrupt, Stop

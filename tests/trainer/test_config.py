@@ -10,8 +10,8 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
+from srbatch.card import STRIDE
 from srbatch.errors import UsageError
-from trainer import config
 from trainer.config import LAYERS, Config, Phase
 from trainer.data import recipe
 from trainer.degrade import PHOTO, RESTORE, Degradations
@@ -50,7 +50,7 @@ def test_the_presets_are_those_of_the_help() -> None:
 def test_every_preset_loads(name: str) -> None:
     loaded = load(name)
     for one in loaded.phases:
-        assert one.size % (config.STRIDE * one.scale) == 0
+        assert one.size % (STRIDE * one.scale) == 0
         assert loaded.network.with_stages(one.stages).scales == one.scales
         assert one.samples_per_epoch >= one.batch
 

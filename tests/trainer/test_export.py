@@ -19,8 +19,9 @@ import safetensors.torch
 import torch
 
 from srbatch import weights
+from srbatch.card import NetworkConfig
 from srbatch.errors import DestinationError, UsageError, WeightsError
-from srbatch.network import NetworkConfig, SuperResolutionNet
+from srbatch.network import SuperResolutionNet
 from srbatch.weights import Weights
 from trainer import onnx_export, parity
 from trainer.export import Exported, export

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from srbatch import weights
-from srbatch.card import Card
+from srbatch.card import Card, NetworkConfig
 from srbatch.errors import UsageError
-from srbatch.network import NetworkConfig, SuperResolutionNet
+from srbatch.network import SuperResolutionNet
 from trainer.growth import grow
 from trainer.mix import mix
 
