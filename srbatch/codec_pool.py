@@ -99,13 +99,23 @@ class CodecPool:
 
     def probe(self, paths: Sequence[Path], max_pixels: float) -> list[Header | PhotoError]:
         """Read many headers; a failure stands in the place of its photo."""
-        try:
-            return self._run(_probe_all, (list(paths), max_pixels), self._timeout_s, UnreadablePhoto)
-        except UnreadablePhoto as error:  # one of them killed the worker
-            if len(paths) == 1:
-                return [error]
-            half = len(paths) // 2
-            return self.probe(paths[:half], max_pixels) + self.probe(paths[half:], max_pixels)
+        limit_s, found = self._header_limit_s, list[Header | PhotoError]()
+        while len(found) < len(paths):
+            rest = list(paths[len(found) :])
+            try:
+                found += self._run(_probe_many, (rest, max_pixels, limit_s / 2), limit_s, UnreadablePhoto)
+            except UnreadablePhoto as error:
+                if len(rest) == 1:
+                    found.append(error)
+                else:  # which of them ended the worker shows when each has one call
+                    for path in rest:
+                        found += self.probe([path], max_pixels)
+        return found
+
+    @property
+    def _header_limit_s(self) -> float:
+        """Shorter than for a whole photo: while a header hangs, no photo is begun."""
+        return min(self._timeout_s, max(10.0, self._timeout_s / 5))
 
     def decode(self, source: Path, raw: Path, max_pixels: float) -> Picture:
         """As :func:`srbatch.picture.decode`; a crash or a time-out is an UnreadablePhoto.
@@ -271,8 +281,14 @@ def _default_workers(memory_mb: int) -> int:
     return max(1, min(_cores(), _MOST_WORKERS, memory // 2 // (memory_mb << 20)))
 
 
-def _probe_all(paths: list[Path], max_pixels: float) -> list[Header | PhotoError]:
-    return [_probe_one(path, max_pixels) for path in paths]
+def _probe_many(paths: list[Path], max_pixels: float, enough_s: float) -> list[Header | PhotoError]:
+    """The headers of all, or of the first ones where they take longer: many slow ones are no hanging one."""
+    end, found = time.monotonic() + enough_s, list[Header | PhotoError]()
+    for path in paths:
+        found.append(_probe_one(path, max_pixels))
+        if time.monotonic() > end:
+            break
+    return found
 
 
 def _probe_one(path: Path, max_pixels: float) -> Header | PhotoError:

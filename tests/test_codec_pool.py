@@ -71,8 +71,11 @@ def test_an_interrupt_is_seen_while_a_codec_works() -> None:
 class Killed(CodecPool):
     """Whose workers end when they look at ``2.png``."""
 
+    crashes = 0
+
     def _run(self, function: Any, arguments: tuple[Any, ...], *others: Any, **named: Any) -> Any:
         if any(path.name == "2.png" for path in arguments[0]):
+            self.crashes += 1
             function, arguments = _segfault, ()
         return super()._run(function, arguments, *others, **named)
 
@@ -84,6 +87,27 @@ def test_probing_many_finds_the_one_that_kills(tmp_path: Path) -> None:
         found = pool.probe([tmp_path / f"{index}.png" for index in range(5)], 1e9)
     assert [isinstance(header, PhotoError) for header in found] == [False, False, True, False, False]
     assert "crashed" in str(found[2])
+    assert pool.crashes == 2  # each could have been a hang, which nothing goes on in
+
+
+class InNoTime(CodecPool):
+    """Whose workers find that one header took long enough."""
+
+    calls = 0
+
+    def _run(self, function: Any, arguments: tuple[Any, ...], *others: Any, **named: Any) -> Any:
+        self.calls += 1
+        paths, max_pixels, _ = arguments
+        return super()._run(function, (paths, max_pixels, 0.0), *others, **named)
+
+
+def test_many_slow_headers_are_no_hanging_one(tmp_path: Path) -> None:
+    for index in range(4):
+        crop(8 + index, 8).save(tmp_path / f"{index}.png")
+    with InNoTime(timeout_s=30, memory_mb=1024, workers=1) as pool:
+        found = pool.probe([tmp_path / f"{index}.png" for index in range(4)], 1e9)
+    assert [header.height for header in found if not isinstance(header, PhotoError)] == [8, 9, 10, 11]
+    assert pool.calls == 4
 
 
 def test_a_photo_that_cannot_be_looked_at_costs_no_other(pool: CodecPool, tmp_path: Path) -> None:
