@@ -89,7 +89,11 @@ _model = _options(
 )
 _codecs = _options(
     click.option(
-        "--codec-timeout", default=300.0, show_default=True, metavar="S", help="Limit for one photo."
+        "--codec-timeout",
+        default=300.0,
+        show_default=True,
+        metavar="S",
+        help="Limit for one photo; for a header a fifth of it, 10 s at least.",
     ),
     click.option("--codec-memory", default=4096, show_default=True, metavar="MB", help="Limit for a codec."),
     click.option("--max-megapixels", default=1000.0, show_default=True, help="Refuse larger photos."),
