@@ -8,7 +8,6 @@ import hashlib
 import os
 import secrets
 import sqlite3
-import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from srbatch.errors import (
     UnsupportedPhoto,
 )
 from srbatch.names import show
-from srbatch.places import is_folder, nearest_folder
+from srbatch.places import is_folder, nearest_folder, open_file
 
 TEMP_PREFIX, TEMP_SUFFIX = ".srbatch-", ".part"
 MAKE_ROOM = "make room and run the same command again: what is finished is kept"
@@ -247,9 +246,7 @@ def sync_folder(folder: Path) -> None:
 def sha256_of(path: Path) -> str | None:
     """The hash of an output that is there, or None where none can be read; a link or a pipe is none."""
     try:
-        if not stat.S_ISREG(path.lstat().st_mode):
-            return None
-        with path.open("rb") as file:
+        with open_file(path, follow_links=False) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return None

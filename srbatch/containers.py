@@ -24,6 +24,7 @@ GAIN_MAP_LOST = "the gain map, which shows the photo in high dynamic range, was 
 
 _LARGEST_BLOCK = 1 << 28  # no photo's metadata comes near it; a crafted file's may
 _LARGEST_INFLATED = 1 << 26
+_MOST_NOTES = 50
 _CHUNK = 1 << 16
 _PADDING = re.compile(rb"[\x00\xff\s]*")
 _VIDEO = re.compile(rb"ftyp(?:mp4|iso|avc|qt  |M4V|3gp)")
@@ -57,11 +58,18 @@ class Blocks:
     """Whether the format's own means, not EXIF, say that the stored picture must be turned."""
     notes: list[str] = field(default_factory=list)
     """What is there and will not be carried, in sentences for people."""
+    _told: set[str] = field(default_factory=set)
 
     def note(self, sentence: str) -> None:
-        """Say something, once."""
-        if sentence not in self.notes:
+        """Say something, once; of thousands of odd blocks the first ones are told, and how many more."""
+        if sentence in self._told:
+            return
+        self._told.add(sentence)
+        more = len(self._told) - _MOST_NOTES
+        if more <= 0:
             self.notes.append(sentence)
+        else:
+            self.notes[_MOST_NOTES:] = [f"further blocks were not carried either: {more:,}"]
 
 
 class HeadSplicer:

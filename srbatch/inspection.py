@@ -17,6 +17,7 @@ from srbatch.card import Card, Json
 from srbatch.ledger import Ledger
 from srbatch.names import show
 from srbatch.options import MAX_FACTOR
+from srbatch.places import open_file
 from srbatch.sidecars import has_sidecar, sidecar_path, written_before
 from srbatch.snapshot import Snapshot, local_time, read
 
@@ -153,7 +154,7 @@ def _problem(path: Path, written: Set[str | None], size: int | None = None) -> s
             return "is a link, or no file at all"
         if size is not None and status.st_size != size:
             return f"{status.st_size} bytes where {size} were written"
-        with path.open("rb") as file:
+        with open_file(path, follow_links=False) as file:
             if hashlib.file_digest(file, "sha256").hexdigest() not in written:
                 return "its content is not what was written"
     except FileNotFoundError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections import ChainMap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from xml.parsers import expat
@@ -25,7 +26,12 @@ _TAG_NAME = re.compile(rb"<[^\s/>]+")
 _ATTRIBUTE = re.compile(rb"\s+([^\s=]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
 
 
-_MOST_NAMESPACES = 1_000
+# What a packet may cost in time and memory, far beyond any that a program writes: masks of raw developers
+# have some 10,000 elements, and depths below 30.
+_DEEPEST = 100
+_MOST_ELEMENTS = 300_000
+_MOST_NAMESPACES = 5_000
+_MOST_PROPERTIES = 100_000
 _BYTE_ORDER_MARKS = (
     *((codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be")),  # they begin like the next
     *((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")),
@@ -77,12 +83,38 @@ def parse(parser: expat.XMLParserType, packet: bytes) -> None:
     """Run a parser over a whole packet.
 
     Raises:
-        UnusableXmp: it is not well-formed.
+        UnusableXmp: it is not well-formed, or would take far more time or memory than packets do.
     """
+    packet = packet.rstrip(b"\0")  # some writers of TIFF pad with them
     try:
-        parser.Parse(packet.rstrip(b"\0"), True)  # zeros: some writers of TIFF pad with them
+        _check_bounds(packet)
+        parser.Parse(packet, True)
     except expat.ExpatError as error:
         raise UnusableXmp(f"is not well-formed ({error})") from None
+
+
+def _check_bounds(packet: bytes) -> None:
+    """What a packet costs beyond its bytes; the parsers proper may be slow, and keep much."""
+    if packet.count(b"<") > 2 * _MOST_ELEMENTS:
+        raise UnusableXmp("has more elements than any packet")
+    if packet.count(b"xmlns") > _MOST_NAMESPACES:
+        raise UnusableXmp("declares more namespaces than any packet")
+    depth = 0
+
+    def start(*_: object) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > _DEEPEST:
+            raise UnusableXmp("is nested deeper than any packet")
+
+    def end(_: str) -> None:
+        nonlocal depth
+        depth -= 1
+
+    parser = new_parser()
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.Parse(packet, True)
 
 
 def _refuse_doctype(*_: object) -> None:
@@ -171,16 +203,19 @@ class Properties:
         self.about = ""
         self.rdf_end = -1
         self._open: list[Name] = []
+        self._rdf_at = -1
+        """Where the outermost rdf:RDF stands among the open elements; -1 outside of it."""
         self._started = 0
         self._value: list[str] = []  # joined at the end: a value may be megabytes in very many pieces
         self._list_end = -1
         self._parser = parser = new_parser()
+        parser.buffer_text = True
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._text
         parser.StartNamespaceDeclHandler = self._declare
         self._declared: dict[str, str] = {}
-        self._scopes: list[Mapping[str, str]] = [{}]
+        self._scopes: list[ChainMap[str, str]] = [ChainMap()]
         parse(parser, packet)
         if self.rdf_end < 0:
             raise UnusableXmp("holds no properties")
@@ -196,14 +231,14 @@ class Properties:
         """What is declared within a property is of no concern."""
         scope = self._scopes[-1]
         if self._declared and self._level() <= _DESCRIPTION:
-            scope = {**scope, **self._declared}
-            if len(scope) > _MOST_NAMESPACES:
-                raise UnusableXmp("declares more namespaces than any packet")
+            scope = scope.new_child(self._declared)  # a copy for each would cost their number times its size
         self._declared = {}
         self._scopes.append(scope)
 
     def _start(self, name: str, attributes: list[str]) -> None:
         self._open.append(split(name))
+        if self._rdf_at < 0 and self._open[-1] == _RDF_NAME:
+            self._rdf_at = len(self._open) - 1
         self._enter_scope()
         level = self._level()
         if level == _DESCRIPTION:
@@ -219,7 +254,7 @@ class Properties:
 
     def _level(self) -> int:
         """How far below rdf:RDF the innermost element is that is open; -1 outside of it."""
-        return len(self._open) - 1 - self._open.index(_RDF_NAME) if _RDF_NAME in self._open else -1
+        return len(self._open) - 1 - self._rdf_at if self._rdf_at >= 0 else -1
 
     def _note_attributes(self, attributes: list[str]) -> None:
         """A simple property may be an attribute of its Description."""
@@ -253,6 +288,10 @@ class Properties:
             self.rdf_end = at
         self._open.pop()
         self._scopes.pop()
+        if len(self._open) == self._rdf_at:
+            self._rdf_at = -1
+        if len(self.found) > _MOST_PROPERTIES:
+            raise UnusableXmp("has more properties than any packet")
 
     def _after_element(self, end_tag_at: int) -> int:
         """The end of the property that started last; an empty one has no tag at its end."""

@@ -39,6 +39,7 @@ from srbatch.loading import (
 )
 from srbatch.metadata import Metadata
 from srbatch.placement import flips_columns, flips_rows, is_on_its_side
+from srbatch.places import open_file
 
 Convert = Callable[[Any], Any]
 """From libvips' picture as it was loaded to one with the colours that the network gets."""
@@ -189,7 +190,7 @@ def _opened_file(path: Path) -> Iterator[BufferedReader]:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise UnsupportedPhoto("it is not a file but a device, socket or pipe")
-        file = path.open("rb")
+        file = open_file(path)
     except FileNotFoundError:
         raise PhotoChanged("it is not there (any more), or a link that leads nowhere") from None
     except OSError as error:

@@ -6,9 +6,11 @@ folder several. The numbers of a file alone do not either: what does not exist y
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Set
+from io import BufferedReader
 from pathlib import Path
 
 Mark = str | tuple[int, int]
@@ -84,3 +86,22 @@ def nearest_folder(folder: Path) -> Path:
     while not is_folder(folder) and folder != folder.parent:
         folder = folder.parent
     return folder
+
+
+def open_file(path: Path, *, follow_links: bool = True) -> BufferedReader:
+    """Open a regular file to be read, and nothing else: opening a pipe would wait for its other end.
+
+    Looking first would not do, as another file may have the name by then.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file.
+    """
+    flags = getattr(os, "O_NONBLOCK", 0) | (0 if follow_links else getattr(os, "O_NOFOLLOW", 0))
+    file = open(path, "rb", opener=lambda name, mode: os.open(name, mode | flags))  # noqa: SIM115
+    try:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+    except BaseException:
+        file.close()
+        raise
+    return file

@@ -17,6 +17,7 @@ from typing import Any
 from srbatch.commit import commit, output_error, sha256_of
 from srbatch.names import MAX_NAME_BYTES, show
 from srbatch.packets import UnusableXmp
+from srbatch.places import open_file
 
 Stamp = tuple[str, int, int]
 """What tells a sidecar from a later one: its name, its size in bytes, and its date in nanoseconds."""
@@ -111,10 +112,10 @@ def sidecar_of(
     name = show(found[0].name)
     notes = [f"the sidecar {show(other.name)} was not carried: {name} comes first" for other in found[1:]]
     try:
-        with found[0].open("rb") as file:
+        with open_file(found[0]) as file:
             status = os.fstat(file.fileno())
             stamp = found[0].name, status.st_size, status.st_mtime_ns
-            packet = file.read(_LARGEST + 1)
+            packet = file.read(_LARGEST + 1) or b""  # None from a device that has nothing yet
         problem = "is larger than any packet" if len(packet) > _LARGEST else ""
         data = None if problem else corrected(packet)
     except OSError as error:

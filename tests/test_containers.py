@@ -409,3 +409,12 @@ def test_random_bytes_raise_nothing_but_unreadable(suffix: str, data: bytes) -> 
     }
     with suppress(UnreadablePhoto):
         READERS[suffix](io.BytesIO(start[suffix] + data))
+
+
+def test_of_thousands_of_odd_blocks_the_first_are_told_and_their_number() -> None:
+    data = encoded(".jpg")
+    odd = b"".join(segment(0xE5, b"N%07d" % index) for index in range(3_000))
+    notes = jpeg.read_jpeg(io.BytesIO(splice(data, 2, odd))).notes
+    assert len(notes) == 51
+    assert "N0000000" in notes[0]
+    assert notes[-1] == "further blocks were not carried either: 2,950"

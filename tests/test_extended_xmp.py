@@ -151,12 +151,6 @@ def test_an_extension_that_cannot_be_had_is_dropped_and_told(
     assert (made.extended_xmp, b"HasExtendedXMP" in (made.xmp or b"")) == ((), False)
 
 
-def test_a_packet_that_declares_very_many_namespaces_is_refused() -> None:
-    many = "".join(f' xmlns:n{i}="http://example.org/{i}"' for i in range(2_000)).encode()
-    with pytest.raises(UnusableXmp, match="namespaces"):
-        Properties(packet(b"").replace(b" xmlns:n=", many + b" xmlns:n="))
-
-
 def test_an_extension_in_another_encoding_is_joined() -> None:
     extension = ('<?xml version="1.0" encoding="iso-8859-1"?>' + EXTENSION % "\xe4").encode("latin-1")
     found = extended_xmp.joined(packet(extension), segments(extension))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from srbatch import places
-from srbatch.places import Within, identity, is_within, marks, nearest_folder, surroundings
+from srbatch.places import Within, identity, is_within, marks, nearest_folder, open_file, surroundings
 from tests.conftest import without_privileges
 
 
@@ -92,3 +92,18 @@ def test_the_nearest_folder_is_one_that_may_be_seen(public: Path) -> None:
     with without_privileges():
         (public / "closed").mkdir(mode=0)
         assert nearest_folder(public / "closed" / "new" / "newer") == public / "closed"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with a name")
+def test_a_file_is_opened_and_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"data")
+    (tmp_path / "link").symlink_to("file")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("file", "link"):
+        with open_file(tmp_path / name) as file:
+            assert file.read() == b"data"
+    for name in ("link", "pipe", "."):
+        with pytest.raises(OSError):
+            open_file(tmp_path / name, follow_links=False)
+    with pytest.raises(OSError, match="not a regular file"):
+        open_file(tmp_path / "pipe")
