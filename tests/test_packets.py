@@ -44,7 +44,7 @@ def test_a_packet_beyond_all_that_are_written_is_refused(what: str) -> None:
 @pytest.mark.parametrize("what", set(TOO_MUCH) - {"properties"})
 def test_so_are_its_regions(what: str) -> None:
     with pytest.raises(UnusableXmp, match=what):
-        regions.moved(TOO_MUCH[what], Placement((4, 6), (8, 12), 1))
+        regions.moved(TOO_MUCH[what], Placement(1, (4, 6), (8, 12)))
 
 
 def test_many_namespaces_around_many_properties_are_not_copied_for_each() -> None:
