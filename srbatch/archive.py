@@ -10,13 +10,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from srbatch.commit import destination_error, discard, make_folder, sha256_of
+from srbatch.commit import destination_error, discard, is_temp_name, make_folder, sha256_of
 from srbatch.discover import is_file_target
 from srbatch.errors import DestinationError, UsageError
-from srbatch.ledger import STATE_FOLDER, Ledger, locked
-from srbatch.names import show
+from srbatch.ledger import STATE_FOLDER, Ledger, Row, locked
+from srbatch.names import show, stays_below
 from srbatch.options import Options
 from srbatch.places import marks
 from srbatch.scratch import Scratch
@@ -137,10 +137,23 @@ def put_right(ledger: Ledger, out: Path, *, keep_files: bool = False) -> None:
     Between the rename and the ledger's note of it, the output is whole and only the note is missing:
     its hash, taken before the rename, tells that from the file that was there earlier.
 
+    A ledger may come from others, together with the outputs. A note that no run of ours wrote is forgotten
+    with a warning, and no file that it names is touched.
+
     Raises:
         LedgerError: the ledger takes no note; what is still to be put right stays known.
     """
     for target, temp, row in ledger.pending():
+        if not _is_ours(target, temp, row):
+            log.warning(
+                "the ledger says that %s was being written as %s, which no srbatch does; that was forgotten,"
+                " and no file was touched: let nobody else write to %s",
+                show(target),
+                show(temp),
+                show(out),
+            )
+            ledger.drop(target)
+            continue
         if not keep_files:
             discard(out / temp)
         if row is not None and sha256_of(out / target) == row.target_sha256:
@@ -148,3 +161,14 @@ def put_right(ledger: Ledger, out: Path, *, keep_files: bool = False) -> None:
             log.info("%s had been finished, and only the note of it was missing", show(target))
         else:
             ledger.drop(target)
+
+
+def _is_ours(target: str, temp: str, row: Row | None) -> bool:
+    """Whether a run may have noted that.
+
+    Outputs may lie behind a link within the output folder, so where a path really leads does not tell; but
+    the last part of ``temp`` is a name that no other file has.
+    """
+    file = PurePath(temp)
+    beside = stays_below(target) and file.parent == PurePath(target).parent
+    return beside and is_temp_name(file.name) and (row is None or row.target == target)

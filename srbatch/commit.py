@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from srbatch.names import show
 from srbatch.places import is_folder, nearest_folder, open_file
 
 TEMP_PREFIX, TEMP_SUFFIX = ".srbatch-", ".part"
+_TEMP_NAME = re.compile(rf"{re.escape(TEMP_PREFIX)}[0-9a-f]{{12}}{re.escape(TEMP_SUFFIX)}")
 MAKE_ROOM = "make room and run the same command again: what is finished is kept"
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -52,6 +54,11 @@ def is_full(error: BaseException) -> bool:
         # The lowest byte is the kind; the others say more of it.
         return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
     return isinstance(error, OSError) and error.errno in _FULL
+
+
+def is_temp_name(name: str) -> bool:
+    """Whether a file's name is one of those that :func:`temp_path` makes."""
+    return _TEMP_NAME.fullmatch(name) is not None
 
 
 def destination_error(error: OSError, path: Path) -> DestinationError:

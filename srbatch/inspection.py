@@ -15,7 +15,7 @@ from typing import Any
 from srbatch.archive import state_folder
 from srbatch.card import Card, Json
 from srbatch.ledger import Ledger
-from srbatch.names import show
+from srbatch.names import show, stays_below
 from srbatch.options import MAX_FACTOR
 from srbatch.places import open_file
 from srbatch.sidecars import has_sidecar, sidecar_path, written_before
@@ -132,6 +132,9 @@ def verify(out: Path, state: Path | None, *, check: Callable[[], None] = lambda:
                 continue
             check()
             found.outputs += 1
+            if not stays_below(row.target):
+                found.problems.append((show(row.target), "leads out of the output folder; nothing was read"))
+                continue
             if problem := _problem(out / row.target, {row.target_sha256}, row.target_size):
                 found.problems.append((show(row.target), problem))
             else:

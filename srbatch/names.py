@@ -20,6 +20,12 @@ def show(path: Path | str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in as_text(path))
 
 
+def stays_below(relative: str) -> bool:
+    """Whether a path, joined to a folder, is of something below it; links on the way may lead elsewhere."""
+    path = PurePath(relative)
+    return bool(path.parts) and not path.anchor and ".." not in path.parts and "\0" not in relative
+
+
 def collision_key(path: os.PathLike[str]) -> str:
     """Equal for paths that a file system which ignores case, or normalises names, takes for one."""
     return unicodedata.normalize("NFC", PurePath(path).as_posix()).casefold()

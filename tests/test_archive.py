@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -161,6 +162,74 @@ def test_a_run_that_was_killed_leaves_nothing_after_the_next(
         assert archive.ledger.pending() == []
     assert {Path(name).suffix for name in names_below(tmp_path)}.isdisjoint({".part", ".raw"})
     assert not archive.scratch.folder.exists()
+
+
+OWN = ".srbatch-0123456789ab.part"
+
+
+@pytest.mark.parametrize("keeps_files", [False, True], ids=["a run", "a look"])
+@pytest.mark.parametrize(
+    ("target", "temp"),
+    [
+        ("a.jpg", "../photos/a.jpg"),
+        ("a.jpg", "{}/photos/a.jpg"),
+        ("a.jpg", "edited.jpg"),
+        ("a.jpg", "1999/../../photos/a.jpg"),
+        ("a.jpg", f"../photos/{OWN}"),
+        ("a.jpg", f"{{}}/photos/{OWN}"),
+        ("../photos/a.jpg", f"../photos/{OWN}"),
+        ("{}/photos/a.jpg", f"{{}}/photos/{OWN}"),
+        ("a\0.jpg", OWN),
+        ("", OWN),
+    ],
+)
+def test_a_ledger_of_others_has_no_file_deleted(
+    options: Options,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    target: str,
+    temp: str,
+    keeps_files: bool,
+) -> None:
+    (options.inputs[0] / OWN).write_bytes(b"somebody's")
+    killed_while_writing(options).unlink()
+    (options.out / "1999").mkdir()
+    (options.out / "edited.jpg").write_bytes(b"somebody's")
+    named = [text.format(tmp_path) for text in (target, temp)]
+    ledger = Ledger.open(state_folder(options.out, None))
+    ledger.drop("a.jpg")
+    ledger.begin(named[0], named[1], row_of(b"original", target=named[0]))
+    ledger.close()
+    before = {name for name in names_below(tmp_path) if ".srbatch/" not in name}
+    for _ in range(2):
+        with (looked_into if keeps_files else partial(opened, command="again"))(options) as archive:
+            assert archive.ledger.pending() == []
+            assert list(archive.ledger.rows()) == []
+    assert {name for name in names_below(tmp_path) if ".srbatch/" not in name} == before
+    assert caplog.text.count("which no srbatch does") == (2 if keeps_files else 1)
+
+
+def test_a_note_of_one_target_with_the_row_of_another_is_forgotten(options: Options) -> None:
+    killed_while_writing(options, row=None)
+    (options.out / "a.jpg").write_bytes(b"whole")
+    ledger = Ledger.open(state_folder(options.out, None))
+    ledger.begin("a.jpg", OWN, row_of(b"whole", target="../photos/a.jpg"))
+    ledger.close()
+    with opened(options, "again") as archive:
+        assert list(archive.ledger.rows()) == []
+
+
+def test_a_temporary_file_behind_a_link_to_another_disk_is_removed(options: Options, tmp_path: Path) -> None:
+    killed_while_writing(options)
+    (tmp_path / "disk").mkdir()
+    (options.out / "1999").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / OWN).write_bytes(b"half")
+    ledger = Ledger.open(state_folder(options.out, None))
+    ledger.begin("1999/a.jpg", f"1999/{OWN}")
+    ledger.close()
+    with opened(options, "again") as archive:
+        assert archive.ledger.pending() == []
+    assert names_below(tmp_path / "disk") == []
 
 
 # ---- scratch -------------------------------------------------------------------------------------

@@ -86,3 +86,19 @@ def test_a_write_in_hand_that_is_no_row_is_a_damaged_ledger(tmp_path: Path, comi
     ledger.close()
     with pytest.raises(LedgerError, match=named(out)):
         status(out, None)
+
+
+@pytest.mark.parametrize(
+    "target", ["../photos/a.jpg", "{}/photos/a.jpg", "1999/../../photos/a.jpg", "a\0.jpg"]
+)
+def test_nothing_beyond_the_output_folder_is_read(tmp_path: Path, target: str) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(OUTPUT)
+    out = archive(tmp_path / "hi")
+    (out / "1999").mkdir()
+    ledger = Ledger.open(out / STATE_FOLDER)
+    ledger.record(row(target.format(tmp_path)))
+    ledger.close()
+    found = verify(out, None)
+    assert (found.outputs, found.sound) == (1, 0)
+    assert [problem for _, problem in found.problems] == ["leads out of the output folder; nothing was read"]
