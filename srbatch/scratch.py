@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from srbatch.commit import destination_error, make_folder
+from srbatch.commit import destination_error, discard, make_folder
 
 
 class Scratch:
@@ -25,7 +26,7 @@ class Scratch:
             DestinationError: it cannot be made.
         """
         self.folder = folder
-        self._numbers = itertools.count()
+        discard(folder)  # a link: what it leads to is not ours
         shutil.rmtree(folder, ignore_errors=True)
         make_folder(folder)
 
@@ -36,8 +37,12 @@ class Scratch:
         Raises:
             DestinationError: the disk takes none.
         """
-        folder = self.folder / str(next(self._numbers))
-        make_folder(folder)  # with those above it, which may have been tidied away in the months of a watcher
+        make_folder(self.folder)  # it may have been tidied away in the months of a watcher
+        try:
+            # New, whatever lies there: what is deleted afterwards was made here.
+            folder = Path(tempfile.mkdtemp(dir=self.folder))
+        except OSError as error:
+            raise destination_error(error, self.folder) from error
         try:
             yield PhotoScratch(folder)
         finally:

@@ -266,6 +266,30 @@ def test_a_state_folder_with_something_in_it_loses_nothing(options: Options, tmp
     assert precious.exists()
 
 
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_a_link_where_scratch_is_due_has_nothing_deleted_that_it_leads_to(
+    options: Options, tmp_path: Path, when: str
+) -> None:
+    foreign = tmp_path / "foreign"
+    for number in range(3):
+        (foreign / str(number)).mkdir(parents=True)
+        (foreign / str(number) / "only-copy.tif").write_bytes(b"precious")
+    before = names_below(foreign)
+    with opened(options, "run") as archive:
+        place = archive.scratch.folder
+    if when == "before":
+        place.symlink_to(foreign)
+    with opened(options, "again") as archive:
+        if when == "during":
+            place.rmdir()
+            place.symlink_to(foreign)
+        for _ in range(3):
+            with archive.scratch.for_photo() as pixels:
+                pixels.array(2, 3, 1)
+        assert place.is_symlink() == (when == "during")
+    assert names_below(foreign) == before
+
+
 def test_a_full_scratch_disk_is_a_destination_error(
     options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
