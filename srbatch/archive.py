@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 from srbatch.commit import destination_error, discard, is_temp_name, make_folder, sha256_of
 from srbatch.discover import is_file_target
 from srbatch.errors import DestinationError, UsageError
-from srbatch.ledger import STATE_FOLDER, Ledger, Row, locked
+from srbatch.ledger import STATE_FOLDER, Ledger, Row, UnfitRow, locked
 from srbatch.names import show, stays_below
 from srbatch.options import Options
 from srbatch.places import marks
@@ -157,10 +157,13 @@ def put_right(ledger: Ledger, out: Path, *, keep_files: bool = False) -> None:
         if not keep_files:
             discard(out / temp)
         if row is not None and sha256_of(out / target) == row.target_sha256:
-            ledger.record(row)
-            log.info("%s had been finished, and only the note of it was missing", show(target))
-        else:
-            ledger.drop(target)
+            try:
+                ledger.record(row)
+                log.info("%s had been finished, and only the note of it was missing", show(target))
+                continue
+            except UnfitRow as error:
+                log.warning("%s had been finished, and no note of it can be made: %s", show(target), error)
+        ledger.drop(target)
 
 
 def _is_ours(target: str, temp: str, row: Row | None) -> bool:

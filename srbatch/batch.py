@@ -23,6 +23,7 @@ from srbatch.commit import (
     temp_path,
     unfit_folder,
 )
+from srbatch.dates import set_dates
 from srbatch.decisions import encoding_of, notes_on
 from srbatch.devices import Devices, Enlargement
 from srbatch.discover import Photo, among_originals
@@ -254,7 +255,8 @@ def _encoded(
     """Write the temporary file, with the permissions ``mode``; returns the row with its size and hash."""
     try:
         written = run.codecs.encode(raw, temp, encoding)
-        os.utime(temp, ns=(time.time_ns(), row.mtime_ns))
+        if not set_dates(temp, accessed_ns=time.time_ns(), modified_ns=row.mtime_ns):
+            log.warning("%s is dated today: its disk knows no such date as its photo's", show(target))
         if mode is not None:
             temp.chmod(mode)
     except OSError as error:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from srbatch.dates import mtime_of
 from srbatch.errors import PhotoError, TargetExists, UnsupportedPhoto, UsageError
 from srbatch.formats import Format
 from srbatch.names import MAX_NAME_BYTES, collision_key, show
@@ -336,7 +337,7 @@ def _take(
     problem: PhotoError | None = None
     try:
         status = source.stat()
-        size, mtime_ns = status.st_size, status.st_mtime_ns
+        size, mtime_ns = status.st_size, mtime_of(status)
         if there := identity_of(status):
             sources.add(there)
     except OSError:

@@ -71,6 +71,10 @@ class LedgerError(SrbatchError):
     exit_code = DestinationError.exit_code
 
 
+class UnfitRow(LedgerError):
+    """It cannot hold a value that was given to it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """The last outcome of one target."""
@@ -90,6 +94,17 @@ class Row:
     details: str = "{}"
     finished: float = 0.0
 
+
+_UNFIT = (
+    sqlite3.DataError,
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    OverflowError,
+    TypeError,
+    UnicodeEncodeError,
+)
+"""What a value raises that is too large, of another kind than SQLite's, or no text."""
 
 _COLUMNS = tuple(Row.__dataclass_fields__)
 _PATHS = ("target", "source")
@@ -243,6 +258,9 @@ class Ledger:
 
         A failure or a skip leaves a write pending that may have given an output its name: by that note alone
         the output is known for our own.
+
+        Raises:
+            UnfitRow: it has a value that the ledger cannot hold, which only one that was read can have.
         """
         self.record_all([row])
 
@@ -348,6 +366,8 @@ def _explained(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into ours: all of them end the run."""
     try:
         yield
+    except _UNFIT as error:
+        raise UnfitRow(f"the ledger cannot hold what it was given: {error}") from error
     except sqlite3.Error as error:
         raise LedgerError(f"{show(path)}: the ledger cannot be used: {error}; {_advice(error)}") from error
 

@@ -23,6 +23,7 @@ import numpy as np
 import pyvips
 
 from srbatch import jpeg_trailer, light, metadata, png, profiles
+from srbatch.dates import mtime_of
 from srbatch.errors import PhotoChanged, PhotoTooLarge, UnreadablePhoto, UnsupportedPhoto
 from srbatch.formats import Format
 from srbatch.loading import (
@@ -175,7 +176,7 @@ def decode(path: Path, raw: Path, max_pixels: float) -> Picture:
         opaque = header.channels in (1, 3) or (
             not found.extra_is_data and _treat_alpha(raw, shape, header.dtype)
         )
-    return Picture(header, raw, sha256, before.st_size, before.st_mtime_ns, found, resolution, opaque, notes)
+    return Picture(header, raw, sha256, before.st_size, mtime_of(before), found, resolution, opaque, notes)
 
 
 def sha256_of(path: Path) -> str:

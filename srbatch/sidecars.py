@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from srbatch.commit import commit, output_error, sha256_of
+from srbatch.dates import mtime_of, set_dates
 from srbatch.names import MAX_NAME_BYTES, show
 from srbatch.packets import UnusableXmp
 from srbatch.places import open_file
@@ -82,7 +83,7 @@ class Sidecar:
         try:
             with temp.open("xb") as file:
                 file.write(self.data)
-            os.utime(temp, ns=(self.mtime_ns, self.mtime_ns))
+            set_dates(temp, accessed_ns=self.mtime_ns, modified_ns=self.mtime_ns)
             if mode is not None:
                 temp.chmod(mode)
         except OSError as error:
@@ -128,7 +129,7 @@ def sidecar_of(
         notes = [f"the sidecar {name} {problem} and was not carried", *notes]
         return Sidecar(path, notes=tuple(notes), source=stamp, before=written_before)
     sidecar = Sidecar(
-        path, data, status.st_mtime_ns, os.path.lexists(path), tuple(notes), stamp, written_before
+        path, data, mtime_of(status), os.path.lexists(path), tuple(notes), stamp, written_before
     )
     if sidecar.replace and sha256_of(path) not in (sidecar.sha256, *written_before):
         notes.append(f"{show(path.name)} was there already and was left alone")

@@ -219,6 +219,25 @@ def test_a_note_of_one_target_with_the_row_of_another_is_forgotten(options: Opti
         assert list(archive.ledger.rows()) == []
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"mtime_ns": 2**63}, {"size": None}, {"details": []}, {"recipe": "\udcff"}],
+    ids=["too large", "null", "no text", "surrogate"],
+)
+def test_a_finished_output_of_which_no_note_can_be_made_blocks_no_run(
+    options: Options, caplog: pytest.LogCaptureFixture, changes: dict[str, object]
+) -> None:
+    temp = killed_while_writing(options, row=row_of(b"whole", **changes))
+    (options.out / "a.jpg").write_bytes(b"whole")
+    for _ in range(2):
+        with opened(options, "again") as archive:
+            assert archive.ledger.pending() == []
+            assert list(archive.ledger.rows()) == []
+    assert not temp.exists()
+    assert (options.out / "a.jpg").read_bytes() == b"whole"
+    assert caplog.text.count("no note of it can be made") == 1
+
+
 def test_a_temporary_file_behind_a_link_to_another_disk_is_removed(options: Options, tmp_path: Path) -> None:
     killed_while_writing(options)
     (tmp_path / "disk").mkdir()

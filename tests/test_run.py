@@ -596,6 +596,50 @@ def test_a_photo_that_changes_while_it_is_read(
     assert len(outputs(tmp_path / "hi")) == 4
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize("date_ns", [2**63 + 10**18, -(10**19)], ids=["2294", "1653"])
+def test_a_photo_of_any_date_is_done_once(
+    originals: Originals, tmp_path: Path, date_ns: int, damaged: bool
+) -> None:
+    path = originals.folder / "a.png"
+    crop(40, 50).save(path)
+    if damaged:
+        path.write_bytes(b"no picture")
+    path.with_name("a.png.xmp").write_text(XMP)
+    for file in originals.folder.iterdir():
+        os.utime(file, ns=(date_ns, date_ns))
+    originals.remember()
+    code = ExitCode.SOME_FAILED if damaged else ExitCode.DONE
+    assert upscale(originals.folder, tmp_path / "hi")[0] is code
+    again, listener = upscale(originals.folder, tmp_path / "hi")
+    assert again is code
+    (outcome,) = listener.outcomes
+    assert "as before" in outcome.reason if damaged else outcome.reason == CURRENT
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [OSError(errno.EINVAL, os.strerror(errno.EINVAL)), OverflowError("timestamp out of range")],
+    ids=repr,
+)
+def test_a_disk_that_does_not_take_the_date_of_a_photo_gets_its_output(
+    five: Path,
+    tmp_path: Path,
+    expected: dict[str, bytes],
+    fault: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise fault
+
+    monkeypatch.setattr(os, "utime", refuse)
+    code, _ = upscale(five, tmp_path / "hi")
+    assert code is ExitCode.DONE
+    assert outputs(tmp_path / "hi") == expected
+    assert "2.png is dated today" in caplog.text
+
+
 def test_a_scratch_folder_that_was_tidied_away_is_made_again(
     five: Path, tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from srbatch.commit import make_folder, sync_folder, temp_path
+from srbatch.dates import mtime_of
 from srbatch.discover import Photo, is_picture
 from srbatch.errors import UsageError
 from srbatch.names import MAX_NAME_BYTES, show
@@ -127,7 +128,7 @@ def is_as_found(photo: Photo, path: Path) -> bool:
         status = path.stat()
     except OSError:
         return False
-    return (status.st_size, status.st_mtime_ns) == (photo.size, photo.mtime_ns)
+    return (status.st_size, mtime_of(status)) == (photo.size, photo.mtime_ns)
 
 
 def _put_back(target: Path, source: Path) -> None:

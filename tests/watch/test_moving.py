@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from srbatch.discover import discover
 from srbatch.errors import UsageError
 from srbatch.watch import moving
 from srbatch.watch.moving import NotMoved, OriginalsFolder, move_by_links, move_new
@@ -70,6 +71,13 @@ def test_originals_keep_their_folders_and_get_other_names_where_theirs_are_taken
     done = drop.parent / "done" / "1999"
     assert [(done / name).read_bytes() for name in names] == [b"1", b"2", b"2", b"3"]
     assert list((drop / "1999").iterdir()) == []
+
+
+def test_an_original_of_a_date_that_no_ledger_holds_is_moved(drop: Path) -> None:
+    (drop / "a.jpg").write_bytes(b"photo")
+    os.utime(drop / "a.jpg", ns=(2**63 + 10**18,) * 2)
+    (found,) = discover((drop,), drop.parent / "hi").photos
+    assert shelf(drop).move(found, before=quiet).read_bytes() == b"photo"
 
 
 def test_sidecars_move_along_unless_another_photo_needs_them(drop: Path) -> None:
