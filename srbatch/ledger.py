@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import psutil
 
@@ -108,6 +108,7 @@ _UNFIT = (
 
 _COLUMNS = tuple(Row.__dataclass_fields__)
 _PATHS = ("target", "source")
+_KINDS = {**get_type_hints(Row), "finished": int | float}
 
 
 class Ledger:
@@ -198,7 +199,7 @@ class Ledger:
             found = self._db.execute(
                 f"SELECT {','.join(_COLUMNS)} FROM photos WHERE target=?", (os.fsencode(target),)
             ).fetchone()
-        return _row(found) if found else None
+        return self._row(found) if found else None
 
     def rows(self) -> Iterator[Row]:
         """All rows in the order of their targets, read in pages: an open cursor would hold up a run."""
@@ -209,7 +210,7 @@ class Ledger:
                 page = self._db.execute(query, (last,)).fetchall()
             if not page:
                 return
-            yield from map(_row, page)
+            yield from map(self._row, page)
             last = page[-1][0]
 
     def done(self) -> list[tuple[str, int, int]]:
@@ -231,7 +232,7 @@ class Ledger:
         """The rows of photos that failed."""
         query = f"SELECT {','.join(_COLUMNS)} FROM photos WHERE status='failed' ORDER BY target"
         with self._explained():
-            return [_row(values) for values in self._db.execute(query).fetchall()]
+            return [self._row(values) for values in self._db.execute(query).fetchall()]
 
     def forget_failure(self, target: str) -> None:
         """Forget that a photo failed; one that was done or skipped stays known."""
@@ -283,7 +284,9 @@ class Ledger:
         """(target, temporary file, the row that was to come) of each write that a crash cut off."""
         with self._explained():
             found = self._db.execute("SELECT target, temp, row FROM pending").fetchall()
-        return [(os.fsdecode(t), os.fsdecode(f), self._row_of(row) if row else None) for t, f, row in found]
+        return [
+            (self._path_of(t), self._path_of(f), self._row_of(row) if row else None) for t, f, row in found
+        ]
 
     def start_run(self, command: str) -> None:
         """Note who works on this folder, for the message of a second run that finds it locked."""
@@ -294,12 +297,19 @@ class Ledger:
             )
 
     def last_run(self) -> tuple[str, int, float] | None:
-        """(host, pid, seconds since 1970) of the latest run."""
+        """(host, pid, seconds since 1970) of the latest run.
+
+        Raises:
+            LedgerError: it holds no such; the ledger is damaged.
+        """
         with self._explained():
             found = self._db.execute(
                 "SELECT host, pid, started FROM runs ORDER BY id DESC LIMIT 1"
             ).fetchone()
-        return (str(found[0]), int(found[1]), float(found[2])) if found else None
+        try:
+            return (str(found[0]), int(found[1]), float(found[2])) if found else None
+        except (TypeError, ValueError) as error:
+            raise self.damaged(found) from error
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -320,6 +330,21 @@ class Ledger:
             f"{show(self._path)}: the ledger is damaged: it holds {repr(text)[:80]}; {_START_AFRESH}"
         )
 
+    def _row(self, values: tuple[object, ...]) -> Row:
+        named = dict(zip(_COLUMNS, values, strict=True))
+        named.update({key: self._path_of(named[key]) for key in _PATHS})
+        row = Row(**named)  # type: ignore[arg-type]
+        for key, value in named.items():  # SQLite keeps to no types
+            if not isinstance(value, _KINDS[key]):
+                raise self.damaged(value)
+        return row
+
+    def _path_of(self, value: Any) -> str:
+        try:
+            return os.fsdecode(value)
+        except TypeError as error:
+            raise self.damaged(value) from error
+
     def _row_of(self, text: str) -> Row:
         try:
             return Row(**self._read_json(text))
@@ -329,7 +354,7 @@ class Ledger:
     def _read_json(self, text: str) -> dict[str, Any]:
         try:
             found = json.loads(text)
-        except (TypeError, ValueError) as error:  # a column may hold anything
+        except (TypeError, ValueError, RecursionError) as error:  # a column may hold anything
             raise self.damaged(text) from error
         if not isinstance(found, dict):
             raise self.damaged(text)
@@ -349,12 +374,6 @@ class Ledger:
             if self._db.in_transaction:  # SQLite has ended it where the disk is full
                 self._db.execute("ROLLBACK")
             raise
-
-
-def _row(values: tuple[object, ...]) -> Row:
-    named = dict(zip(_COLUMNS, values, strict=True))
-    named.update({key: os.fsdecode(named[key]) for key in _PATHS})  # type: ignore[arg-type]
-    return Row(**named)  # type: ignore[arg-type]
 
 
 def _to_json(row: Row) -> str:
@@ -403,6 +422,13 @@ def _who_holds(state: Path, out: Path) -> str:
     except LedgerError:
         holder = None
     # The ledger may be that of an earlier run, where the one that holds the folder has another --state.
-    ended = holder and holder[0] == socket.gethostname() and not psutil.pid_exists(holder[1])
+    ended = holder and holder[0] == socket.gethostname() and not _is_running(holder[1])
     who = f"process {holder[1]} on {holder[0]}" if holder and not ended else "another process"
     return f"{show(out)} is being written to by {who}; wait for it to end, or choose another --out"
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return bool(psutil.pid_exists(pid))
+    except OverflowError:
+        return False

@@ -10,7 +10,7 @@ from srbatch import metadata
 from srbatch.commit import discard, temp_path, unfit_folder
 from srbatch.discover import Photo
 from srbatch.errors import TargetExists
-from srbatch.ledger import Row
+from srbatch.ledger import Ledger, Row
 from srbatch.names import show
 from srbatch.permissions import permissions_of
 from srbatch.preflight import SidecarDue
@@ -28,12 +28,13 @@ def carry_again(due: SidecarDue, run: Run) -> Outcome:
 
     Raises:
         PhotoError: the photo, by which the sidecar is corrected, cannot be read, or the folder is closed.
+        LedgerError: the details of its row are damaged.
         SrbatchError: the run cannot go on.
     """
     photo, row, details = due.photo, due.row, run.ledger.details(due.row)
 
     def corrected(packet: bytes) -> bytes | None:
-        height, width = details["size_out"]
+        height, width = _size(run.ledger, details, "size_out")
         meta = run.codecs.metadata(photo.source)
         provenance = _provenance(photo, row, details, run)
         assert photo.format is not None, "it was done"
@@ -69,12 +70,25 @@ def _provenance(photo: Photo, row: Row, details: dict[str, Any], run: Run) -> Pr
     assert photo.format is not None, "it was done"
     assert row.sha256 is not None, "it was done"
     options = replace(run.options, provenance=details.get("provenance", run.options.provenance))
-    (high, wide), (tall, broad) = details["size_in"], details["size_out"]
     lossless = details.get("lossless", False)
     made = provenance_of(
-        row.sha256, (high, wide), (tall, broad), photo.format, options, run.model, lossless=lossless
+        row.sha256,
+        _size(run.ledger, details, "size_in"),
+        _size(run.ledger, details, "size_out"),
+        photo.format,
+        options,
+        run.model,
+        lossless=lossless,
     )
     return made and replace(made, software=details.get("software", made.software))
+
+
+def _size(ledger: Ledger, details: dict[str, Any], key: str) -> tuple[int, int]:
+    match details.get(key):
+        case [int(height), int(width)]:
+            return height, width
+        case other:
+            raise ledger.damaged(other)
 
 
 def _write(sidecar: Sidecar, photo: Photo, row: Row, run: Run) -> None:

@@ -235,4 +235,5 @@ def is_missing(details: str, target: Path) -> bool:
 
 def written_before(details: Mapping[str, Any]) -> set[str]:
     """Hashes of the sidecar that a row's details know for our own; one cut off may have written another."""
-    return {details[key] for key in ("sidecar_sha256", "sidecar_coming") if details.get(key) is not None}
+    known = (details.get(key) for key in ("sidecar_sha256", "sidecar_coming"))
+    return {value for value in known if isinstance(value, str)}

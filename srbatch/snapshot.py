@@ -7,7 +7,7 @@ import socket
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import psutil
 
@@ -17,8 +17,11 @@ TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 
 
 def local_time(seconds: float) -> str:
-    """Seconds since 1970 for people."""
-    return time.strftime(TIME_FORMAT, time.localtime(seconds))
+    """Seconds since 1970 for people; of a number that is no time, that."""
+    try:
+        return time.strftime(TIME_FORMAT, time.localtime(seconds))
+    except (OSError, OverflowError, ValueError):
+        return f"{seconds:g} s"
 
 
 @dataclass(slots=True)
@@ -54,7 +57,7 @@ class Snapshot:
             return None
         try:
             begun: float = psutil.Process(self.pid).create_time()
-        except psutil.Error:
+        except (psutil.Error, ValueError):  # ValueError: there is no such number
             return False
         return abs(begun - self.begun) < 2
 
@@ -87,6 +90,22 @@ def read(state: Path) -> Snapshot | None:
     """The latest snapshot in a state folder; None where no watcher ever wrote one that can be read."""
     try:
         found = json.loads((state / FILE).read_text(encoding="utf-8"))
-        return Snapshot(**{**found, "errors": [(t, source, reason) for t, source, reason in found["errors"]]})
-    except (OSError, ValueError, TypeError, KeyError):
+        errors = [
+            (_as(float, t), _as(str, source), _as(str, reason)) for t, source, reason in found["errors"]
+        ]
+        in_hand = [_as(str, name) for name in found["in_hand"]]
+        others = {key: _as(_KINDS[key], value) for key, value in found.items() if key not in _LISTS}
+        return Snapshot(**others, errors=errors, in_hand=in_hand)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
+
+
+_KINDS = get_type_hints(Snapshot)
+_LISTS = ("errors", "in_hand")
+
+
+def _as(kind: type, value: Any) -> Any:
+    """A value of the file; raises TypeError where it is of another kind."""
+    if not isinstance(value, (int, float) if kind is float else kind):
+        raise TypeError(f"{value!r} is no {kind.__name__}")
+    return value

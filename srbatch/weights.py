@@ -159,16 +159,17 @@ def _parse_header(path: Path, text: bytes, length: int, size: int) -> Card:
     try:
         header = json.loads(text)
         metadata = header.pop("__metadata__", {})
-        end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        end = 8 + length + max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+        card = metadata.get(_METADATA_KEY)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         raise WeightsError(
             f"weights {path} are damaged or truncated in the header; fetch them again"
         ) from error
-    if size != 8 + length + end:
-        raise WeightsError(f"weights {path} are truncated or damaged: {size} bytes, not {8 + length + end}")
-    if _METADATA_KEY not in metadata:
+    if size != end:
+        raise WeightsError(f"weights {path} are truncated or damaged: {size} bytes, not {end}")
+    if card is None:
         raise WeightsError(f"weights {path} have no srbatch card; export them with: python -m trainer export")
-    return _parse_card(path, metadata[_METADATA_KEY])
+    return _parse_card(path, card)
 
 
 def _parse_card(path: Path, text: str) -> Card:
@@ -177,7 +178,7 @@ def _parse_card(path: Path, text: str) -> Card:
         version = record["format"]
         if version == FORMAT_VERSION:
             return Card.from_json(record["card"])
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise WeightsError(f"the card of weights {path} is not valid: {error}") from error
     raise WeightsError(f"weights {path} have format {version!r}, not {FORMAT_VERSION}; update srbatch")
 

@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -77,7 +79,55 @@ def test_a_row_with_details_that_are_none_is_a_damaged_ledger(tmp_path: Path) ->
         verify(out, None)
 
 
-@pytest.mark.parametrize("coming", ["{", "[]", '{"target": "a.jpg"}'])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "photos SET source=5",
+        "photos SET target=5",
+        "photos SET details=x'05'",
+        "photos SET reason=x'05'",
+        "photos SET error=x'ff'",
+        "photos SET mtime_ns='today'",
+        "pending SET temp=5",
+        "pending SET target=5",
+        "pending SET row=5",
+        "pending SET row=replace(hex(zeroblob(50000)), '00', '[')",
+        "runs SET pid='me'",
+        "runs SET started=x''",
+    ],
+)
+def test_columns_that_hold_something_else_are_a_damaged_ledger(tmp_path: Path, change: str) -> None:
+    out = archive(tmp_path / "hi", row("a.jpg", status="failed"))
+    ledger = Ledger.open(out / STATE_FOLDER)
+    ledger.begin("b.jpg", ".srbatch-0123456789ab.part", row("b.jpg"))
+    ledger.start_run("srbatch")
+    ledger.close()
+    with closing(sqlite3.connect(out / STATE_FOLDER / "ledger.sqlite", isolation_level=None)) as changed:
+        changed.execute(f"UPDATE {change}")
+    with pytest.raises(LedgerError, match="damaged"):
+        status(out, None)
+
+
+@pytest.mark.parametrize("started", [1e300, -1e300, float("inf")])
+def test_a_run_at_an_impossible_time_is_told_as_it_stands(tmp_path: Path, started: float) -> None:
+    out = archive(tmp_path / "hi")
+    Ledger.open(out / STATE_FOLDER).start_run("srbatch")
+    with closing(sqlite3.connect(out / STATE_FOLDER / "ledger.sqlite", isolation_level=None)) as changed:
+        changed.execute("UPDATE runs SET started=?", (started,))
+    assert f"{started:g}" in "\n".join(status(out, None).lines())
+
+
+@pytest.mark.parametrize("sidecar", ["[]", "5", '{"a": 1}'])
+def test_details_of_another_kind_are_no_hashes(tmp_path: Path, sidecar: str) -> None:
+    details = f'{{"sidecar_sha256": "{"0" * 64}", "sidecar_coming": {sidecar}}}'
+    out = archive(tmp_path / "hi", row("a.jpg", details=details))
+    found = verify(out, None)
+    assert found.problems == [("a.jpg.xmp", "is not there (a sidecar)")]
+
+
+@pytest.mark.parametrize(
+    "coming", ["{", "[]", '{"target": "a.jpg"}', "[" * 100_000], ids=lambda text: text[:20]
+)
 def test_a_write_in_hand_that_is_no_row_is_a_damaged_ledger(tmp_path: Path, coming: str) -> None:
     out = archive(tmp_path / "hi")
     ledger = Ledger.open(out / STATE_FOLDER)

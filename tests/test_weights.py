@@ -210,7 +210,21 @@ def test_a_flipped_byte_in_the_header_is_refused(file: Path, tmp_path: Path, pos
 
 
 @pytest.mark.parametrize(
-    "header", [b"[]", b"3", b'{"a": 1}', b'{"a": {}}', b'{"a": {"data_offsets": 0}}', b"\xff\xff"]
+    "header",
+    [
+        b"[]",
+        b"3",
+        b'{"a": 1}',
+        b'{"a": {}}',
+        b'{"a": {"data_offsets": 0}}',
+        b'{"a": {"data_offsets": "00"}}',
+        b'{"a": {"data_offsets": [0, Infinity]}}',
+        b'{"__metadata__": 5}',
+        b'{"__metadata__": "srbatch"}',
+        b"\xff\xff",
+        b"[" * 100_000 + b"]" * 100_000,
+    ],
+    ids=lambda header: ascii(header[:40]),
 )
 def test_headers_of_another_form_are_refused(tmp_path: Path, header: bytes) -> None:
     path = tmp_path / "odd.safetensors"
@@ -290,7 +304,11 @@ def test_a_newer_format_asks_for_an_update(tmp_path: Path) -> None:
     assert "update srbatch" in refused(path)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"format": 1}', '{"format": 1, "card": 5}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "[]", "null", '{"format": 1}', '{"format": 1, "card": 5}', "[" * 100_000],
+    ids=lambda text: text[:40],
+)
 def test_a_malformed_card_is_refused(tmp_path: Path, text: str) -> None:
     assert "card" in refused(write_metadata(tmp_path / "w.safetensors", {"srbatch": text}))
 

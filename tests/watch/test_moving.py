@@ -77,7 +77,7 @@ def test_an_original_of_a_date_that_no_ledger_holds_is_moved(drop: Path) -> None
     (drop / "a.jpg").write_bytes(b"photo")
     os.utime(drop / "a.jpg", ns=(2**63 + 10**18,) * 2)
     (found,) = discover((drop,), drop.parent / "hi").photos
-    assert shelf(drop).move(found, before=quiet).read_bytes() == b"photo"
+    assert originals_folder(drop).move(found, before=quiet).read_bytes() == b"photo"
 
 
 def test_sidecars_move_along_unless_another_photo_needs_them(drop: Path) -> None:

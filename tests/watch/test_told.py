@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import psutil
@@ -68,6 +68,42 @@ def test_what_a_watcher_that_has_ended_left_is_known(tmp_path: Path) -> None:
     assert "by its word of" in replace(mine, host="elsewhere").headline
     (tmp_path / "watch.json").write_text("{")
     assert read(tmp_path) is None
+
+
+def snapshot(**changes: object) -> str:
+    return json.dumps({**asdict(Snapshot("host", 1, 2.0, "drop", "idle", written=3.0)), **changes})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        "5",
+        snapshot(pid="1"),
+        snapshot(host=None),
+        snapshot(rate="fast"),
+        snapshot(errors=[[1.0, "a.jpg"]]),
+        snapshot(errors=[["now", "a.jpg", "is damaged"]]),
+        snapshot(in_hand=[1]),
+        snapshot(another=1),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_a_status_file_that_no_watcher_wrote_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "watch.json").write_text(text)
+    assert read(tmp_path) is None
+
+
+@pytest.mark.parametrize("number", [-5, 2**62, 10**30])
+def test_a_status_file_of_impossible_numbers_is_told(tmp_path: Path, number: int) -> None:
+    text = snapshot(host=socket.gethostname(), pid=number, written=1e300, rate=float("inf"))
+    (tmp_path / "watch.json").write_text(text)
+    found = read(tmp_path)
+    assert found is not None
+    assert found.alive is False
+    assert "has ended" in found.headline
+    assert "1e+300" in replace(found, host="elsewhere").headline
+    assert "inf megapixels" in found.numbers
 
 
 def test_a_status_that_cannot_be_written_ends_nothing(tmp_path: Path, clock: Clock) -> None:
