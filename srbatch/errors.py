@@ -21,7 +21,7 @@
 
     OutOfMemory                 not an outcome: the photo starts again with smaller tiles
 
-A message says what happened, to which file, and what to do about it.
+A message says what happened, to which file, and what to do about it. That of a photo is one line.
 """
 
 from __future__ import annotations
@@ -43,6 +43,11 @@ class ExitCode(IntEnum):
     LOCKED = 7
     SIGINT = 130
     SIGTERM = 143
+
+
+def one_line(text: str) -> str:
+    """Text of others (a codec, a file, a ledger) for people: nothing in it moves a terminal's cursor."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class SrbatchError(Exception):
@@ -99,6 +104,9 @@ class PhotoError(SrbatchError):
 
     ``--retry-failed`` tries it all the same.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class UnreadablePhoto(PhotoError):

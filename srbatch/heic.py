@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
+from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput, one_line
 
 _CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "L;16": 1, "I;16": 1, "RGB;16": 3, "RGBA;16": 4}
 _BITS_WRITTEN = 10
@@ -108,4 +108,4 @@ def encoded(pixels: NDArray[Any], *, quality: int, icc: bytes | None) -> bytes:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["the codec gave no reason"])[0]
+    return one_line((str(error).strip().splitlines() or ["the codec gave no reason"])[0])

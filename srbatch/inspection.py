@@ -14,6 +14,7 @@ from typing import Any
 
 from srbatch.archive import state_folder
 from srbatch.card import Card, Json
+from srbatch.errors import one_line
 from srbatch.ledger import Ledger
 from srbatch.names import show, stays_below
 from srbatch.options import MAX_FACTOR
@@ -63,10 +64,13 @@ class Status:
             lines.append(f"last run: {local_time(started)} by process {pid} on {host}")
         if self.watcher:
             lines += [self.watcher.headline, *([] if self.watcher.alive is False else [self.watcher.numbers])]
-        lines += [f"  {count:6} made with {_recipe_text(text)}" for text, count in self.recipes.most_common()]
-        lines += [f"  {count:6} skipped: {reason}" for reason, count in self.skipped.most_common()]
+        lines += [
+            f"  {count:6} made with {one_line(_recipe_text(text))}"
+            for text, count in self.recipes.most_common()
+        ]
+        lines += [f"  {count:6} skipped: {one_line(reason)}" for reason, count in self.skipped.most_common()]
         lines += [f"  being written: {target}" for target in self.writing]
-        lines += [f"  failed {source}: {reason}" for source, reason in self.failures]
+        lines += [f"  failed {source}: {one_line(reason)}" for source, reason in self.failures]
         return lines
 
 

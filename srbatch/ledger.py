@@ -24,7 +24,7 @@ import psutil
 
 from srbatch import __version__
 from srbatch.commit import MAKE_ROOM, held, is_full
-from srbatch.errors import DestinationError, SrbatchError
+from srbatch.errors import DestinationError, SrbatchError, one_line
 from srbatch.names import show
 
 STATE_FOLDER = ".srbatch"
@@ -307,7 +307,7 @@ class Ledger:
                 "SELECT host, pid, started FROM runs ORDER BY id DESC LIMIT 1"
             ).fetchone()
         try:
-            return (str(found[0]), int(found[1]), float(found[2])) if found else None
+            return (one_line(str(found[0])), int(found[1]), float(found[2])) if found else None
         except (TypeError, ValueError) as error:
             raise self.damaged(found) from error
 

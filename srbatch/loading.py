@@ -14,7 +14,7 @@ import pyvips
 from numpy.typing import NDArray
 from PIL import Image
 
-from srbatch.errors import PhotoError, UnreadablePhoto, UnsupportedPhoto
+from srbatch.errors import PhotoError, UnreadablePhoto, UnsupportedPhoto, one_line
 from srbatch.formats import Format
 from srbatch.heic import Heic
 
@@ -204,10 +204,10 @@ def forget_warnings() -> None:
 
 
 def reason_of(error: Exception) -> str:
-    """The first line of what a codec says."""
+    """The first line of what a codec says, which may quote the file."""
     if isinstance(error, UnicodeDecodeError):
         error = ValueError(error.object.decode(errors="replace"))
     text = (
         str(error.detail or error.message if isinstance(error, pyvips.Error) else error).strip().splitlines()
     )
-    return text[0].removeprefix("VipsJpeg: ") if text else "the codec gave no reason"
+    return one_line(text[0].removeprefix("VipsJpeg: ")) if text else "the codec gave no reason"

@@ -6,6 +6,8 @@ import os
 import unicodedata
 from pathlib import Path, PurePath
 
+from srbatch.errors import one_line
+
 MAX_NAME_BYTES = 255
 """What every file system in use can hold."""
 
@@ -17,7 +19,7 @@ def as_text(path: Path | str) -> str:
 
 def show(path: Path | str) -> str:
     """A path for people: one line, and nothing in it that moves a terminal's cursor."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in as_text(path))
+    return one_line(as_text(path))
 
 
 def stays_below(relative: str) -> bool:

@@ -21,7 +21,7 @@ from typing import IO, Any, Literal, Protocol
 
 from srbatch.commit import destination_error, make_folder
 from srbatch.discover import Found, Photo
-from srbatch.errors import ExitCode, PhotoError, UsageError
+from srbatch.errors import ExitCode, PhotoError, UsageError, one_line
 from srbatch.names import as_text, show
 from srbatch.options import REPORT_SUFFIXES
 
@@ -425,8 +425,8 @@ def outcome_line(outcome: Outcome) -> str:
         (height, width), (tall, wide) = outcome.size_in, outcome.size_out
         line = f"done     {name}  {width} x {height} -> {wide} x {tall}, {outcome.seconds:.1f} s"
     else:
-        line = f"{outcome.status:8} {name}: {outcome.reason}"
-    return line + "".join(f"\n         note: {note}" for note in outcome.notes)
+        line = f"{outcome.status:8} {name}: {one_line(outcome.reason)}"
+    return line + "".join(f"\n         note: {one_line(note)}" for note in outcome.notes)
 
 
 def summary_lines(summary: Summary) -> list[str]:
@@ -438,13 +438,13 @@ def summary_lines(summary: Summary) -> list[str]:
     ]
     if summary.megapixels_out:
         lines[0] += f": {summary.megapixels:.1f} megapixels became {summary.megapixels_out:.1f}"
-    lines += [f"  {count:6} skipped: {reason}" for reason, count in summary.skipped.most_common()]
+    lines += [f"  {count:6} skipped: {one_line(reason)}" for reason, count in summary.skipped.most_common()]
     lines += [f"  {count:6} ignored: {reason}" for reason, count in summary.ignored.most_common()]
     if summary.noted:
         lines.append(f"  {summary.noted:6} done with a note: see above, or the report")
     lines += [f"  folder {show(path)} could not be listed: {why}" for path, why in summary.unreadable_folders]
     shown = summary.failures[:_MANY_FAILURES]
-    lines += [f"  failed {show(outcome.photo.source)}: {outcome.reason}" for outcome in shown]
+    lines += [f"  failed {show(outcome.photo.source)}: {one_line(outcome.reason)}" for outcome in shown]
     if len(summary.failures) > len(shown):
         lines.append(
             f"  and {len(summary.failures) - len(shown)} more: `srbatch status OUT` lists all of them"

@@ -11,6 +11,8 @@ from typing import Any, get_type_hints
 
 import psutil
 
+from srbatch.errors import one_line
+
 FILE = "watch.json"
 TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 """As people read it, in the time of their place."""
@@ -105,7 +107,7 @@ _LISTS = ("errors", "in_hand")
 
 
 def _as(kind: type, value: Any) -> Any:
-    """A value of the file; raises TypeError where it is of another kind."""
+    """A value of the file, of text one line; raises TypeError where it is of another kind."""
     if not isinstance(value, (int, float) if kind is float else kind):
         raise TypeError(f"{value!r} is no {kind.__name__}")
-    return value
+    return one_line(value) if isinstance(value, str) else value

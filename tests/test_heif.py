@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
 import struct
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -222,6 +224,25 @@ def test_a_picture_that_claims_impossible_sides_is_refused(
     path.write_bytes(avif().replace(b"avif", b"heic", 2))
     with pytest.raises(UnreadablePhoto, match=f"claims to have {shape[1]} x {shape[0]} pixels"):
         picture.probe(path, 1e9)
+
+
+def test_what_a_codec_quotes_of_a_file_moves_no_cursor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*_: object, **__: object) -> None:
+        raise RuntimeError("no such brand: \x1b[2J\x9b.")
+
+    from srbatch import heic
+
+    monkeypatch.setattr(heic.importlib, "import_module", lambda _: SimpleNamespace(open_heif=damaged))
+    path = tmp_path / "a.heic"
+    path.write_bytes(avif().replace(b"avif", b"heic", 2))
+    with pytest.raises(UnreadablePhoto) as raised:
+        picture.probe(path, 1e9)
+    assert str(raised.value).endswith(r"no such brand: \x1b[2J\x9b.")
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
+    said = loading.reason_of(pyvips.Error("failed", "\x1b]0;title\x07 of a tag\nand more"))
+    assert said == r"\x1b]0;title\x07 of a tag"
 
 
 def test_heic_without_its_library_is_refused_with_advice(

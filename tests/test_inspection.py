@@ -108,6 +108,27 @@ def test_columns_that_hold_something_else_are_a_damaged_ledger(tmp_path: Path, c
         status(out, None)
 
 
+def test_a_ledger_of_others_forges_no_line(tmp_path: Path) -> None:
+    bad = "\x1b[2J\n0 done\r\x9b"
+    recipe = RECIPE.replace("x2", "\\u001b[2J\\n0 done\\r\\u009b")
+    out = archive(
+        tmp_path / "hi",
+        row("a.jpg", status="failed", reason=bad, source=f"../{bad}"),
+        row("b.jpg", status="skipped", reason=bad),
+        row("c.jpg", recipe=recipe),
+    )
+    ledger = Ledger.open(out / STATE_FOLDER)
+    ledger.begin(bad, ".srbatch-0123456789ab.part")
+    ledger.start_run("srbatch")
+    ledger.close()
+    with closing(sqlite3.connect(out / STATE_FOLDER / "ledger.sqlite", isolation_level=None)) as changed:
+        changed.execute("UPDATE runs SET host=?", (bad,))
+    lines = status(out, None).lines()
+    assert len(lines) == 6
+    assert all(line.isprintable() for line in lines)
+    assert all(r"\x1b[2J\n0 done\r\x9b" in line for line in lines[1:])
+
+
 @pytest.mark.parametrize("started", [1e300, -1e300, float("inf")])
 def test_a_run_at_an_impossible_time_is_told_as_it_stands(tmp_path: Path, started: float) -> None:
     out = archive(tmp_path / "hi")

@@ -355,6 +355,16 @@ def test_a_photo_with_any_name_is_one_line_of_printable_text(name: str, outcome:
     assert all(letter.isprintable() or letter == "\t" for letter in line)
 
 
+def test_a_reason_forges_no_line() -> None:
+    reason = "is damaged\ndone     b.jpg\x1b[2J"
+    told = r"is damaged\ndone     b.jpg\x1b[2J"
+    assert outcome_line(failed(reason=reason)) == f"failed   a.jpg: {told}"
+    assert outcome_line(skipped(reason=reason)) == f"skipped  a.jpg: {told}"
+    assert outcome_line(done(notes=(reason,))).splitlines()[1:] == [f"         note: {told}"]
+    lines = summary_lines(summary_of(failed(reason=reason), skipped(reason=reason)))
+    assert lines[1:] == [f"       1 skipped: {told}", f"  failed photos/a.jpg: {told}"]
+
+
 # ---- the summary ---------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from srbatch.batch import Run
 from srbatch.discover import Photo
-from srbatch.errors import DestinationError, PhotoTooLarge, UnsupportedPhoto
+from srbatch.errors import DestinationError, PhotoTooLarge, UnsupportedPhoto, one_line
 from srbatch.names import show
 from srbatch.preflight import source_name
 from srbatch.report import Outcome, Silent, duration
@@ -155,4 +155,4 @@ def _words(photo: Photo, reason: str) -> str:
     if not reason:
         return ""
     advice = "Put it back, mended, to have it tried again."
-    return f"{show(photo.relative)} could not be upscaled: {reason}\n{advice}\n"
+    return f"{show(photo.relative)} could not be upscaled: {one_line(reason)}\n{advice}\n"

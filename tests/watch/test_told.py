@@ -94,6 +94,17 @@ def test_a_status_file_that_no_watcher_wrote_is_none(tmp_path: Path, text: str) 
     assert read(tmp_path) is None
 
 
+def test_a_status_file_forges_no_line(tmp_path: Path) -> None:
+    bad = "\x1b[2J\nwatching \x9b"
+    text = snapshot(host=bad, folder=bad, state=bad, in_hand=[bad], errors=[[1.0, bad, bad]])
+    (tmp_path / "watch.json").write_text(text)
+    found = read(tmp_path)
+    assert found is not None
+    assert found.headline.isprintable()
+    told = r"\x1b[2J\nwatching \x9b"
+    assert (found.in_hand, found.errors) == ([told], [(1.0, told, told)])
+
+
 @pytest.mark.parametrize("number", [-5, 2**62, 10**30])
 def test_a_status_file_of_impossible_numbers_is_told(tmp_path: Path, number: int) -> None:
     text = snapshot(host=socket.gethostname(), pid=number, written=1e300, rate=float("inf"))
