@@ -13,7 +13,7 @@ from srbatch.decisions import resolution_of
 from srbatch.errors import PhotoError
 from srbatch.formats import Format
 from srbatch.metadata import Metadata
-from srbatch.names import show
+from srbatch.names import as_text, show
 from srbatch.picture import Picture
 from srbatch.tiff_structure import BrokenTiff, TiffReader, Value
 
@@ -69,7 +69,7 @@ class Description:
         header, found = self.picture.header, self.found
         dpi = _dpi(self.picture)
         return {
-            "file": show(self.source),
+            "file": as_text(self.source),
             "format": header.format.value,
             "width": header.width,
             "height": header.height,
@@ -127,7 +127,7 @@ class Unreadable:
 
     def as_record(self) -> dict[str, Any]:
         """For JSON."""
-        return {"file": show(self.source), "error": type(self.error).__name__, "reason": str(self.error)}
+        return {"file": as_text(self.source), "error": type(self.error).__name__, "reason": str(self.error)}
 
     def lines(self) -> list[str]:
         """For people."""

@@ -16,7 +16,7 @@ from srbatch.archive import state_folder
 from srbatch.card import Card, Json
 from srbatch.errors import one_line
 from srbatch.ledger import Ledger
-from srbatch.names import show, stays_below
+from srbatch.names import as_text, show, stays_below
 from srbatch.options import MAX_FACTOR
 from srbatch.places import open_file
 from srbatch.sidecars import has_sidecar, sidecar_path, written_before
@@ -31,7 +31,7 @@ class Status:
     recipes: Counter[str] = field(default_factory=Counter)
     """Done photos by the settings that they were made with."""
     failures: list[tuple[str, str]] = field(default_factory=list)
-    """(source, reason)"""
+    """(source, reason); names here are those of ``names.as_text``"""
     skipped: Counter[str] = field(default_factory=Counter)
     bytes_out: int = 0
     writing: list[str] = field(default_factory=list)
@@ -69,8 +69,8 @@ class Status:
             for text, count in self.recipes.most_common()
         ]
         lines += [f"  {count:6} skipped: {one_line(reason)}" for reason, count in self.skipped.most_common()]
-        lines += [f"  being written: {target}" for target in self.writing]
-        lines += [f"  failed {source}: {one_line(reason)}" for source, reason in self.failures]
+        lines += [f"  being written: {one_line(target)}" for target in self.writing]
+        lines += [f"  failed {one_line(source)}: {one_line(reason)}" for source, reason in self.failures]
         return lines
 
 
@@ -93,7 +93,7 @@ class Verification:
 
     def lines(self) -> list[str]:
         """For people."""
-        lines = [f"{target}: {problem}" for target, problem in self.problems]
+        lines = [f"{one_line(target)}: {problem}" for target, problem in self.problems]
         sidecars = f", {self.sound_sidecars} of {self.sidecars} sidecars" if self.sidecars else ""
         return [*lines, f"as they were written: {self.sound} of {self.outputs} outputs{sidecars}"]
 
@@ -114,8 +114,8 @@ def status(out: Path, state: Path | None) -> Status:
             found.recipes[recipe] = photos
             found.bytes_out += size
         found.skipped.update(dict(ledger.skipped()))
-        found.failures = [(show(row.source), row.reason or "") for row in ledger.failures()]
-        found.writing = [show(target) for target, _, _ in ledger.pending()]
+        found.failures = [(as_text(row.source), row.reason or "") for row in ledger.failures()]
+        found.writing = [as_text(target) for target, _, _ in ledger.pending()]
         found.last_run = ledger.last_run()
     counts = Counter(done=found.recipes.total(), skipped=found.skipped.total(), failed=len(found.failures))
     found.counts = +counts  # without those that are 0
@@ -137,17 +137,19 @@ def verify(out: Path, state: Path | None, *, check: Callable[[], None] = lambda:
             check()
             found.outputs += 1
             if not stays_below(row.target):
-                found.problems.append((show(row.target), "leads out of the output folder; nothing was read"))
+                found.problems.append(
+                    (as_text(row.target), "leads out of the output folder; nothing was read")
+                )
                 continue
             if problem := _problem(out / row.target, {row.target_sha256}, row.target_size):
-                found.problems.append((show(row.target), problem))
+                found.problems.append((as_text(row.target), problem))
             else:
                 found.sound += 1
             if has_sidecar(row.details):
                 found.sidecars += 1
                 sidecar = sidecar_path(out / row.target)
                 if problem := _problem(sidecar, written_before(ledger.details(row))):
-                    found.problems.append((show(f"{row.target}.xmp"), f"{problem} (a sidecar)"))
+                    found.problems.append((as_text(f"{row.target}.xmp"), f"{problem} (a sidecar)"))
                 else:
                     found.sound_sidecars += 1
     return found

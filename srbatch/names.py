@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from pathlib import Path, PurePath
 
@@ -11,10 +12,19 @@ from srbatch.errors import one_line
 MAX_NAME_BYTES = 255
 """What every file system in use can hold."""
 
+_LIKE_A_BYTE = re.compile(rb"\\(?=x[0-9a-f]{2})")
+
 
 def as_text(path: Path | str) -> str:
-    """A path as text that can be encoded whatever bytes its name holds; for machines."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    r"""A path as text that can be encoded whatever bytes its name holds; for machines.
+
+    No two give the same: a byte that is no UTF-8 becomes ``\xNN``, and so does a backslash before what would
+    look like one (not on Windows, where it parts folders).
+    """
+    name = os.fsencode(path)
+    if os.sep == "/":
+        name = _LIKE_A_BYTE.sub(rb"\\x5c", name)
+    return name.decode("utf-8", "backslashreplace")
 
 
 def show(path: Path | str) -> str:

@@ -129,6 +129,14 @@ def test_a_ledger_of_others_forges_no_line(tmp_path: Path) -> None:
     assert all(r"\x1b[2J\n0 done\r\x9b" in line for line in lines[1:])
 
 
+def test_machines_are_told_names_apart(tmp_path: Path) -> None:
+    names = [r"\xff.jpg", os.fsdecode(b"\xff.jpg"), r"\n.jpg", "\n.jpg"]
+    out = archive(tmp_path / "hi", *(row(name, status="failed", reason="is damaged") for name in names))
+    found = status(out, None)
+    assert len({failure["source"] for failure in found.as_record()["failures"]}) == 4
+    assert all(line.isprintable() for line in found.lines())
+
+
 @pytest.mark.parametrize("started", [1e300, -1e300, float("inf")])
 def test_a_run_at_an_impossible_time_is_told_as_it_stands(tmp_path: Path, started: float) -> None:
     out = archive(tmp_path / "hi")

@@ -6,13 +6,14 @@ import csv
 import io
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TypeVar
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from srbatch import report
@@ -252,6 +253,25 @@ def test_a_report_that_is_a_link_to_a_photo_is_refused(tmp_path: Path, there: bo
     with pytest.raises(UsageError, match=r"--report .*r\.csv is a link to .*a\.jpg"):
         report_file(tmp_path / "r.csv")
     assert (tmp_path / "a.jpg").exists() is there
+
+
+@pytest.mark.skipif(os.sep != "/", reason="a backslash parts folders here")
+@given(st.binary(min_size=1, max_size=12) | st.text("\\xXf5c0é\udcff", min_size=1).map(os.fsencode))
+@example(rb"\xff.jpg")
+@example(b"\xff.jpg")
+@example(rb"\x5cxff.jpg")
+@example(b"\\\xff.jpg")
+def test_every_name_can_be_told_from_its_record(name: bytes) -> None:
+    name = name.replace(b"\0", b"").replace(b"/", b"") or b"a"
+    told = replace(done(), photo=replace(photo(), source=Path("/photos", os.fsdecode(name))))
+    text = told.as_record()["source"].removeprefix("/photos").removeprefix("/")
+    meant = re.sub(rb"\\x([0-9a-f]{2})", lambda found: bytes([int(found[1], 16)]), text.encode())
+    assert meant == (name if name != b"." else b"")
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "é 🌅.jpg", r"back\slash.jpg", r"back\x.jpg", r"C:\XFF.jpg"])
+def test_ordinary_names_are_told_as_they_are(name: str) -> None:
+    assert done(name).as_record()["source"] == os.fspath(Path("photos", name))
 
 
 @pytest.mark.parametrize("name", ODD_NAMES, ids=ascii)
