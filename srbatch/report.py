@@ -374,7 +374,15 @@ class CsvFile(_ReportFile):
         self._writer.writeheader()
 
     def _add(self, file: IO[str], record: dict[str, Any]) -> None:
-        self._writer.writerow({**record, "notes": "; ".join(record["notes"])})
+        paths = {key: _no_formula(record[key], "./") for key in ("source", "target")}
+        texts = {"reason": record["reason"], "notes": "; ".join(record["notes"])}
+        texts = {key: _no_formula(text, "'") for key, text in texts.items()}
+        self._writer.writerow({**record, **paths, **texts})
+
+
+def _no_formula(text: str, before: str) -> str:
+    """Text for a cell; ``before`` goes before one that a spreadsheet would compute, or run a program by."""
+    return before + text if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
 
 
 class JsonFile(_ReportFile):

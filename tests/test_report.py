@@ -255,6 +255,23 @@ def test_a_report_that_is_a_link_to_a_photo_is_refused(tmp_path: Path, there: bo
     assert (tmp_path / "a.jpg").exists() is there
 
 
+FORMULAS = ["=HYPERLINK(1).jpg", "+1.jpg", "-1.jpg", "@SUM(1).jpg", "\t=1.jpg", "\r=1.jpg", "\n=1.jpg"]
+
+
+@pytest.mark.parametrize("name", FORMULAS, ids=ascii)
+def test_no_cell_of_the_csv_file_is_a_formula(tmp_path: Path, name: str) -> None:
+    here = replace(photo(name), source=Path(name), target=Path(name))
+    made = begun(CsvFile(tmp_path / "report.csv"))
+    made.finished(replace(failed(reason=name), photo=here, notes=(name, "odd")))
+    made.finished(failed("plain.jpg", "is - odd"))
+    made.end(Summary())
+    with (tmp_path / "report.csv").open(encoding="utf-8", newline="") as file:
+        row, plain = csv.DictReader(file)
+    assert (row["source"], row["target"]) == (f"./{name}", f"./{name}")
+    assert (row["reason"], row["notes"]) == (f"'{name}", f"'{name}; odd")
+    assert (plain["source"], plain["reason"]) == (os.fspath(Path("photos", "plain.jpg")), "is - odd")
+
+
 @pytest.mark.skipif(os.sep != "/", reason="a backslash parts folders here")
 @given(st.binary(min_size=1, max_size=12) | st.text("\\xXf5c0é\udcff", min_size=1).map(os.fsencode))
 @example(rb"\xff.jpg")
