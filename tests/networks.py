@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from srbatch import run
+from srbatch.model import Model
 from srbatch.options import Options, TargetSize
 from srbatch.report import Outcome, Silent
 from srbatch.upscaler import Upscaler
@@ -65,8 +66,8 @@ class Faulty(nn.Module):
         raise AssertionError(self.fault)
 
 
-class FakeModel:
-    """A model around any network."""
+class FakeModel(Model):
+    """A model around any network, without a file of weights."""
 
     sha256 = "0" * 64
     source_type = "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicallyEnhanced"
@@ -76,10 +77,6 @@ class FakeModel:
     def __init__(self, network: nn.Module, **changes: Any) -> None:
         settings = {"tile": 96, "batch": 1, "precision": "fp32", **changes}
         self.upscalers = [Upscaler(network, scales=(1, 2, 4), halo=8, ramp=16, device="cpu", **settings)]
-
-    @property
-    def upscaler(self) -> Upscaler:
-        return self.upscalers[0]
 
 
 class _Told(Silent):
@@ -94,5 +91,5 @@ def upscaled(folder: Path, out: Path, scale: float = 2, **changes: Any) -> dict[
     """Do a folder with the network that adds nothing; the outcomes by the names of the photos."""
     options = Options(inputs=(folder,), out=out, size=TargetSize(scale=scale), **changes)
     told, model = _Told(), FakeModel(Nothing())
-    run.upscale(options, reporter=told, check=lambda: None, model_of=lambda _: model)  # type: ignore[arg-type, return-value]
+    run.upscale(options, reporter=told, check=lambda: None, model_of=lambda _: model)
     return told.outcomes

@@ -152,9 +152,9 @@ def run_with(dice: Dice, folder: Path, out: Path, patch: pytest.MonkeyPatch) -> 
             stopped.set()
             raise Interrupted(signal.SIGINT)
 
-    patch.setattr(run, "_codecs", lambda options, check: ThreadCodecs(dice, check))
+    patch.setattr(CodecPool, "of", lambda options, check: ThreadCodecs(dice, check))
     connect = Ledger.__init__
-    patch.setattr(Ledger, "__init__", lambda self, inner: connect(self, FaultyConnection(inner, dice)))
+    patch.setattr(Ledger, "__init__", lambda self, db, path: connect(self, FaultyConnection(db, dice), path))
     model = FakeModel(FaultyNetwork(dice), batch=dice.batch)
     model.upscalers *= 1
     for _ in range(dice.devices - 1):
@@ -166,7 +166,7 @@ def run_with(dice: Dice, folder: Path, out: Path, patch: pytest.MonkeyPatch) -> 
                 Options(inputs=(folder,), out=out, size=TargetSize(scale=2)),
                 reporter=Several([listener, Plain(nowhere)]),
                 check=check,
-                model_of=lambda _: model,  # type: ignore[arg-type, return-value]
+                model_of=lambda _: model,
             )
         except SrbatchError as error:
             ended = error

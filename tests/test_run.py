@@ -66,7 +66,7 @@ def upscale(
 ) -> tuple[ExitCode, Listener]:
     options = Options(**{"inputs": (folder,), "out": out, "size": TargetSize(scale=2), **changes})
     made, listener = model or FakeModel(network or Local()), listener or Listener()
-    code = run.upscale(options, reporter=listener, check=check, model_of=lambda _: made)  # type: ignore[arg-type, return-value]
+    code = run.upscale(options, reporter=listener, check=check, model_of=lambda _: made)
     return code, listener
 
 

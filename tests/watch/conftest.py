@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from srbatch import run
+from srbatch.codec_pool import CodecPool
 from srbatch.discover import Photo
 from srbatch.formats import Format
 from srbatch.options import Options
@@ -48,7 +48,7 @@ def drop(tmp_path: Path) -> Path:
 def world(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> Iterator[World]:
-    monkeypatch.setattr(run, "_codecs", lambda options, check: InProcess(check))
+    monkeypatch.setattr(CodecPool, "of", lambda options, check: InProcess(check))
     monkeypatch.setattr(daemon, "Events", NoEvents)
     caplog.set_level(logging.INFO, "srbatch")
     threads = set(threading.enumerate())

@@ -120,7 +120,7 @@ class World:
                 options,
                 chosen,
                 control=self.control,
-                model_of=lambda _: FakeModel(network or Nothing()),  # type: ignore[arg-type, return-value]
+                model_of=lambda _: FakeModel(network or Nothing()),
             )
 
     def photo(self, name: str, colour: int = 0) -> None:
