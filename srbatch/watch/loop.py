@@ -139,8 +139,8 @@ class Watcher:
         asked = self._control.take_look_again()
         everything = asked or self._looks.is_comparison_due
         judged, again = self._retries.pick(self._settling.look(found.photos), everything=everything)
-        self._names.look(found.photos)
-        self._handler.look(set() if asked else {photo.source for photo in found.photos})
+        self._names.note_photos(found.photos)
+        self._handler.keep_unmoved(set() if asked else {photo.source for photo in found.photos})
         if everything:
             self._looks.compared()
             self._handler.forget_vanished()

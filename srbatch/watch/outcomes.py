@@ -63,7 +63,7 @@ class OutcomeHandler:
         """How many photos failed and are not done since."""
         return self._retries.failures + self._moved_failures
 
-    def look(self, there: Set[Path]) -> None:
+    def keep_unmoved(self, there: Set[Path]) -> None:
         """Originals that could not be moved are let alone as long as they are in ``there``."""
         self._unmoved &= there
 

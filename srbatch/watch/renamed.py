@@ -42,7 +42,7 @@ class OutputNames:
         self._natural: set[str] | None = None
         """Keys of the targets that these would have by their own names, once they are asked for."""
 
-    def look(self, photos: Sequence[Photo]) -> None:
+    def note_photos(self, photos: Sequence[Photo]) -> None:
         """These are there now."""
         self._photos, self._natural = photos, None
 
