@@ -61,6 +61,7 @@ class Found:
     ignored: Counter[str] = field(default_factory=Counter)
     """Files passed over, by the reason in the words of the summary."""
     unreadable_folders: list[tuple[Path, str]] = field(default_factory=list)
+    """Folders that were not gone into, each with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,8 @@ def discover(
 
     Raises:
         UsageError: an input does not exist or may not be seen, inputs and output lie inside one another,
-            or a link within the output leads back into an input.
+            or a link within the output leads back into an input. A link below an input that leads to the
+            output is not followed.
     """
     inputs = _without_repeats(inputs)
     _check_apart(inputs, out)
@@ -271,7 +273,7 @@ def _walk(
 
     ``originals`` gets the marks of the folders on the way: those behind links may lie anywhere.
     """
-    around_out = surroundings(out)
+    around_out, within_out = surroundings(out), Within(marks(out))
     stack: list[tuple[Path, Path, tuple[tuple[int, int] | None, ...]]] = [(top, Path(), (identity(top),))]
     while stack:
         folder, relative, ancestors = stack.pop()
@@ -289,11 +291,10 @@ def _walk(
                     found.ignored["hidden folders"] += 1
                 elif selection.recursive:
                     there = identity(folder / name)
-                    if there in around_out:
-                        raise UsageError(
-                            f"--out {show(out)} is reached from the input by {show(folder / name)}"
-                        )
-                    if there is not None and there in ancestors:
+                    known = marks(folder / name) if entry.is_symlink() else {there}
+                    if not known.isdisjoint(around_out) or (entry.is_symlink() and within_out(folder / name)):
+                        found.unreadable_folders.append((folder / name, _leads_to_outputs(out)))
+                    elif there is not None and there in ancestors:
                         found.ignored["links that lead back to a folder above"] += 1
                     else:
                         if there is not None:
@@ -310,6 +311,10 @@ def _walk(
             else:
                 yield folder / name, path
         stack.extend(reversed(below))
+
+
+def _leads_to_outputs(out: Path) -> str:
+    return f"it leads to --out {show(out)}, and outputs are never taken for photos"
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srbatch import discover as module
+from srbatch import places
 from srbatch.commit import temp_path
 from srbatch.discover import Found, Photo, Selection, check_name, check_outside, discover, target_name
 from srbatch.errors import UnsupportedPhoto, UsageError
@@ -299,12 +300,19 @@ def test_an_input_that_is_a_link_to_the_outputs_parent_is_refused(tmp_path: Path
         discover((tmp_path / "link",), photos / "hi")
 
 
-def test_an_output_that_a_link_below_the_input_leads_to_is_refused(photos: Path, out: Path) -> None:
-    make(out)
-    make(photos, "sub/a.jpg")
-    (photos / "sub" / "link").symlink_to(out)
-    with pytest.raises(UsageError, match="--out"):
-        discover((photos,), out)
+@pytest.mark.parametrize("to", [".", "hi", "hi/1999", "hi/.srbatch", "photos/.."])
+def test_a_link_below_the_input_that_leads_to_the_output_is_told_and_not_followed(
+    tmp_path: Path, photos: Path, out: Path, to: str
+) -> None:
+    make(out, "1999/a.jpg", ".srbatch/c.jpg")
+    make(photos, "sub/a.jpg", "1999/a.jpg", "z/b.jpg")
+    (photos / "sub" / "link").symlink_to(tmp_path / to)
+    found = discover((photos,), out)
+    assert sorted(targets(found)) == ["1999/a.jpg", "sub/a.jpg", "z/b.jpg"]
+    assert not any(photo.problem for photo in found.photos)
+    ((folder, why),) = found.unreadable_folders
+    assert folder == photos / "sub" / "link"
+    assert f"leads to --out {out}" in why
 
 
 def test_an_output_that_is_the_photo_is_refused(photos: Path) -> None:
@@ -414,12 +422,19 @@ def test_one_folder_by_two_names_is_one_input(photos: Path, out: Path, two_names
     assert targets(discover((photos, two_names), out)) == ["a.jpg"]
 
 
-def test_an_output_that_a_link_leads_to_is_refused_before_it_exists(tmp_path: Path, photos: Path) -> None:
+@pytest.mark.parametrize("numbers", [True, False], ids=["inodes", "no inodes"])
+def test_a_link_to_where_the_output_will_be_is_not_followed(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, numbers: bool
+) -> None:
     make(tmp_path / "disk", "b.jpg")
     make(photos, "a.jpg")
     (photos / "link").symlink_to(tmp_path / "disk")
-    with pytest.raises(UsageError, match=r"--out .* is reached from the input by .*link"):
-        discover((photos,), tmp_path / "disk" / "new" / "hi")
+    if not numbers:
+        monkeypatch.setattr(module, "identity", lambda path: None)
+        monkeypatch.setattr(places, "identity", lambda path: None)
+    found = discover((photos,), tmp_path / "disk" / "new" / "hi")
+    assert targets(found) == ["a.jpg"]
+    assert [folder for folder, _ in found.unreadable_folders] == [photos / "link"]
 
 
 @pytest.mark.parametrize("to", ["photos/sub", "photos/sub/new", "photos", "photos/.hidden", "disk"])

@@ -175,6 +175,23 @@ def test_links_in_the_tree_are_done_and_stay(world: World, caplog: pytest.LogCap
     assert row.status == "failed"
 
 
+@pytest.mark.parametrize("to", [".", "hi"])
+def test_a_link_to_the_output_costs_no_other_photo(
+    world: World, caplog: pytest.LogCaptureFixture, to: str
+) -> None:
+    world.photo("a.png", 1)
+    at: dict[float, Act] = {
+        5.0: lambda: (world.drop / "link").symlink_to(world.top / to),
+        10.0: lambda: world.photo("b.png", 2),
+    }
+    assert world.watch(at) is ExitCode.DONE
+    assert world.outputs() == {"a.png": 1, "b.png": 2}
+    assert caplog.text.count("outputs are never taken for photos") == 1, "it is said once"
+    world.photo("c.png", 3)
+    assert world.watch() is ExitCode.DONE, "nor does it keep the next one from starting"
+    assert world.outputs() == {"a.png": 1, "b.png": 2, "c.png": 3}
+
+
 # ---- failures -----------------------------------------------------------------------------------
 
 
