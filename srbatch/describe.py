@@ -37,7 +37,7 @@ def inspect(options: Options, *, check: Callable[[], None]) -> Iterator[Descript
 
     Args:
         options: what a run would be asked; its output folder is not looked at.
-        check: called between photos; raises to stop.
+        check: called between folders and photos; raises to stop.
 
     Raises:
         UsageError: an input does not exist, none is a photo, or scratch space would lie in one.
@@ -46,7 +46,7 @@ def inspect(options: Options, *, check: Callable[[], None]) -> Iterator[Descript
     space = options.scratch or Path(tempfile.gettempdir())
     check_outside(options.inputs, {"--scratch": space})
     with tempfile.TemporaryDirectory(prefix="srbatch-", dir=space) as folder:
-        photos = discover(options.inputs, Path(folder), selection=selection).photos
+        photos = discover(options.inputs, Path(folder), selection=selection, check=check).photos
         if not photos:
             raise UsageError("no photo was found; name one, or a folder that holds some")
         scratch = Scratch(Path(folder) / "scratch")

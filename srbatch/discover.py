@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -89,9 +89,16 @@ def _matches(relative: str, globs: tuple[str, ...]) -> bool:
 
 
 def discover(
-    inputs: tuple[Path, ...], out: Path, *, selection: Selection = Selection(), to: Format | None = None
+    inputs: tuple[Path, ...],
+    out: Path,
+    *,
+    selection: Selection = Selection(),
+    to: Format | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Found:
     """Find the photos below ``inputs`` and name their targets below ``out``.
+
+    ``check`` is called at each folder; what it raises ends the search.
 
     One folder is mirrored straight into ``out``; of several, each goes into a folder of its own name.
     A single file whose ``out`` is named like a picture is written there.
@@ -112,7 +119,7 @@ def discover(
     for path in inputs:
         if is_folder(path):
             prefix = Path() if folders == 1 else Path(path.resolve().name)
-            for source, relative in _walk(path, selection, out, found, originals):
+            for source, relative in _walk(path, selection, out, found, originals, check):
                 name = target_name(relative.name, to)
                 below = prefix / relative.parent / name
                 _take(found, sources, source, below, out / below, Format.of_name(name))
@@ -266,42 +273,62 @@ def check_outside(inputs: tuple[Path, ...], places: Mapping[str, Path | None]) -
                 )
 
 
+_Way = tuple[Path, Path, tuple[Mark, ...]]
+"""(a folder, its path below the top, the marks of those above it)"""
+
+
 def _walk(
-    top: Path, selection: Selection, out: Path, found: Found, originals: set[Mark]
+    top: Path,
+    selection: Selection,
+    out: Path,
+    found: Found,
+    originals: set[Mark],
+    check: Callable[[], None],
 ) -> Iterator[tuple[Path, Path]]:
-    """Photo files below ``top`` in the order of their names, as (path, path below ``top``).
+    """Photo files below ``top``, in each folder by their names, as (path, path below ``top``).
+
+    A folder is gone into once, as links can make more ways to it than there is time to go: by its own path,
+    or else by the first link to it, of those behind fewest others. So no link that comes or goes gives
+    other targets to photos that have a path of their own.
 
     ``originals`` gets the marks of the folders on the way: those behind links may lie anywhere.
     """
     around_out, within_out = surroundings(out), Within(marks(out))
-    stack: list[tuple[Path, Path, tuple[tuple[int, int] | None, ...]]] = [(top, Path(), (identity(top),))]
-    while stack:
-        folder, relative, ancestors = stack.pop()
+    own: list[_Way] = [(top, Path(), ())]
+    linked: deque[_Way] = deque()
+    known: set[Mark] = set()
+    while own or linked:
+        check()
+        is_linked = not own
+        folder, relative, ancestors = linked.popleft() if is_linked else own.pop()
+        there = identity(folder) or os.path.realpath(folder)
+        at = marks(folder) if is_linked else {there}
+        if not at.isdisjoint(around_out) or (is_linked and within_out(folder)):
+            why = f"it leads to --out {show(out)}, and outputs are never taken for photos"
+            found.unreadable_folders.append((folder, why))
+            continue
+        if there in known:
+            back = there in ancestors
+            found.ignored[f"links that lead {'back to a folder above' if back else 'to a folder again'}"] += 1
+            continue
+        known.add(there)
+        originals |= at
         try:
             with os.scandir(folder) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
         except OSError as error:
             found.unreadable_folders.append((folder, error.strerror or str(error)))
             continue
-        below = []
+        below: list[_Way] = []
         for entry in entries:
             path, name = relative / entry.name, entry.name
             if _is_folder(entry):
                 if name.startswith("."):
                     found.ignored["hidden folders"] += 1
                 elif selection.recursive:
-                    there = identity(folder / name)
-                    known = marks(folder / name) if entry.is_symlink() else {there}
-                    if not known.isdisjoint(around_out) or (entry.is_symlink() and within_out(folder / name)):
-                        found.unreadable_folders.append((folder / name, _leads_to_outputs(out)))
-                    elif there is not None and there in ancestors:
-                        found.ignored["links that lead back to a folder above"] += 1
-                    else:
-                        if there is not None:
-                            originals.add(there)
-                        if entry.is_symlink():
-                            originals.add(os.path.realpath(folder / name))
-                        below.append((folder / name, path, (*ancestors, there)))
+                    (linked if entry.is_symlink() else below).append(
+                        (folder / name, path, (*ancestors, there))
+                    )
                 else:
                     found.ignored["sub-folders"] += 1
             elif reason := _why_ignored(name):
@@ -310,11 +337,7 @@ def _walk(
                 found.ignored["not wanted by --include/--exclude"] += 1
             else:
                 yield folder / name, path
-        stack.extend(reversed(below))
-
-
-def _leads_to_outputs(out: Path) -> str:
-    return f"it leads to --out {show(out)}, and outputs are never taken for photos"
+        own.extend(reversed(below))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -33,7 +33,7 @@ def upscale(
         SrbatchError: the run could not begin or go on.
     """
     start, summary = time.monotonic(), Summary()
-    found = find(options)
+    found = find(options, check)
     summary.ignored, summary.unreadable_folders = found.ignored, found.unreadable_folders
     settings = Settings(options, model_of(options))
     try:
@@ -78,7 +78,7 @@ def dry_run(options: Options, *, reporter: Reporter, check: Check) -> tuple[Exit
     The reporter hears of photos that would be skipped or would fail; the exit code is 3 where some would.
     """
     start, summary = time.monotonic(), Summary()
-    found = find(options)
+    found = find(options, check)
     summary.ignored, summary.unreadable_folders = found.ignored, found.unreadable_folders
     settings = Settings(options, Model(options))
     jobs = []
@@ -97,8 +97,8 @@ def dry_run(options: Options, *, reporter: Reporter, check: Check) -> tuple[Exit
     return summary.exit_code, result
 
 
-def find(options: Options) -> Found:
-    """The photos that are there now.
+def find(options: Options, check: Check = lambda: None) -> Found:
+    """The photos that are there now; ``check`` is called at each folder.
 
     Raises:
         UsageError: an input does not exist, something would be written into one, or the output's name is
@@ -107,7 +107,7 @@ def find(options: Options) -> Found:
     ours = {"--state": options.state, "--scratch": options.scratch, "--report": options.report}
     check_outside(options.inputs, ours)
     selection = Selection(options.recursive, options.include, options.exclude)
-    found = discover(options.inputs, options.out, selection=selection, to=options.format)
+    found = discover(options.inputs, options.out, selection=selection, to=options.format, check=check)
     check_name(options.inputs, options.out, options.format)
     # Also where none was named; only now, as an output folder inside an input is to be told as that.
     check_outside(options.inputs, {"--state": state_folder(options.out, options.state)})

@@ -43,7 +43,7 @@ def write(options: Options, count: int, *, check: Callable[[], None]) -> list[st
         raise UsageError(f"--out {show(out)}: the sheet is a .png file")
     if os.path.lexists(out) and not options.overwrite:
         raise UsageError(f"--out {show(out)} exists; --overwrite replaces it")
-    chosen = _spread(_found(options), count)
+    chosen = _spread(_found(options, check), count)
     if not chosen:
         raise UsageError("no photo was found; name a folder that holds some")
     rows, failures = [], []
@@ -69,11 +69,11 @@ def write(options: Options, count: int, *, check: Callable[[], None]) -> list[st
     return failures
 
 
-def _found(options: Options) -> list[Photo]:
+def _found(options: Options, check: Callable[[], None]) -> list[Photo]:
     """The photos to choose from; the sheet may lie beside one, but neither replace one nor join a folder."""
     check_outside(options.inputs, {"--scratch": options.scratch})
     selection = Selection(options.recursive, options.include, options.exclude)
-    photos = discover(options.inputs, options.out, selection=selection).photos
+    photos = discover(options.inputs, options.out, selection=selection, check=check).photos
     there = identity(options.out)
     if there is not None and any(identity(photo.source) == there for photo in photos):
         raise UsageError(f"--out {show(options.out)} is one of the photos; originals are never written to")

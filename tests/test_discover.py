@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import sys
@@ -18,7 +19,7 @@ from srbatch import discover as module
 from srbatch import places
 from srbatch.commit import temp_path
 from srbatch.discover import Found, Photo, Selection, check_name, check_outside, discover, target_name
-from srbatch.errors import UnsupportedPhoto, UsageError
+from srbatch.errors import Interrupted, UnsupportedPhoto, UsageError
 from srbatch.formats import Format
 from srbatch.names import show
 from tests.conftest import WRITTEN, without_privileges
@@ -245,7 +246,70 @@ def test_two_folders_that_link_to_one_another_end(tmp_path: Path, photos: Path, 
     (photos / "a" / "to_b").symlink_to(photos / "b")
     (photos / "b" / "to_a").symlink_to(photos / "a")
     found = discover((photos,), out)
-    assert targets(found) == ["a/1.jpg", "a/to_b/2.jpg", "b/2.jpg", "b/to_a/1.jpg"]
+    assert targets(found) == ["a/1.jpg", "b/2.jpg"]
+    assert found.ignored == {"links that lead to a folder again": 2}
+
+
+@pytest.mark.parametrize("numbers", [True, False], ids=["inodes", "no inodes"])
+@pytest.mark.parametrize("where", ["photos", "elsewhere"])
+def test_links_that_make_millions_of_ways_are_gone_once(
+    tmp_path: Path, photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch, where: str, numbers: bool
+) -> None:
+    steps = [tmp_path / where / f"{step:02}" for step in range(25)]
+    for step, following in itertools.pairwise(steps):
+        make(step, "a.jpg")
+        for name in ("x", "y"):
+            (step / name).symlink_to(following)
+    make(steps[-1], "a.jpg")
+    if where != "photos":
+        (photos / "x").symlink_to(steps[0])
+    if not numbers:
+        monkeypatch.setattr(module, "identity", lambda path: None)
+    calls = 0
+
+    def check() -> None:
+        nonlocal calls
+        calls += 1
+        assert calls < 200, "it goes on and on"
+
+    found = discover((photos,), out, check=check)
+    if where == "photos":
+        expected = [f"{step:02}/a.jpg" for step in range(25)]
+    else:
+        expected = [f"{'x/' * (step + 1)}a.jpg" for step in range(25)]
+    assert targets(found) == expected
+    assert found.ignored == {"links that lead to a folder again": 48 if where == "photos" else 24}
+    assert len({photo.source.stat().st_ino for photo in found.photos}) == 25
+
+
+def test_a_photo_keeps_its_target_whatever_links_come_and_go(tmp_path: Path, photos: Path, out: Path) -> None:
+    make(photos, "m/a.jpg", "m/deep/b.jpg", "z/c.jpg")
+    make(tmp_path / "disk", "deep/d.jpg")
+    (photos / "m" / "n").symlink_to(tmp_path / "disk")
+    before = targets(discover((photos,), out))
+    assert before == ["m/a.jpg", "m/deep/b.jpg", "z/c.jpg", "m/n/deep/d.jpg"]
+    (photos / "a").symlink_to(photos / "m")
+    (photos / "m" / "deep" / "a").symlink_to(photos / "z")
+    (photos / "z" / "a").symlink_to(tmp_path / "disk")
+    assert targets(discover((photos,), out)) == before
+    (tmp_path / "disk" / "deep" / "a").symlink_to(photos / "z")
+    (tmp_path / "disk" / "a").symlink_to(tmp_path / "disk" / "deep")
+    assert targets(discover((photos,), out)) == before
+
+
+def test_the_search_can_be_stopped_at_each_folder(photos: Path, out: Path) -> None:
+    make(photos, *(f"{n}/a.jpg" for n in range(10)))
+    calls = 0
+
+    def check() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            raise Interrupted(2)
+
+    with pytest.raises(Interrupted):
+        discover((photos,), out, check=check)
+    assert calls == 5
 
 
 def test_folders_are_walked_into_where_the_file_system_has_no_inodes(

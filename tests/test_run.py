@@ -236,6 +236,15 @@ def test_interrupted_anywhere_it_goes_on_from_there(
     assert outputs(out) == expected
 
 
+def test_interrupted_while_photos_are_searched_for_it_does_not_begin(five: Path, tmp_path: Path) -> None:
+    def check() -> None:
+        raise Interrupted(signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        upscale(five, tmp_path / "hi", check=check)
+    assert not (tmp_path / "hi").exists()
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
 @pytest.mark.parametrize("where", ["encode", "commit"])
 @pytest.mark.usefixtures("one_at_a_time")

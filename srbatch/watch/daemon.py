@@ -78,12 +78,15 @@ def watch(
     if not is_folder(folder):
         raise UsageError(f"{show(folder)} is not a folder; srbatch watch takes one folder")
     notifier = notifier or Notifier(clock=control.now)
-    find(options)  # refuses an output inside the input before anything is made
-    settings, move_to = Settings(options, model_of(options)), _where_to_move(how, folder, options.out)
     state = state_folder(options.out, options.state)
     status = WatchStatus(state, folder, clock=control.now, notify=notifier.status)
     heartbeat, collector = Heartbeat(notifier, options, clock=control.now), OutcomeCollector()
     reporter, check = Several([collector, heartbeat, status, Log()]), _check(control, status, heartbeat)
+    try:
+        find(options, check)  # refuses an output inside the input before anything is made
+    except Interrupted as error:
+        return _stopped(error, how)
+    settings, move_to = Settings(options, model_of(options)), _where_to_move(how, folder, options.out)
     going = session(
         settings,
         reporter=reporter,
@@ -98,14 +101,18 @@ def watch(
                 notifier.ready()
                 services = Services(control, events, collector, heartbeat, status)
                 return Watcher(run, services, move_to, settle_s=how.settle_s, once=how.once).loop()
-        except Interrupted:
-            if how.once:
-                raise
-            log.info("stopped; what was done is kept and known")
-            return ExitCode.DONE
+        except Interrupted as error:
+            return _stopped(error, how)
         finally:
             notifier.stopping()
             status.tell("stopped", queue=0, unsettled=0)
+
+
+def _stopped(error: Interrupted, how: WatchOptions) -> ExitCode:
+    if how.once:
+        raise error
+    log.info("stopped; what was done is kept and known")
+    return ExitCode.DONE
 
 
 def _where_to_move(how: WatchOptions, folder: Path, out: Path) -> MoveTo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from srbatch.discover import Found
@@ -25,11 +26,18 @@ class InputFolder:
     """Looks through the folder, and tells people while it is away."""
 
     def __init__(
-        self, options: Options, control: Control, events: Events, status: WatchStatus, *, once: bool
+        self,
+        options: Options,
+        check: Callable[[], None],
+        control: Control,
+        events: Events,
+        status: WatchStatus,
+        *,
+        once: bool,
     ) -> None:
-        """With ``once`` a folder that is away is an error."""
+        """``check`` is called on the way and may end the search; with ``once`` a folder away is an error."""
         (self.folder,) = options.inputs
-        self._options, self._once = options, once
+        self._options, self._check, self._once = options, check, once
         self._control, self._events, self._status = control, events, status
         self._presence = Presence(self.folder, by_inode=events.poll_s is None)
         self._away_said = float("-inf")
@@ -45,7 +53,7 @@ class InputFolder:
             self._say_away(why)
             return None
         try:
-            found = find(self._options)
+            found = find(self._options, self._check)
         except UsageError as error:
             self._say_away(str(error))
             return None

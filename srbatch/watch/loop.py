@@ -81,7 +81,9 @@ class Watcher:
         self._control, self._events, self._collector = services.control, services.events, services.collector
         self._heartbeat, self._status = services.heartbeat, services.status
         now = self._control.now
-        self._input = InputFolder(run.options, self._control, self._events, self._status, once=once)
+        self._input = InputFolder(
+            run.options, run.check, self._control, self._events, self._status, once=once
+        )
         self._output = OutputPresence(run.options.out)
         self._names = OutputNames(run)
         self._looks = LookSchedule(clock=now)

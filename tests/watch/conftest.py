@@ -17,7 +17,7 @@ from srbatch.formats import Format
 from srbatch.options import Options
 from srbatch.watch import daemon, input_folder
 from srbatch.watch.moving import OriginalsFolder
-from tests.watch.world import InProcess, NoEvents, World
+from tests.watch.world import Act, InProcess, NoEvents, World
 
 
 def photo(name: str = "a.jpg", size: int = 10, mtime_ns: int = 5) -> Photo:
@@ -62,9 +62,9 @@ def looks(world: World, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     found: list[float] = []
     real = input_folder.find
 
-    def find(options: Options) -> Any:
+    def find(options: Options, check: Act) -> Any:
         found.append(world.control.now())
-        return real(options)
+        return real(options, check)
 
     monkeypatch.setattr(input_folder, "find", find)
     return found

@@ -210,6 +210,26 @@ def test_asked_to_stop_it_finishes_what_is_in_hand_or_drops_it(world: World, sec
     assert world.outputs() == {"a.png": 1}
 
 
+@pytest.mark.parametrize("at", [3, 9], ids=["the first look", "a later look"])
+def test_asked_to_stop_it_does_not_look_through_the_rest_of_the_folder(
+    world: World, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    for index in range(6):
+        world.photo(f"{index}/a.png", index)
+    real, listed = os.scandir, list[str]()
+
+    def scandir(folder: Any) -> Any:
+        if isinstance(folder, Path) and world.drop in folder.parents:
+            listed.append(folder.name)
+            if len(listed) == at:
+                world.control.stopping = signal.SIGTERM
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert world.watch() is ExitCode.DONE
+    assert len(listed) == at
+
+
 def test_a_photo_whose_codec_was_stopped_with_us_has_not_failed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
