@@ -12,9 +12,12 @@ import errno
 import hashlib
 import itertools
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
 
 from srbatch.commit import make_folder, sync_folder, temp_path
 from srbatch.dates import mtime_of
@@ -25,10 +28,13 @@ from srbatch.places import is_within
 from srbatch.sidecars import beside
 from srbatch.watch.renamed import with_tag
 
-_AT_FDCWD, _RENAME_NOREPLACE = -100, 1  # renameat2(2)
-_RENAME_EXCL = 4  # renamex_np(2) of macOS
+_AT_FDCWD = -2 if sys.platform == "darwin" else -100
+_RENAME_NOREPLACE = 1  # renameat2(2)
+_RENAME_EXCL = 4  # renameatx_np(2) of macOS
 _NOT_OFFERED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
 _MOST_NAMES = 10_000
+_BY_DESCRIPTOR = {os.open, os.stat, os.link, os.rename, os.unlink} <= os.supports_dir_fd
+_A_LINK = "a link leads to it, and what lies elsewhere is not moved"
 
 
 class NotMoved(Exception):
@@ -76,29 +82,42 @@ class OriginalsFolder:
             before: is told the new path just before the move.
 
         Raises:
-            NotMoved: it is a link, it has changed since it was found, or the file system refused.
+            NotMoved: it is a link or lies behind one, it has changed since it was found, or the file system
+                refused. It and its sidecars lie where they lay, but for what the text says.
             SrbatchError: the new folder cannot be made; or ``before`` raised it.
         """
-        source = photo.source
-        self._check_moveable(photo)
-        for target in self._free_names(source, tag, text):
-            make_folder(target.parent)
-            before(target)
-            try:
-                self._move_to(target, photo, text)
-            except FileExistsError:
-                continue  # somebody made one a moment ago
-            except OSError as error:
-                raise NotMoved(error.strerror or str(error)) from error
-            return target
+        with self._opened(photo) as folder:
+            _check_moveable(photo, folder)
+            for target in self._free_names(photo.source, tag, text):
+                make_folder(target.parent)
+                before(target)
+                try:
+                    _move_to(target, photo, folder, text)
+                except FileExistsError:
+                    continue  # somebody made one a moment ago
+                except OSError as error:
+                    raise NotMoved(error.strerror or str(error)) from error
+                return target
         raise NotMoved(f"{show(self.top)} has files of all names that it could get")
 
-    def _check_moveable(self, photo: Photo) -> None:
-        real = Path(os.path.realpath(self._watched)) / photo.source.relative_to(self._watched)
-        if os.path.realpath(photo.source) != os.fspath(real):
-            raise NotMoved("a link leads to it, and what lies elsewhere is not moved")
-        if not is_as_found(photo, photo.source):
-            raise NotMoved("it has changed meanwhile")
+    @contextlib.contextmanager
+    def _opened(self, photo: Photo) -> Iterator[_Folder]:
+        """The folder that a photo lies in, which no link below the watched one leads to."""
+        if not _BY_DESCRIPTOR:
+            real = Path(os.path.realpath(self._watched)) / photo.source.relative_to(self._watched)
+            if os.path.realpath(photo.source) != os.fspath(real):
+                raise NotMoved(_A_LINK)
+            yield _Folder(photo.source.parent)
+            return
+        try:
+            descriptor = _open_folder(self._watched, photo.source.relative_to(self._watched).parts[:-1])
+        except OSError as error:
+            why = _A_LINK if error.errno in (errno.ELOOP, errno.ENOTDIR) else error.strerror
+            raise NotMoved(why) from error
+        try:
+            yield _Folder(photo.source.parent, descriptor)
+        finally:
+            os.close(descriptor)
 
     def _free_names(self, source: Path, tag: str, text: str) -> Iterator[Path]:
         below = source.relative_to(self._watched)
@@ -109,17 +128,82 @@ class OriginalsFolder:
             if not os.path.lexists(target) and (not text or _can_hold(_note_beside(target), text)):
                 yield target
 
-    def _move_to(self, target: Path, photo: Photo, text: str) -> None:
-        if text:
-            _note_beside(target).write_text(text, encoding="utf-8", errors="backslashreplace")
-        _move_sidecars(photo.source, target)
-        move_new(photo.source, target)
-        if not is_as_found(photo, target):  # another file had taken its name in the last moment
-            _put_back(target, photo.source)
+
+def _open_folder(top: Path, below: tuple[str, ...]) -> int:
+    """A descriptor of the folder some steps below ``top``; none of them may be a link."""
+    descriptor = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    for name in below:
+        try:
+            step = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+        descriptor = step
+    return descriptor
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """A folder of originals, kept open where the system can, so that nothing else is taken for it later."""
+
+    path: Path
+    descriptor: int | None = None
+
+    def at(self, name: str) -> Path:
+        """What the system finds a file by, together with the descriptor."""
+        return self.path / name if self.descriptor is None else Path(name)
+
+    def status(self, name: str) -> os.stat_result:
+        """Of a file, or of a link itself."""
+        return os.stat(self.at(name), dir_fd=self.descriptor, follow_symlinks=False)
+
+    def names(self) -> list[str]:
+        return os.listdir(self.path if self.descriptor is None else self.descriptor)  # noqa: PTH208
+
+    def take(self, name: str, target: Path) -> None:
+        move_new(self.at(name), target, src_dir_fd=self.descriptor)
+
+    def put_back(self, target: Path, name: str) -> None:
+        move_new(target, self.at(name), dst_dir_fd=self.descriptor)
+
+    def sync(self) -> None:
+        if self.descriptor is None:
+            sync_folder(self.path)
+        else:
+            os.fsync(self.descriptor)
+
+
+def _check_moveable(photo: Photo, folder: _Folder) -> None:
+    try:
+        status = folder.status(photo.source.name)
+    except OSError:
+        raise NotMoved("it has changed meanwhile") from None
+    if stat.S_ISLNK(status.st_mode):
+        raise NotMoved(_A_LINK)
+    if not _is_of(photo, status):
+        raise NotMoved("it has changed meanwhile")
+
+
+def _move_to(target: Path, photo: Photo, folder: _Folder, text: str) -> None:
+    """Sidecars come first: cut off here, the next round moves the photo to where they are."""
+    if text:
+        _note_beside(target).write_text(text, encoding="utf-8", errors="backslashreplace")
+    name, moved = photo.source.name, list[tuple[str, Path]]()
+    try:
+        for sidecar, new in _sidecars_due(photo.source, target, folder):
+            folder.take(sidecar, new)
+            moved.append((sidecar, new))
+        folder.take(name, target)
+        if not _is_of(photo, target.lstat()):  # another file had taken its name in the last moment
+            _put_back(target, name, folder)
             raise NotMoved("another file has its name now")
-        with contextlib.suppress(OSError):  # it is done all the same
-            for folder in {target.parent, photo.source.parent}:
-                sync_folder(folder)
+    except (OSError, NotMoved):
+        for sidecar, new in reversed(moved):
+            with contextlib.suppress(OSError):
+                folder.put_back(new, sidecar)
+        raise
+    with contextlib.suppress(OSError):  # it is done all the same
+        sync_folder(target.parent)
+        folder.sync()
 
 
 def is_as_found(photo: Photo, path: Path) -> bool:
@@ -128,12 +212,16 @@ def is_as_found(photo: Photo, path: Path) -> bool:
         status = path.stat()
     except OSError:
         return False
+    return _is_of(photo, status)
+
+
+def _is_of(photo: Photo, status: os.stat_result) -> bool:
     return (status.st_size, mtime_of(status)) == (photo.size, photo.mtime_ns)
 
 
-def _put_back(target: Path, source: Path) -> None:
+def _put_back(target: Path, name: str, folder: _Folder) -> None:
     try:
-        move_new(target, source)
+        folder.put_back(target, name)
     except OSError:
         raise NotMoved(f"another file had its name, and lies at {show(target)} now") from None
 
@@ -158,28 +246,33 @@ def _can_hold(note: Path, text: str) -> bool:
         return False
 
 
-def _move_sidecars(source: Path, target: Path) -> None:
-    """Before the photo: cut off here, the next round moves the photo to where they are.
+def _sidecars_due(source: Path, target: Path, folder: _Folder) -> Iterator[tuple[str, Path]]:
+    """Names of sidecars that move along, and where to.
 
     One that a photo shares with others of its name but for the ending stays as long as they do.
     """
     for sidecar in beside(source):
         whole = sidecar.name.startswith(source.name)
-        if whole or not _others_of_stem(source):
+        if whole or not _others_of_stem(source, folder):
             new = target.with_name((target.name if whole else target.stem) + sidecar.suffix)
             if not os.path.lexists(new):
-                move_new(sidecar, new)
+                yield sidecar.name, new
 
 
-def _others_of_stem(source: Path) -> bool:
+def _others_of_stem(source: Path, folder: _Folder) -> bool:
     stem, start = source.stem, f"{source.stem}."
-    with os.scandir(source.parent) as listing:  # a path of each name would cost four times as much
-        names = (entry.name for entry in listing if entry.name.startswith(start))
-        return any(is_picture(name) for name in names if name != source.name and Path(name).stem == stem)
+    names = (name for name in folder.names() if name.startswith(start))  # a path of each would cost much more
+    return any(is_picture(name) for name in names if name != source.name and PurePath(name).stem == stem)
 
 
-def move_new(source: Path, target: Path) -> None:
+def move_new(
+    source: Path, target: Path, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None
+) -> None:
     """Rename within a file system; a file that is there already is never replaced.
+
+    Args:
+        source: looked up in the folder of the descriptor ``src_dir_fd``, if that is given.
+        target: likewise, in that of ``dst_dir_fd``.
 
     Raises:
         FileExistsError: the new name is taken.
@@ -189,19 +282,20 @@ def move_new(source: Path, target: Path) -> None:
         source.rename(target)
         return
     try:
-        _rename_exclusively(source, target)
+        _rename_exclusively(source, target, src_dir_fd, dst_dir_fd)
     except OSError as error:
         if error.errno not in _NOT_OFFERED:
             raise
-        move_by_links(source, target)
+        move_by_links(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 
 
-def _rename_exclusively(source: Path, target: Path) -> None:
+def _rename_exclusively(source: Path, target: Path, src: int | None, dst: int | None) -> None:
     libc, old, new = ctypes.CDLL(None, use_errno=True), os.fsencode(source), os.fsencode(target)
+    at_old, at_new = (_AT_FDCWD if descriptor is None else descriptor for descriptor in (src, dst))
     if sys.platform == "linux" and hasattr(libc, "renameat2"):
-        failed = libc.renameat2(_AT_FDCWD, old, _AT_FDCWD, new, _RENAME_NOREPLACE)
+        failed = libc.renameat2(at_old, old, at_new, new, _RENAME_NOREPLACE)
     elif sys.platform == "darwin":
-        failed = libc.renamex_np(old, new, _RENAME_EXCL)
+        failed = libc.renameatx_np(at_old, old, at_new, new, _RENAME_EXCL)
     else:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     if failed:
@@ -209,20 +303,26 @@ def _rename_exclusively(source: Path, target: Path) -> None:
         raise OSError(number, os.strerror(number), os.fspath(source), None, os.fspath(target))
 
 
-def move_by_links(source: Path, target: Path) -> None:
+def move_by_links(
+    source: Path, target: Path, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None
+) -> None:
     """The same where only hard links refuse to replace, as on NFS.
 
     Unlinking ``source`` could hit a file that took its name a moment ago. So it is renamed out of the way,
     looked at, and put back if it is not the one that was linked.
     """
-    os.link(source, target, follow_symlinks=False)
+    there: dict[str, Any] = {"src_dir_fd": src_dir_fd, "dst_dir_fd": dst_dir_fd}
+    back: dict[str, Any] = {"src_dir_fd": dst_dir_fd, "dst_dir_fd": src_dir_fd}
+    os.link(source, target, **there, follow_symlinks=False)
     aside = temp_path(target)
-    source.rename(aside)
-    if os.path.samestat(aside.lstat(), target.lstat()):
-        aside.unlink()
-        return
-    try:
-        os.link(aside, source, follow_symlinks=False)
-    except OSError as error:
-        raise NotMoved(f"another file had its name, and lies at {show(aside)} now") from error
-    aside.unlink()
+    os.rename(source, aside, **there)  # noqa: PTH104 - Path knows no descriptors
+
+    def status(path: Path) -> os.stat_result:
+        return os.stat(path, dir_fd=dst_dir_fd, follow_symlinks=False)
+
+    if not os.path.samestat(status(aside), status(target)):
+        try:
+            os.link(aside, source, **back, follow_symlinks=False)
+        except OSError as error:
+            raise NotMoved(f"another file had its name, and lies at {show(aside)} now") from error
+    os.unlink(aside, dir_fd=dst_dir_fd)

@@ -51,7 +51,7 @@ def test_by_links_a_file_that_takes_the_name_meanwhile_is_put_back(
 def test_where_the_kernel_does_not_offer_it_links_are_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(source: Path, target: Path) -> None:
+    def refused(*_: object, **__: object) -> None:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
     monkeypatch.setattr(moving, "_rename_exclusively", refused)
@@ -130,7 +130,11 @@ def test_a_text_goes_beside_each_original_however_long_its_name(drop: Path, lett
     assert all(note.name.startswith(letter * 100) for note in notes)
 
 
-def test_links_are_not_moved_and_neither_is_what_they_lead_to(drop: Path) -> None:
+@pytest.mark.parametrize("by_descriptor", [moving._BY_DESCRIPTOR, False])
+def test_links_are_not_moved_and_neither_is_what_they_lead_to(
+    drop: Path, monkeypatch: pytest.MonkeyPatch, by_descriptor: bool
+) -> None:
+    monkeypatch.setattr(moving, "_BY_DESCRIPTOR", by_descriptor)
     elsewhere = drop.parent / "elsewhere"
     elsewhere.mkdir()
     original = lying(elsewhere / "a.jpg")
@@ -159,8 +163,70 @@ def test_a_photo_that_has_changed_stays(drop: Path) -> None:
     assert list((drop.parent / "done").iterdir()) == []
 
 
+@pytest.mark.skipif(not moving._BY_DESCRIPTOR, reason="the system opens no folder to look files up in")
+@pytest.mark.parametrize("by_links", [False, True], ids=["rename", "links"])
+def test_a_folder_that_a_link_takes_the_place_of_meanwhile_is_not_taken_for_it(
+    drop: Path, monkeypatch: pytest.MonkeyPatch, by_links: bool
+) -> None:
+    if by_links:
+
+        def refused(*_: object, **__: object) -> None:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+        monkeypatch.setattr(moving, "_rename_exclusively", refused)
+    others, sub = drop.parent / "others", drop / "sub"
+    for folder in (others, sub):
+        folder.mkdir()
+        for name in ("a.jpg", "a.jpg.xmp", "a.xmp"):
+            (folder / name).write_bytes(folder.name[:3].encode())
+            os.utime(folder / name, ns=(7, 7))
+    found = replace(lying(sub / "a.jpg", b"sub"), mtime_ns=7)
+    os.utime(sub / "a.jpg", ns=(7, 7))
+
+    def exchanged(path: Path) -> None:
+        sub.rename(drop / "moved")
+        sub.symlink_to(others)
+
+    shelf(drop).move(found, before=exchanged)
+    assert {path.name: path.read_bytes() for path in others.iterdir()} == {
+        "a.jpg": b"oth",
+        "a.jpg.xmp": b"oth",
+        "a.xmp": b"oth",
+    }
+    assert {path.name: path.read_bytes() for path in (drop.parent / "done" / "sub").iterdir()} == {
+        "a.jpg": b"sub",
+        "a.jpg.xmp": b"sub",
+        "a.xmp": b"sub",
+    }
+
+
+@pytest.mark.parametrize("by_descriptor", [moving._BY_DESCRIPTOR, False])
+def test_sidecars_of_a_photo_that_stays_stay(
+    drop: Path, monkeypatch: pytest.MonkeyPatch, by_descriptor: bool
+) -> None:
+    monkeypatch.setattr(moving, "_BY_DESCRIPTOR", by_descriptor)
+    found = lying(drop / "1999" / "a.jpg")
+    for name in ("a.jpg.xmp", "a.xmp"):
+        (drop / "1999" / name).write_bytes(name.encode())
+
+    def overtaken(path: Path) -> None:
+        (drop / "1999" / "a.jpg").write_bytes(b"another one")
+
+    with pytest.raises(NotMoved, match="another file has its name"):
+        shelf(drop).move(found, before=overtaken)
+    assert {path.name: path.read_bytes() for path in (drop / "1999").iterdir()} == {
+        "a.jpg": b"another one",
+        "a.jpg.xmp": b"a.jpg.xmp",
+        "a.xmp": b"a.xmp",
+    }
+    found = lying(drop / "1999" / "a.jpg")
+    shelf(drop).move(found, before=quiet)
+    assert list((drop / "1999").iterdir()) == []
+    assert len(list((drop.parent / "done" / "1999").iterdir())) == 3
+
+
 def test_a_file_system_that_refuses_is_told_of(drop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(source: Path, target: Path) -> None:
+    def refused(*_: object, **__: object) -> None:
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
     monkeypatch.setattr(moving, "move_new", refused)

@@ -92,7 +92,7 @@ def test_a_photo_that_cannot_be_moved_is_told_of_and_stays_its_outputs(
 ) -> None:
     from srbatch.watch import moving
 
-    def refused(source: Path, target: Path) -> None:
+    def refused(*_: object, **__: object) -> None:
         raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
     world.photo("a.png", 1)
