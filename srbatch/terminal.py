@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -22,7 +24,7 @@ class Terminal(Silent):
     """A line for the run, by megapixels, and one for the photos in hand; failures and notes scroll above."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = console or screen(stderr=True, highlight=False, soft_wrap=True)
         self._pace = Pace(0)
         self._photos = self._ended = 0
         self._run = Progress(
@@ -75,6 +77,18 @@ class Terminal(Silent):
             completed=pace.done,
             text=f"{pace.done / 1e6:.1f}/{pace.pixels / 1e6:.1f} MP, {pace.rate / 1e6:.3f} MP/s{left}",
         )
+
+
+def screen(**settings: Any) -> Console:
+    """A console of rich's with these settings; a size in the environment that is none does not count.
+
+    In one of 0 columns it would show nothing at all.
+    """
+    environ = dict(os.environ)
+    for name in ("COLUMNS", "LINES"):
+        if not environ.get(name, "").strip("0").isdecimal():
+            environ.pop(name, None)
+    return Console(**settings, _environ=environ)
 
 
 def _in_hand(pace: Pace) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,35 @@ def test_progress_by_megapixels_and_failures_above_it(screen: io.StringIO) -> No
     assert "note: odd" in said
     assert "two.jpg: the file is empty" in said
     assert "1 done, 0 skipped, 1 failed" in said
+
+
+@pytest.mark.parametrize("size", ["0", "", "00", "-1", "²"])
+def test_a_size_of_nothing_in_the_environment_hides_nothing(
+    monkeypatch: pytest.MonkeyPatch, size: str
+) -> None:
+    class Tty(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    tty = Tty()
+    monkeypatch.setattr(sys, "stderr", tty)
+    monkeypatch.setenv("TERM", "xterm")
+    for name in ("COLUMNS", "LINES"):
+        monkeypatch.setenv(name, size)
+    terminal, summary = Terminal(), Summary()
+    terminal.begin(1, 1)
+    failed = Outcome(photo("two.jpg"), "failed", "the file is empty", "UnreadablePhoto")
+    summary.add(failed)
+    terminal.finished(failed)
+    terminal.end(summary)
+    assert "two.jpg: the file is empty" in tty.getvalue()
+    assert "0 done, 0 skipped, 1 failed" in tty.getvalue()
+
+
+def test_a_size_in_the_environment_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    assert Terminal().console.width == 100
 
 
 def test_nothing_to_do_shows_no_bar(screen: io.StringIO) -> None:

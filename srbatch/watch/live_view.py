@@ -14,6 +14,7 @@ from rich.text import Text
 from srbatch import inspection
 from srbatch.archive import state_folder
 from srbatch.snapshot import Snapshot, local_time, read
+from srbatch.terminal import screen
 
 _EVERY_S = 1.0
 _LEDGER_EVERY_S = 10.0
@@ -37,7 +38,7 @@ def show(
     """
     folder, counted, drawn = state_folder(out, state), clock(), clock()
     status = inspection.status(out, state)
-    with Live(view(status, read(folder)), console=console, auto_refresh=False) as live:
+    with Live(view(status, read(folder)), console=console or screen(), auto_refresh=False) as live:
         while True:
             sleep(_TICK_S)
             check()

@@ -187,7 +187,7 @@ def test_a_folder_that_a_link_takes_the_place_of_meanwhile_is_not_taken_for_it(
         sub.rename(drop / "moved")
         sub.symlink_to(others)
 
-    shelf(drop).move(found, before=exchanged)
+    originals_folder(drop).move(found, before=exchanged)
     assert {path.name: path.read_bytes() for path in others.iterdir()} == {
         "a.jpg": b"oth",
         "a.jpg.xmp": b"oth",
@@ -213,14 +213,14 @@ def test_sidecars_of_a_photo_that_stays_stay(
         (drop / "1999" / "a.jpg").write_bytes(b"another one")
 
     with pytest.raises(NotMoved, match="another file has its name"):
-        shelf(drop).move(found, before=overtaken)
+        originals_folder(drop).move(found, before=overtaken)
     assert {path.name: path.read_bytes() for path in (drop / "1999").iterdir()} == {
         "a.jpg": b"another one",
         "a.jpg.xmp": b"a.jpg.xmp",
         "a.xmp": b"a.xmp",
     }
     found = lying(drop / "1999" / "a.jpg")
-    shelf(drop).move(found, before=quiet)
+    originals_folder(drop).move(found, before=quiet)
     assert list((drop / "1999").iterdir()) == []
     assert len(list((drop.parent / "done" / "1999").iterdir())) == 3
 
