@@ -31,13 +31,14 @@ from srbatch.encode import Encoding
 from srbatch.errors import (
     DeviceError,
     DeviceOutOfMemory,
+    NoRoom,
     OutOfMemory,
     PhotoError,
     SrbatchError,
     TargetExists,
     WrongOutput,
 )
-from srbatch.estimate import scratch_budget, scratch_bytes, space_of, too_little
+from srbatch.estimate import Room, scratch_budget, scratch_bytes, space_of, too_little
 from srbatch.ledger import Ledger, Row
 from srbatch.model import Model
 from srbatch.names import show
@@ -316,6 +317,12 @@ def run_all(run: Run, photos: list[Photo], summary: Summary) -> None:
     if not jobs:
         return
     at_once, scratch, head = photos_at_once(run.codecs), run.scratch.folder, run.model.largest_head
+    room = Room(run.options.out, scratch, largest_head=head)
+    jobs, without_room = _parted_by_room(jobs, room)
+    for job in without_room:
+        settle(_outcome_of(job.photo, partial(_refuse, job, room), run))
+    if not jobs:
+        return
     space = space_of(jobs, run.options.out, scratch, at_once=at_once, largest_head=head)
     if not space.fits:
         log.warning("%s", too_little(space))
@@ -337,6 +344,22 @@ def run_all(run: Run, photos: list[Photo], summary: Summary) -> None:
         raise DeviceError(
             "no photo fits into the device's memory, even in the smallest tiles; use --device cpu"
         )
+
+
+def _parted_by_room(jobs: list[Job], room: Room) -> tuple[list[Job], list[Job]]:
+    """(those to be begun, those that would fill the disk and cost the others their turn).
+
+    Where none has room, the disk is full, and not one photo too large: then they are begun, and the run ends
+    when the disk says so. But for those that no emptier disk of its size could hold.
+    """
+    lacking = {id(job) for job in jobs if room.lacking(job)}
+    if len(lacking) == len(jobs):
+        lacking = {id(job) for job in jobs if room.can_never_hold(job)}
+    return [job for job in jobs if id(job) not in lacking], [job for job in jobs if id(job) in lacking]
+
+
+def _refuse(job: Job, room: Room) -> Outcome:
+    raise NoRoom(room.lacking(job))
 
 
 def photos_at_once(codecs: CodecPool) -> int:

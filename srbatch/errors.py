@@ -16,6 +16,7 @@
         PhotoChanged            vanished, changed while it was read, or may not be read
         TargetExists            the output's name, or its folder's, is taken by a file that is not ours
         TargetClosed            nothing may be written into the folder of the output
+        NoRoom                  its pixels and its output do not fit on the disk, even alone
         WrongOutput             what came out of the network or the encoder is not sound
         DeviceOutOfMemory       it does not fit into the device's memory in the smallest tiles
 
@@ -137,6 +138,10 @@ class TargetExists(PhotoError):
 
 class TargetClosed(PhotoError):
     """Nothing may be written into the folder of the output, though it may into that of all outputs."""
+
+
+class NoRoom(PhotoError):
+    """The photo alone needs more of a disk than there is, or than is free where others have enough."""
 
 
 class WrongOutput(PhotoError):

@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 
 from srbatch.formats import Format
+from srbatch.names import show
 from srbatch.picture import sample_bytes
 from srbatch.places import nearest_folder
 from srbatch.preflight import Job
@@ -115,6 +116,38 @@ def space_of(jobs: list[Job], out: Path, scratch: Path, *, at_once: int, largest
         free=_free(out),
         free_for_scratch=_free(scratch) if apart else None,
     )
+
+
+class Room:
+    """What is free on the disks of a run while nothing is in hand, against what a photo alone needs."""
+
+    def __init__(self, out: Path, scratch: Path, *, largest_head: int) -> None:
+        """Look at the disks of the outputs and of the run's own folder in the scratch space."""
+        self._out, self._scratch, self._largest_head = out, scratch, largest_head
+        self._free_out, self._disk = _free(out), shutil.disk_usage(nearest_folder(scratch))
+        self._apart = nearest_folder(scratch).stat().st_dev != nearest_folder(out).stat().st_dev
+
+    def lacking(self, job: Job) -> str | None:
+        """Why a photo does not fit, and what to do about it; None where it should."""
+        scratch, output = scratch_bytes(job, largest_head=self._largest_head), round(_output_bytes(job))
+        if self._apart and output > self._free_out:
+            return (
+                f"its output needs about {_gb(output)} in {show(self._out)}"
+                f" and {_gb(self._free_out)} are free;"
+                " choose another disk, a smaller --scale or --format jpeg"
+            )
+        needed, what = (scratch, "") if self._apart else (scratch + output, " and for its output")
+        if needed <= self._disk.free:
+            return None
+        return (
+            f"it needs about {_gb(needed)} of scratch space{what} in {show(self._scratch.parent)}"
+            f" and {_gb(self._disk.free)} are free; choose another --scratch or a smaller --scale"
+        )
+
+    def can_never_hold(self, job: Job) -> bool:
+        """Whether the scratch space of a photo is larger than the whole disk, however empty."""
+        # Some file systems do not say how large they are.
+        return 0 < self._disk.total < scratch_bytes(job, largest_head=self._largest_head)
 
 
 def scratch_budget(scratch: Path) -> int:

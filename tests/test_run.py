@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -278,6 +279,92 @@ def test_a_disk_that_refuses_ends_the_run_and_loses_nothing(
     code, _ = upscale(five, tmp_path / "hi")
     assert code is ExitCode.DONE
     assert outputs(tmp_path / "hi") == expected
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
+    """Lets the disk be one of so many bytes, of which so many are free."""
+
+    def of(total: int, free: int) -> None:
+        usage = shutil._ntuple_diskusage(total, total - free, free)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+
+    return of
+
+
+@pytest.fixture
+def six(five: Path, originals: Originals) -> Path:
+    """With one more, which needs 15 MB; the others need less than one."""
+    Image.new("1", (1500, 1500)).save(five / "0-huge.png")
+    originals.remember()
+    return five
+
+
+@pytest.mark.parametrize("total", [5_000_000, 1 << 40], ids=["small", "large"])
+def test_a_photo_that_does_not_fit_on_the_disk_costs_no_other(
+    expected: dict[str, bytes],
+    six: Path,
+    tmp_path: Path,
+    disk: Callable[[int, int], None],
+    total: int,
+) -> None:
+    disk(total, 5_000_000)
+    code, listener = upscale(six, tmp_path / "hi")
+    assert code is ExitCode.SOME_FAILED
+    assert outputs(tmp_path / "hi") == expected
+    failed = listener.by_name()["0-huge.png"]
+    assert (failed.status, failed.error) == ("failed", "NoRoom")
+    space = f"MB of scratch space and for its output in {tmp_path / 'hi' / STATE_FOLDER} and 5.0 MB are free;"
+    assert f"{space} choose another --scratch or a smaller --scale" in failed.reason
+    disk(1 << 40, 1 << 39)
+    code, listener = upscale(six, tmp_path / "hi")
+    assert code is ExitCode.DONE, "it is tried again"
+    assert listener.by_name()["0-huge.png"].status == "done"
+
+
+def test_a_photo_that_its_disk_could_never_hold_fails_alone(
+    six: Path, tmp_path: Path, disk: Callable[[int, int], None]
+) -> None:
+    disk(5_000_000, 4_000_000)
+    code, listener = upscale(six / "0-huge.png", tmp_path / "hi")
+    assert code is ExitCode.SOME_FAILED
+    assert [outcome.error for outcome in listener.outcomes] == ["NoRoom"]
+
+
+@pytest.mark.parametrize("total", [0, 10_000_000], ids=["that does not say", "small"])
+def test_a_disk_without_room_for_any_photo_is_full(
+    five: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    disk: Callable[[int, int], None],
+    total: int,
+) -> None:
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    disk(total, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(batch.CodecPool, "encode", full)
+        with pytest.raises(DestinationError, match="make room"):
+            upscale(five, tmp_path / "hi")
+    assert upscale(five, tmp_path / "hi")[0] is ExitCode.DONE
+
+
+def test_a_disk_of_the_outputs_alone_that_has_no_room_for_one(
+    six: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not Path("/dev/shm").is_dir() or Path("/dev/shm").stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("another disk is needed")
+    usage, small = shutil.disk_usage("/"), shutil._ntuple_diskusage(2_000_000, 0, 2_000_000)
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda path: small if tmp_path in (path, *path.parents) else usage
+    )
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as scratch:
+        code, listener = upscale(six, tmp_path / "hi", scratch=Path(scratch))
+    assert code is ExitCode.SOME_FAILED
+    failed = listener.by_name()["0-huge.png"]
+    assert failed.error == "NoRoom"
+    assert failed.reason.startswith("its output needs about")
 
 
 def test_the_message_of_a_full_disk_says_what_to_do() -> None:

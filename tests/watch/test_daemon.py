@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from srbatch.encode import Encoding, Written
@@ -101,6 +103,22 @@ def test_a_full_disk_is_waited_for(
     world.watch({300.0: make_room}, until=400)
     assert world.outputs() == {"0.png": 0, "1.png": 1, "2.png": 2}
     assert caplog.text.count("the disk is full") == 1
+
+
+def test_a_photo_that_its_disk_could_never_hold_costs_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    Image.new("1", (4000, 4000)).save(world.drop / "a.png")
+    world.photo("b.png", 1)
+    usage = shutil._ntuple_diskusage(10_000_000, 1_000_000, 9_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert world.watch({10.0: lambda: world.photo("c.png", 2)}, until=25) is ExitCode.DONE
+    assert world.outputs() == {"b.png": 1, "c.png": 2}
+    assert "0.10 GB of scratch space" in caplog.text
+    assert "a.png is tried again in 30 s" in caplog.text
+    caplog.clear()
+    world.watch(until=25)
+    assert "a.png is tried again in 30 s" in caplog.text, "it is no damaged file"
 
 
 @pytest.mark.parametrize("before", [None, 10], ids=["new", "rewritten"])
