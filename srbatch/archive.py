@@ -6,13 +6,14 @@ import errno
 import hashlib
 import logging
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from srbatch.commit import destination_error, discard, is_temp_name, make_folder, sha256_of
+from srbatch.commit import LOCK, destination_error, discard, is_temp_name, make_folder, sha256_of
 from srbatch.discover import is_file_target
 from srbatch.errors import DestinationError, UsageError
 from srbatch.ledger import STATE_FOLDER, Ledger, Row, UnfitRow, locked
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 """Of some network shares; that may be why the state lies elsewhere."""
+_CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +99,57 @@ def scratch_folder(options: Options) -> Path:
 def _claimed(out: Path, state: Path) -> Iterator[None]:
     """Hold the lock in the output folder itself: runs with other state folders, or none, may write there too.
 
-    Nothing but that lock is made there where the state lies elsewhere.
+    Nothing but that lock is made there where the state lies elsewhere. Other users may have made it.
     """
     own = out / STATE_FOLDER
     with ExitStack() as stack:
         if marks(own).isdisjoint(marks(state)):  # otherwise it is held already
+            new = not os.path.lexists(own)
             try:
                 stack.enter_context(locked(own, out))
             except DestinationError as error:
-                if getattr(error.__cause__, "errno", None) not in _NO_LOCKS:
+                number = getattr(error.__cause__, "errno", None)
+                if number in _CLOSED:
+                    _claim_by_reading(own, out, stack)
+                elif number in _NO_LOCKS:
+                    log.warning(
+                        "%s lies on a disk without locks: let no run with another --state write there",
+                        show(out),
+                    )
+                else:
                     raise
-                log.warning(
-                    "%s lies on a disk without locks: let no run with another --state write there", show(out)
-                )
+            else:
+                if new:
+                    _open_like(out, own)
         yield
+
+
+def _claim_by_reading(own: Path, out: Path, stack: ExitStack) -> None:
+    """Hold the lock that somebody else made; where that cannot be done either, say so and go on."""
+    try:
+        stack.enter_context(locked(own, out, by_reading=True))
+    except OSError as error:
+        log.warning(
+            "the lock in %s cannot be taken (%s): let no run with another --state write there",
+            show(own),
+            error.strerror,
+        )
+
+
+def _open_like(out: Path, own: Path) -> None:
+    """Open the new folder of the lock to those who may write to the output folder, as far as we may."""
+    if os.name == "nt":
+        return
+    with suppress(OSError):
+        above = out.stat()
+        # The folder last: once it is open, others may put a link in the place of the lock.
+        for path, most in ((own / LOCK, 0o666), (own, 0o7777)):
+            mode = above.st_mode & most
+            try:
+                os.chown(path, -1, above.st_gid)
+            except OSError:
+                mode &= ~stat.S_IWGRP  # it would be given to another group
+            path.chmod(mode)
 
 
 def _check_owner(state: Path, options: Options) -> None:

@@ -320,7 +320,7 @@ def run_all(run: Run, photos: list[Photo], summary: Summary) -> None:
     room = Room(run.options.out, scratch, largest_head=head)
     jobs, without_room = _parted_by_room(jobs, room)
     for job in without_room:
-        settle(_outcome_of(job.photo, partial(_refuse, job, room), run))
+        finish(_outcome_of(job.photo, partial(_refuse, job, room), run))
     if not jobs:
         return
     space = space_of(jobs, run.options.out, scratch, at_once=at_once, largest_head=head)
@@ -359,7 +359,9 @@ def _parted_by_room(jobs: list[Job], room: Room) -> tuple[list[Job], list[Job]]:
 
 
 def _refuse(job: Job, room: Room) -> Outcome:
-    raise NoRoom(room.lacking(job))
+    why = room.lacking(job)
+    assert why is not None, "what an empty disk cannot hold, no disk can"
+    raise NoRoom(why)
 
 
 def photos_at_once(codecs: CodecPool) -> int:

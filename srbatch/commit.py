@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,6 +29,8 @@ from srbatch.places import is_folder, nearest_folder, open_file
 
 TEMP_PREFIX, TEMP_SUFFIX = ".srbatch-", ".part"
 _TEMP_NAME = re.compile(rf"{re.escape(TEMP_PREFIX)}[0-9a-f]{{12}}{re.escape(TEMP_SUFFIX)}")
+LOCK = "lock"
+"""The file in a folder that is locked while somebody holds the folder."""
 MAKE_ROOM = "make room and run the same command again: what is finished is kept"
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -139,7 +142,7 @@ def held(folder: Path, refusal: Callable[[], str]) -> Iterator[None]:
         DestinationError: the folder cannot be made, or its disk has no locks.
     """
     make_folder(folder)
-    lock = FileLock(folder / "lock")
+    lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -150,6 +153,26 @@ def held(folder: Path, refusal: Callable[[], str]) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def held_by_reading(folder: Path, refusal: Callable[[], str]) -> Iterator[None]:
+    """Hold a folder whose lock is there and may be read but not written, as another user's may.
+
+    Raises:
+        LockedError: somebody else has it; ``refusal`` makes the message.
+        OSError: there is no lock, it may not be read either, or its disk or system has no such locks.
+    """
+    if sys.platform == "win32":
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+    import fcntl
+
+    with (folder / LOCK).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LockedError(refusal()) from None
+        yield
 
 
 def commit(temp: Path, target: Path, *, replace: bool) -> None:

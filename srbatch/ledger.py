@@ -23,7 +23,7 @@ from typing import Any, get_type_hints
 import psutil
 
 from srbatch import __version__
-from srbatch.commit import MAKE_ROOM, held, is_full
+from srbatch.commit import MAKE_ROOM, held, held_by_reading, is_full
 from srbatch.errors import DestinationError, SrbatchError, one_line
 from srbatch.names import show
 
@@ -404,14 +404,16 @@ def _advice(error: sqlite3.Error) -> str:
 
 
 @contextmanager
-def locked(state: Path, out: Path | None = None) -> Iterator[None]:
+def locked(state: Path, out: Path | None = None, *, by_reading: bool = False) -> Iterator[None]:
     """Hold the state folder of ``out`` for one run; the system lets go of it whenever the process ends.
 
     Raises:
         LockedError: another run has it; the message names its host and process.
         DestinationError: the folder cannot be made.
+        OSError: ``by_reading``, as :func:`srbatch.commit.held_by_reading`.
     """
-    with held(state, lambda: _who_holds(state, out or state.parent)):
+    hold = held_by_reading if by_reading else held
+    with hold(state, lambda: _who_holds(state, out or state.parent)):
         yield
 
 

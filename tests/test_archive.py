@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -438,6 +439,65 @@ def test_an_output_folder_on_a_disk_without_locks_is_told_of_where_the_state_lie
     assert "a disk without locks" in caplog.text
     with pytest.raises(DestinationError), opened(options, "run"):
         pass
+
+
+@pytest.fixture
+def shared(public: Path) -> Options:
+    """Options of a user whom permissions bind, for an output folder of another where both may write."""
+    for name in ("photos", "hi", "home"):
+        (public / name).mkdir()
+        (public / name).chmod(0o777)
+    return Options(inputs=(public / "photos",), out=public / "hi", state=public / "home" / "state")
+
+
+def test_the_lock_in_an_output_folder_is_open_to_those_who_may_write_there(
+    shared: Options, tmp_path: Path
+) -> None:
+    shared.out.chmod(0o2775)
+    if os.geteuid() == 0:
+        os.chown(shared.out, -1, 65_534)
+    with opened(with_(shared, state=tmp_path / "state"), "run"):
+        pass
+    above, folder, lock = (path.stat() for path in (shared.out, *sorted(shared.out.rglob("*"))))
+    assert (folder.st_mode, folder.st_gid) == (above.st_mode, above.st_gid)
+    assert (lock.st_mode & 0o7777, lock.st_gid) == (0o664, above.st_gid)
+
+
+def closed_to_others(out: Path) -> None:
+    (out / ".srbatch" / "lock").chmod(0o444)
+    (out / ".srbatch").chmod(0o555)
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_users_with_states_of_their_own_write_to_one_output_folder_by_turns(
+    shared: Options, tmp_path: Path, closed: bool
+) -> None:
+    others = with_(shared, state=tmp_path / "state")
+    with opened(others, "others"):
+        if closed:
+            closed_to_others(shared.out)
+        with without_privileges(), pytest.raises(LockedError, match=str(shared.out)), opened(shared, "run"):
+            pass
+    with ExitStack() as stack:
+        with without_privileges():
+            stack.enter_context(opened(shared, "run"))
+        with pytest.raises(LockedError, match=str(shared.out)), opened(others, "others"):
+            pass
+    with opened(others, "now it is free"):
+        pass
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["may not be looked into", "cannot be made"])
+def test_a_lock_that_cannot_be_taken_is_told_of_where_the_state_lies_elsewhere(
+    shared: Options, caplog: pytest.LogCaptureFixture, there: bool
+) -> None:
+    if there:
+        (shared.out / ".srbatch").mkdir(mode=0)
+    else:
+        shared.out.chmod(0o555)
+    with without_privileges(), opened(shared, "run"):
+        pass
+    assert "cannot be taken (" in caplog.text
 
 
 def test_a_state_folder_of_one_output_folder_does_not_forget_it_for_another(
