@@ -88,8 +88,17 @@ def load(folder: Path, config: dict[str, Any]) -> State | None:
         return None
     try:
         data = torch.load(path, map_location="cpu", weights_only=True)
-        if data.pop("version") != _VERSION:
-            raise UsageError(f"{path} is of another version of the trainer; choose another --out")
+        version = data.pop("version")
+        if version < _VERSION:
+            raise UsageError(
+                f"{path} is of an older srbatch, whose runs this one cannot go on with; finish the run with"
+                " that one, or choose another --out"
+            )
+        if version > _VERSION:
+            raise UsageError(
+                f"{path} is of a newer srbatch; update this one to go on with the run, or choose"
+                " another --out"
+            )
         state = State(**data)
     except (
         OSError,
