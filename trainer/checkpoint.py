@@ -110,7 +110,7 @@ def load(folder: Path, config: dict[str, Any]) -> State | None:
         AttributeError,
     ) as error:
         raise UsageError(f"{path} cannot be read ({error}); choose another --out, or remove it") from error
-    different = _different(_fixed(state.config, state), _fixed(_with_old_rate(config, state), state))
+    different = _different(_fixed(state.config, state), _fixed(config, state))
     if different == ["photos"]:
         raise UsageError(
             f"{folder} holds a run that began with other photographs: one has come, gone, changed or cannot"
@@ -119,29 +119,25 @@ def load(folder: Path, config: dict[str, Any]) -> State | None:
     if different:
         raise UsageError(
             f"{folder} holds a run with other settings ({', '.join(different[:3])}); choose another --out,"
-            " or give the settings that it began with; phases that have not begun may be changed"
+            " or give the settings that it last went on with; learning rates, and phases that have not begun,"
+            " may be changed"
         )
     state.config = config
     return state
 
 
 def _fixed(config: Mapping[str, Any], state: State) -> dict[str, Any]:
-    """What of a configuration cannot be changed any more: all but the phases that have not begun."""
-    return {**config, "phases": dict(enumerate(config["phases"][: _begun_phases(state)]))}
+    """What of a configuration cannot be changed any more: all but rates and the phases that have not begun.
+
+    The rates that phases ran with are in the state.
+    """
+    begun = config["phases"][: _begun_phases(state)]
+    phases = [{key: value for key, value in phase.items() if key != "lr"} for phase in begun]
+    return {**config, "phases": dict(enumerate(phases))}
 
 
 def _begun_phases(state: State) -> int:
     return state.phase + (state.optimiser is not None)
-
-
-def _with_old_rate(config: Mapping[str, Any], state: State) -> dict[str, Any]:
-    """The configuration, where a phase that is going on has been given another rate, with its old one."""
-    phases = list(config["phases"])
-    if state.optimiser is not None and state.phase < len(phases):
-        phase = phases[state.phase]
-        if phase["lr"] != "find":
-            phases[state.phase] = {**phase, "lr": state.config["phases"][state.phase]["lr"]}
-    return {**config, "phases": phases}
 
 
 def _different(old: Any, new: Any, path: str = "") -> list[str]:

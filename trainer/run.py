@@ -208,6 +208,9 @@ def _begin(training: Training) -> tuple[State, SuperResolutionNet]:
         say(
             f"going on from {training.out / checkpoint.FILE}, {int(state.logged.get('samples', 0)):,} samples"
         )
+        for phase in config.phases[: state.phase]:
+            if phase.lr not in ("find", state.rates[phase.name]):
+                say(f"{phase.name} is done, with a learning rate of {state.rates[phase.name]:.2e}")
     return state, _placed(network, training)
 
 

@@ -23,3 +23,25 @@ def test_a_run_of_another_version_is_told_with_what_to_do(tmp_path: Path, newer:
     assert str(path) in str(raised.value)
     assert advice in str(raised.value)
     assert "choose another --out" in str(raised.value)
+
+
+RATES = [0.5, 0.25, "find"]
+
+
+@pytest.mark.parametrize(
+    ("state", "fixed"), [(State({}, 0, optimiser={}), 1), (State({}, 1), 1), (State({}, 2), 2)]
+)
+@pytest.mark.parametrize("old", RATES)
+@pytest.mark.parametrize("new", RATES)
+def test_any_rate_may_be_given_to_a_run_that_goes_on(
+    tmp_path: Path, state: State, fixed: int, old: object, new: object
+) -> None:
+    state.config = {"phases": [{"lr": old, "size": 32}] * 2}
+    checkpoint.save(state, tmp_path)
+    config = {"phases": [{"lr": new, "size": 32}] * 2}
+    found = checkpoint.load(tmp_path, config)
+    assert found is not None
+    assert found.config == config
+    other = {"phases": [*config["phases"][: fixed - 1], {"lr": old, "size": 64}]}
+    with pytest.raises(UsageError, match=rf"\(phases.{fixed - 1}.size\).*last went on with"):
+        checkpoint.load(tmp_path, other)

@@ -516,7 +516,7 @@ def test_a_phase_that_has_not_begun_may_be_changed(
     [
         ({"lr": 5e-4}, ""),
         ({"batch": 1, "accumulate": 2}, "phases.1.accumulate"),
-        ({"lr": "find"}, "phases.1.lr"),
+        ({"lr": "find"}, ""),
     ],
     ids=str,
 )
@@ -537,8 +537,23 @@ def test_of_a_phase_that_is_going_on_the_rate_alone_may_be_changed(
         return
     train(config, photo_folder, out)
     state = torch.load(out / checkpoint.FILE, weights_only=True)
-    assert state["rates"]["two"] == changes["lr"]
-    assert max(value for _, value in log(out, "lr")[-2:]) <= changes["lr"]
+    rate = TWO[1]["lr"] if changes["lr"] == "find" else changes["lr"]
+    assert state["rates"]["two"] == rate
+    assert max(value for _, value in log(out, "lr")[-2:]) <= rate
+
+
+def test_a_run_whose_rate_was_changed_goes_on_with_the_command_that_it_began_with(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, said = tmp_path / "run", list[str]()
+    config, lower = tiny(*TWO), tiny({**TWO[0], "lr": 1e-4}, TWO[1])
+    for now, stop in ((config, (0, 0, 2)), (lower, (1, 0, 1))):
+        with monkeypatch.context() as patch:
+            stop_at(patch, stop)
+            with pytest.raises(Interrupted):
+                train(now, photo_folder, out)
+    run.train(config, (photo_folder,), out, say=said.append)
+    assert "one is done, with a learning rate of 1.00e-04" in said
 
 
 def test_a_step_that_spoils_the_weights_is_not_saved(
