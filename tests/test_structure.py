@@ -23,7 +23,7 @@ OWNERS = {
     "pyvips": "encode light loading picture",
     "PIL": "loading profiles sheet trainer",
     "pebble": "codec_pool",
-    "sqlite3": "ledger watch.presence",
+    "sqlite3": "commit ledger",
     "watchdog": "watch.events",
     "rich": "terminal watch.live_view",
     "click": "cli entry trainer",
