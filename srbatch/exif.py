@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from srbatch.placement import rational
 from srbatch.tiff_structure import RATIONAL, BrokenTiff, Entry, TiffReader, Value
 
 ORIENTATION, SOFTWARE, XMP, IPTC, PHOTOSHOP, ICC = 0x0112, 0x0131, 700, 33723, 34377, 34675
@@ -49,7 +50,10 @@ PADDING = 0xEA1C  # Windows leaves room with it
 
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
 _RESOLUTION = frozenset([X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT])
-_MM_OF_UNIT = {2: 25.4, 3: 10.0}
+_MM_OF_INCH = Fraction(254, 10)
+_MM_OF_UNIT = {2: _MM_OF_INCH, 3: Fraction(10)}
+PLACE_ON_PAGE = frozenset([0x011E, 0x011F])
+"""XPosition and YPosition, in the unit of the resolution."""
 FIRST_FREE = 16
 """The first offset that is behind the header of any TIFF structure."""
 _LARGEST_COPY = 1 << 26
@@ -69,8 +73,17 @@ class Tags:
 
     def descriptive(self) -> Tags:
         """The tags that live in a TIFF file beside those that the encoder of its pixels writes."""
-        main = {tag: value for tag, value in self.main.items() if tag in _DESCRIPTIVE}
+        main = {tag: value for tag, value in self.main.items() if tag in _DESCRIPTIVE - PLACE_ON_PAGE}
+        main |= self._place_on_page_in_inches()
         return Tags(main, self.exif, self.gps, self.interop)
+
+    def _place_on_page_in_inches(self) -> dict[int, Value]:
+        """The unit of an output's resolution; nothing where this one's has none."""
+        mm = mm_of_unit(self.main)
+        places = {tag: fraction(self.main.get(tag)) for tag in PLACE_ON_PAGE & self.main.keys()}
+        if mm == _MM_OF_INCH:
+            return {tag: self.main[tag] for tag in places}
+        return {tag: Value.rational(*rational(n * mm / _MM_OF_INCH)) for tag, n in places.items() if mm}
 
 
 def tags_in(reader: TiffReader) -> Tags:
@@ -148,10 +161,15 @@ def orientation(block: bytes) -> int:
 def resolution(block: bytes) -> tuple[float, float] | None:
     """Pixels per mm, across and down, of the stored picture; None where the block does not say."""
     main = tags_of(block).main
-    unit = main.get(RESOLUTION_UNIT, Value.short(2))
-    mm = _MM_OF_UNIT.get(int.from_bytes(unit.data, "little"))
+    mm = mm_of_unit(main)
     across, down = (fraction(main.get(tag)) for tag in (X_RESOLUTION, Y_RESOLUTION))
-    return (float(across) / mm, float(down) / mm) if mm and across and down else None
+    return (float(across / mm), float(down / mm)) if mm and across and down else None
+
+
+def mm_of_unit(main: Mapping[int, Value]) -> Fraction | None:
+    """Millimetres of the unit of lengths that the tags of IFD0 name; None for none."""
+    unit = main.get(RESOLUTION_UNIT, Value.short(2))
+    return _MM_OF_UNIT.get(int.from_bytes(unit.data, "little"))
 
 
 def fraction(value: Value | None) -> Fraction:

@@ -15,6 +15,7 @@ from srbatch.exif import (
     ICC,
     INTEROP_IFD,
     ORIENTATION,
+    PLACE_ON_PAGE,
     SOFTWARE,
     SUB_IFDS,
     TRANSFER_FUNCTION,
@@ -99,6 +100,15 @@ def loses_subject(block: bytes, placement: Placement) -> bool:
     return exif is not None and any(value is None for _, value in _new_subjects(reader, exif, placement))
 
 
+def loses_place_on_page(block: bytes, placement: Placement) -> bool:
+    """Whether a block tells where on a page the picture lies, which is not known of a turned one.
+
+    Raises:
+        BrokenTiff: it is no EXIF block.
+    """
+    return placement.turn != 1 and not PLACE_ON_PAGE.isdisjoint(e.tag for e in reader_of(block).ifd0.entries)
+
+
 # ---- IFD0 ----------------------------------------------------------------------------------------
 
 
@@ -112,6 +122,8 @@ def _new_ifd0(
 ) -> dict[int, Value | bytes]:
     """The entries of the new IFD0 by their tags; as bytes those that stay as they stand in the block."""
     dropped = _THUMBNAILS_IN_IFD0 | (_COLOURS_IN_IFD0 if new_colours else frozenset())
+    if placement.turn != 1:
+        dropped |= PLACE_ON_PAGE  # the page would have to be turned too, and its size is not known
     ifd0: dict[int, Value | bytes] = {}
     for entry in reader.ifd0.entries:
         if entry.tag not in dropped:

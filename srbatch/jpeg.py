@@ -20,6 +20,8 @@ LARGEST_JPEG_XMP = JPEG_SEGMENT_BYTES - len(XMP_ID)
 
 EXTENDED_XMP_ID = b"http://ns.adobe.com/xmp/extension/\0"
 _ICC_ID = b"ICC_PROFILE\0"
+_JFIF_ID = b"JFIF\0"
+_MM_OF_JFIF_UNIT = {1: 25.4, 2: 10.0}
 _APP0, _APP1, _APP2, _APP11, _APP13, _APP14, _COM, _SOS, EOI = (
     *(0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE),
     *(0xFE, 0xDA, 0xD9),
@@ -83,6 +85,17 @@ def segments(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
         if length < 2 or len(body) != length - 2:
             raise UnreadablePhoto(f"the JPEG segment FF{marker:02X} is damaged or cut off")
         yield marker, body
+
+
+def resolution(file: BinaryIO) -> tuple[float, float] | None:
+    """Pixels per mm, across and down, that JFIF 1.02 tells; None for a ratio alone, and without JFIF."""
+    file.seek(0)
+    for marker, body in segments(file):
+        if marker == _APP0 and body.startswith(_JFIF_ID) and len(body) >= 12:
+            unit, across, down = struct.unpack_from(">BHH", body, 7)
+            mm = _MM_OF_JFIF_UNIT.get(unit)
+            return (across / mm, down / mm) if mm and across and down else None
+    return None
 
 
 def _note_segment(blocks: Blocks, marker: int, body: bytes) -> None:
@@ -164,7 +177,7 @@ def _segment(marker: int, body: bytes, what: str) -> bytes:
 def jfif(pixels_per_mm: tuple[float, float]) -> bytes:
     """An APP0 segment that tells the resolution, in pixels per inch."""
     across, down = (min(max(round(per_mm * 25.4), 1), 65_535) for per_mm in pixels_per_mm)
-    return _segment(_APP0, b"JFIF\0" + struct.pack(">HBHHBB", 0x0102, 1, across, down, 0, 0), "resolution")
+    return _segment(_APP0, _JFIF_ID + struct.pack(">HBHHBB", 0x0102, 1, across, down, 0, 0), "resolution")
 
 
 def jpeg_insertion(head: bytes, *, segments: bytes, app0: bytes) -> Insertion | None:

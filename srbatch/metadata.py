@@ -43,7 +43,7 @@ from srbatch.errors import UnsupportedPhoto, WrongOutput
 from srbatch.formats import Format
 from srbatch.heif import HeifRewriter
 from srbatch.packets import Properties, UnusableXmp
-from srbatch.placement import SUBJECT_LOST, Placement, is_on_its_side
+from srbatch.placement import PAGE_LOST, SUBJECT_LOST, Placement, is_on_its_side
 from srbatch.provenance import Provenance
 from srbatch.tiff_structure import BrokenTiff
 from srbatch.webp import WebpRewriter
@@ -317,6 +317,8 @@ def _place_notes(meta: Metadata, placement: Placement) -> tuple[str, ...]:
     notes: tuple[str, ...] = (SUBJECT_LOST,) if in_exif or in_xmp else ()
     if meta.xmp is not None and placement.turn != 1 and xmp.tells_of_panorama(meta.xmp):
         notes += (xmp.PANORAMA_LEFT,)
+    if meta.exif is not None and exif_patch.loses_place_on_page(meta.exif, placement):
+        notes += (PAGE_LOST,)
     return notes
 
 

@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from io import BufferedReader, BufferedWriter
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyvips
 
-from srbatch import jpeg_trailer, light, metadata, png, profiles
+from srbatch import exif, jpeg, jpeg_trailer, light, metadata, png, profiles
 from srbatch.dates import mtime_of
 from srbatch.errors import PhotoChanged, PhotoTooLarge, UnreadablePhoto, UnsupportedPhoto
 from srbatch.formats import Format
@@ -160,7 +160,7 @@ def decode(path: Path, raw: Path, max_pixels: float) -> Picture:
         found = metadata.read(path, fmt)
         with loaded(file, fmt, pixels=False) as image:
             header = _header(image, fmt, found, max_pixels)
-            resolution = png.resolution(file) if fmt is Format.PNG else _resolution(image, fmt)
+            resolution = _resolution(image, file, fmt, found)
             found = replace(found, size=(image.height, image.width))
             found, convert = _colours(image, found, header.bits, raw.with_suffix(".icc"))
         behind = jpeg_trailer.note(file) if fmt is Format.JPEG else None
@@ -306,8 +306,12 @@ def _to_rgb(image: Any, *, icc: bytes | None, wide: Path) -> Any:
     )
 
 
-def _resolution(image: Any, fmt: Format) -> tuple[float, float] | None:
+def _resolution(image: Any, file: BinaryIO, fmt: Format, found: Metadata) -> tuple[float, float] | None:
     """Pixels per mm; None where a file gives none, or numbers without a unit, which are a ratio alone."""
+    if fmt is Format.PNG:
+        return png.resolution(file)
+    if fmt is Format.JPEG:  # libvips takes the unit of one of the two for numbers of the other
+        return (exif.resolution(found.exif) if found.exif else None) or jpeg.resolution(file)
     known = fmt.resolution and image.get_typeof("resolution-unit") and image.xres > 0 and image.yres > 0
     return (image.xres, image.yres) if known else None
 

@@ -12,6 +12,7 @@ from math import ceil
 
 _LARGEST = (1 << 32) - 1
 SUBJECT_LOST = "the place of the subject, which lies outside the picture, was not carried"
+PAGE_LOST = "the place of the picture on its page was not carried, as the picture is turned"
 
 
 def is_on_its_side(turn: int) -> bool:

@@ -23,10 +23,12 @@ from srbatch.exif import (
     IPTC,
     MAKER_NOTE,
     PADDING,
+    PLACE_ON_PAGE,
     SUB_IFDS,
     XMP,
     is_missed,
     maker_note_at,
+    mm_of_unit,
     reader_of,
     tags_in,
     tags_of,
@@ -43,7 +45,10 @@ def without_place(block: bytes) -> tuple[list[int], int]:
     reader = reader_of(block)
     placed = (EXIF_IFD, GPS_IFD, PADDING)
     lost = [e.tag for e in reader.ifd0.entries if is_missed(e) and e.tag not in placed]
-    return lost, tags_in(reader).unreadable
+    tags = tags_in(reader)
+    if mm_of_unit(tags.main) is None:
+        lost += sorted(PLACE_ON_PAGE & tags.main.keys())
+    return lost, tags.unreadable
 
 
 def moves_maker_note(block: bytes) -> bool:

@@ -45,10 +45,10 @@ def tiff(unit: int, across: float) -> bytes:
     return bytes(saved("TIFF", tiffinfo=tags))
 
 
-def exif(unit: int, across: float) -> bytes:
+def exif(unit: int, across: float, **how: Any) -> bytes:
     tags = Image.Exif()
     tags[0x11A], tags[0x11B], tags[0x128] = across, across, unit
-    return bytes(saved("JPEG", exif=tags))
+    return bytes(saved("JPEG", exif=tags.tobytes(), **how))
 
 
 @pytest.mark.parametrize(
@@ -66,8 +66,10 @@ def exif(unit: int, across: float) -> bytes:
         (tiff(1, 72), None),
         (exif(2, 300), (300, 300)),
         (exif(1, 72), None),
+        (exif(1, 300, dpi=(72, 72)), (72, 72)),
+        (exif(2, 300, dpi=(72, 72)), (300, 300)),
     ],
-    ids="inch|cm|none|ratio|PNG|25.4|PNG ratio|TIFF|TIFF cm|TIFF none|EXIF|EXIF none".split("|"),
+    ids="inch|cm|none|ratio|PNG|25.4|PNG ratio|TIFF|TIFF cm|TIFF none|EXIF|EXIF none|both|two".split("|"),
 )
 def test_numbers_without_a_unit_are_no_resolution(
     tmp_path: Path, data: bytes, dpi: tuple[float, float] | None
@@ -120,3 +122,35 @@ def test_a_photo_on_its_side_tells_its_resolution_upright(originals: Originals, 
     with Image.open(next((tmp_path / "hi").glob("a*"))) as made:
         found = made.getexif()
     assert (found[0x11A], found[0x11B]) == (pytest.approx(600), pytest.approx(300))
+
+
+def placed(unit: int, turn: int) -> bytes:
+    """A TIFF file that lies 2.5 and 5 units from the corner of its page."""
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[0x112], tags[0x128], tags[0x11A], tags[0x11B] = turn, unit, 118.0, 118.0
+    tags[0x11E], tags[0x11F] = TiffImagePlugin.IFDRational(5, 2), TiffImagePlugin.IFDRational(5)
+    return bytes(saved("TIFF", tiffinfo=tags))
+
+
+@pytest.mark.parametrize(
+    ("unit", "turn", "found", "note"),
+    [
+        (2, 1, (2.5, 5.0), ""),
+        (3, 1, (2.5 / 2.54, 5 / 2.54), ""),
+        (1, 1, (None, None), "tag 0x011f, for which tiff has no place"),
+        (2, 6, (None, None), "page was not carried, as the picture is turned"),
+    ],
+    ids=["inches", "cm", "no unit", "turned"],
+)
+def test_the_place_on_a_page_is_told_in_the_unit_of_the_output(
+    originals: Originals, tmp_path: Path, unit: int, turn: int, found: tuple[float | None, ...], note: str
+) -> None:
+    (originals.folder / "a.tif").write_bytes(placed(unit, turn))
+    originals.remember()
+    (outcome,) = upscaled(originals.folder, tmp_path / "hi").values()
+    with Image.open(tmp_path / "hi" / "a.tif") as made:
+        tags = made.tag_v2
+    assert tags[0x128] == 2
+    assert tuple(tags.get(tag) for tag in (0x11E, 0x11F)) == pytest.approx(found)
+    assert note in " ".join(outcome.notes).lower()
+    assert bool(outcome.notes) == bool(note)
