@@ -141,7 +141,7 @@ class TargetClosed(PhotoError):
 
 
 class NoRoom(PhotoError):
-    """The photo alone needs more of a disk than there is, or than is free where others have enough."""
+    """The photo alone needs more of a disk or of memory than is free, where others have enough."""
 
 
 class WrongOutput(PhotoError):

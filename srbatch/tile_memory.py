@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from srbatch import tiling
+from srbatch.errors import NoRoom
 from srbatch.hardware import free_bytes
 
 _BYTES_PER_PX = 16_000
@@ -17,6 +18,7 @@ _MAX_TILE = {"cpu": 512, "mps": 512, "cuda": 512}
 _MAX_BATCH = {"cpu": 1, "mps": 2, "cuda": 4}
 _SHARE_OF_FREE_MEMORY = 0.4
 """For each lane."""
+_FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +59,50 @@ def fitting(
         sizes = [n * stride for n in tiling.ladder(_MAX_TILE[device.type] // stride)]
         tile = max((n for n in sizes if n >= smallest and n**2 <= budget), default=smallest)
     return Tiles(tile, batch or max(1, min(_MAX_BATCH[device.type], int(budget / tile**2))))
+
+
+class StripMemory:
+    """How high tiles may be for the width of a photo: a row of them, enlarged, is in memory at once.
+
+    Of most photos that is less than a tile takes in the network; of a panorama it may be gigabytes.
+    """
+
+    def __init__(self, device: torch.device, *, margins: tiling.Margins, smallest: int) -> None:
+        """Look at what is free now.
+
+        Args:
+            device: where the strip is.
+            margins: what tiles share; of the row above that is kept beside the strip.
+            smallest: rows of a tile that is not all overlap.
+        """
+        self._free = free_bytes(device)
+        self._margins, self._smallest = margins, smallest
+
+    def highest(self, width: int, colours: int, head: int) -> int:
+        """The most rows of a tile.
+
+        Args:
+            width: of the photo, in pixels.
+            colours: channels that go through the network.
+            head: the factor of the enlargement.
+        """
+        stride, row = self._margins.stride, _strip_bytes(1, width, colours, head)
+        rows = int(self._free * _SHARE_OF_FREE_MEMORY / row) - self._margins.overlap
+        return max(rows // stride * stride, self._smallest)
+
+    def check(self, width: int, colours: int, head: int) -> None:
+        """See whether the lowest strip fits, so that the system need not end us for it; as :meth:`highest`.
+
+        Raises:
+            NoRoom: not even into all of the memory that was free.
+        """
+        needed = _strip_bytes(self._smallest + self._margins.overlap, width, colours, head)
+        if needed > self._free:
+            raise NoRoom(
+                f"{width} px across take {needed / 1e9:.1f} GB of memory, even in the lowest tiles, and"
+                f" {self._free / 1e9:.1f} GB were free; cut the photo into narrower ones"
+            )
+
+
+def _strip_bytes(rows: int, width: int, colours: int, head: int) -> int:
+    return rows * width * colours * head**2 * _FLOAT_BYTES

@@ -107,13 +107,21 @@ class Plan:
         return self.tiles * self.rows.tile * self.columns.tile
 
 
-def plan(height: int, width: int, *, tile: int, margins: Margins) -> Plan:
+def plan(height: int, width: int, *, tile: int, margins: Margins, highest: int | None = None) -> Plan:
     """Cut a photo of height x width pixels into tiles of at most ``tile`` pixels a side.
+
+    Args:
+        height: of the photo, in pixels.
+        width: of the photo, in pixels.
+        tile: the most pixels on a side.
+        margins: what tiles share.
+        highest: the most rows of a tile, where they are to be fewer than ``tile``.
 
     Raises:
         ValueError: a tile this small would be all overlap, or the photo is empty.
     """
-    return Plan(cut_axis(height, tile, margins), cut_axis(width, tile, margins))
+    rows = tile if highest is None else min(tile, highest)
+    return Plan(cut_axis(height, rows, margins), cut_axis(width, tile, margins))
 
 
 def cut_axis(length: int, tile: int, margins: Margins) -> Axis:

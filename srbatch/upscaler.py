@@ -130,6 +130,7 @@ class Upscaler:
         self._smallest = self._margins.overlap + 2 * self._margins.stride
         if tile is not None and tile < self._smallest:
             raise UsageError(f"--tile {tile}: the tiles of this model overlap; at least {self._smallest}")
+        self._strips = tile_memory.StripMemory(self.device, margins=self._margins, smallest=self._smallest)
         self._tiles = tile_memory.fitting(
             self.device,
             by_blocks=isinstance(self._network, BlockwiseNet),
@@ -191,8 +192,8 @@ class Upscaler:
         return True
 
     def work_px(self, height: int, width: int) -> int:
-        """Pixels that the network sees of a photo: its own, the overlap of tiles and padding."""
-        return tiling.plan(height, width, tile=self._tiles.tile, margins=self._margins).work_px
+        """Pixels that the network sees of a photo in colours: its own, the overlap of tiles and padding."""
+        return self._plan(height, width, 3, self._heads[-1]).work_px
 
     def enlarge(
         self,
@@ -212,6 +213,7 @@ class Upscaler:
         Raises:
             OutOfMemory: what was yielded is void.
             WrongOutput: the network returned another shape, or numbers that are none even in fp32.
+            NoRoom: the photo is so wide that a row of tiles does not fit into the memory.
             DeviceError: the device failed.
         """
         with self._explained():
@@ -238,10 +240,10 @@ class Upscaler:
         """What photos must have in common to share a batch, or None where this one fills its own."""
         if self._tiles.batch == 1 or self._two_passes(pixels, size):
             return None
-        plan = self._plan(pixels)
+        head = self._head(pixels, size)
+        plan = self._plan_of(pixels, head)
         if plan.tiles > 1:
             return None
-        head = self._head(pixels, size)
         return head, plan.rows.tile, plan.columns.tile, colour_channels(pixels), pixels.dtype
 
     def enlarge_together(
@@ -257,7 +259,7 @@ class Upscaler:
         head = self._head(*photos[0][:2])
         tiles = []
         for pixels, *_ in photos:
-            plan = self._plan(pixels)
+            plan = self._plan_of(pixels, head)
             colours = pixels[:, :, : colour_channels(pixels)]
             tiles.append(cut_tile(colours, plan.rows.source(0), plan.columns.source(0)))
         # Few batch shapes, as there are few tile shapes: algorithms are chosen for each.
@@ -301,8 +303,13 @@ class Upscaler:
                 raise DeviceError(f"{self.device} failed: {str(error).splitlines()[0]}") from error
             raise
 
-    def _plan(self, pixels: Pixels) -> tiling.Plan:
-        return tiling.plan(*pixels.shape[:2], tile=self._tiles.tile, margins=self._margins)
+    def _plan(self, height: int, width: int, colours: int, head: int) -> tiling.Plan:
+        highest = self._strips.highest(width, colours, head)
+        return tiling.plan(height, width, tile=self._tiles.tile, margins=self._margins, highest=highest)
+
+    def _plan_of(self, pixels: Pixels, head: int) -> tiling.Plan:
+        height, width, _ = pixels.shape
+        return self._plan(height, width, colour_channels(pixels), head)
 
     def _two_passes(self, pixels: Pixels, size: tuple[int, int]) -> bool:
         return enlargement(pixels, size) > self._heads[-1]
@@ -349,6 +356,7 @@ class Upscaler:
         """(rows, width, C) integers on the device."""
         height, width, channels = pixels.shape
         head, colours = self._head(pixels, size), colour_channels(pixels)
+        self._strips.check(width, colours, head)
         full = (height * head, width * head)
         fit = BandResampler(full, size, LANCZOS, self.device) if full != size else None
         alpha = AlphaRows(pixels[:, :, colours:], size, self.device) if channels > colours else None
@@ -366,7 +374,7 @@ class Upscaler:
         What is yielded is overwritten afterwards: it is to be copied before the next is asked for.
         """
         height, width, colours = pixels.shape
-        plan = self._plan(pixels)
+        plan = self._plan(height, width, colours, head)
         across = [torch.from_numpy(w).to(self.device) for w in plan.columns.weights(head)]
         down = [torch.from_numpy(w).to(self.device) for w in plan.rows.weights(head)]
         px_per_tile = height * width / plan.tiles

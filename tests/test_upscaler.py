@@ -13,7 +13,7 @@ from torch import nn
 from srbatch import hardware, tiling, weights
 from srbatch.arrays import Pixels
 from srbatch.card import NetworkConfig
-from srbatch.errors import DeviceError, OutOfMemory, UsageError, WrongOutput
+from srbatch.errors import DeviceError, NoRoom, OutOfMemory, UsageError, WrongOutput
 from srbatch.hardware import means_out_of_memory, pick_device, pick_devices, pick_precision
 from srbatch.network import SuperResolutionNet
 from srbatch.tile_memory import Tiles
@@ -257,6 +257,35 @@ def test_tiles_fit_into_free_memory(
     config = NetworkConfig("resnet18", features=4, refine_blocks=0)
     for network, tile in ((SuperResolutionNet(config), by_blocks), (Local(), whole)):
         assert upscaler(network, tile=None).tiles == Tiles(tile, 1)
+
+
+def test_tiles_of_a_very_wide_photo_are_low(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row of them is in memory at once: 3 channels of floats, of twice the width."""
+    pixels, size, row = noise(300, 1000, 3), (600, 2000), 1000 * 3 * 4 * 2**2
+    expected = enlarge(upscaler(Local(), tile=256), pixels, size)
+    shapes = []
+
+    class Seen(Local):
+        def forward(self, x: torch.Tensor, scale: int) -> torch.Tensor:
+            shapes.append(tuple(x.shape[2:]))
+            return super().forward(x, scale)
+
+    monkeypatch.setattr("srbatch.tile_memory.free_bytes", lambda device: row * 400)
+    found = enlarge(upscaler(Seen(), tile=256), pixels, size)
+    assert {height for height, _ in shapes} == {128}, "40 % of 400 rows, less the overlap of 32"
+    assert max(width for _, width in shapes) > 128
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    assert enlarge(upscaler(Seen(), tile=256), pixels[:, :200], (600, 400)).shape == (600, 400, 3)
+    assert max(height for height, _ in shapes) > 128, "that of the next photo is as high as before"
+
+
+def test_a_photo_too_wide_for_the_memory_is_told_before_the_system_ends_us(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("srbatch.tile_memory.free_bytes", lambda device: 1000 * 3 * 4 * 2**2 * 127)
+    with pytest.raises(NoRoom, match="1000 px across take"):
+        enlarge(upscaler(Local(), tile=96), noise(300, 1000, 3), (600, 2000))
+    assert enlarge(upscaler(Local(), tile=96), noise(300, 900, 3), (600, 1800)).shape == (600, 1800, 3)
 
 
 def test_the_ladder_ends() -> None:
