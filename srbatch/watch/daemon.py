@@ -78,15 +78,16 @@ def watch(
     if not is_folder(folder):
         raise UsageError(f"{show(folder)} is not a folder; srbatch watch takes one folder")
     notifier = notifier or Notifier(clock=control.now)
+    try:
+        # Refuses an output inside the input before anything is made.
+        find(options, lambda: _check_stopping(control))
+    except Interrupted as error:
+        return _stopped(error, how)
+    settings, move_to = Settings(options, model_of(options)), _where_to_move(how, folder, options.out)
     state = state_folder(options.out, options.state)
     status = WatchStatus(state, folder, clock=control.now, notify=notifier.status)
     heartbeat, collector = Heartbeat(notifier, options, clock=control.now), OutcomeCollector()
     reporter, check = Several([collector, heartbeat, status, Log()]), _check(control, status, heartbeat)
-    try:
-        find(options, check)  # refuses an output inside the input before anything is made
-    except Interrupted as error:
-        return _stopped(error, how)
-    settings, move_to = Settings(options, model_of(options)), _where_to_move(how, folder, options.out)
     going = session(
         settings,
         reporter=reporter,
@@ -106,6 +107,11 @@ def watch(
         finally:
             notifier.stopping()
             status.tell("stopped", queue=0, unsettled=0)
+
+
+def _check_stopping(control: Control) -> None:
+    if control.stopping is not None:
+        raise Interrupted(control.stopping)
 
 
 def _stopped(error: Interrupted, how: WatchOptions) -> ExitCode:
@@ -135,7 +141,7 @@ def _check(control: Control, status: WatchStatus, heartbeat: Heartbeat) -> Calla
         heartbeat.beat()
         if threading.current_thread() is threading.main_thread():
             status.write()
-        if control.stopping is not None and (not status.in_hand or control.overdue):
-            raise Interrupted(control.stopping)
+        if not status.in_hand or control.overdue:
+            _check_stopping(control)
 
     return check
