@@ -32,7 +32,7 @@ METHODS = ["nearest", "bilinear", "bicubic", "lanczos", "prediction"]
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(thin_encoder: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny network of random weights, whose heads add a little to the bicubic picture."""
     torch.manual_seed(5)
     config = NetworkConfig(encoder="resnet18", features=4, refine_blocks=0, stages=2)

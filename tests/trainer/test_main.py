@@ -14,10 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-from srbatch import weights
+from srbatch import network, weights
 from srbatch.card import Card, NetworkConfig
 from srbatch.network import SuperResolutionNet
 from tests.conftest import crop
+from tests.networks import ThinEncoder
 from trainer import __main__ as door
 
 TINY = """
@@ -238,8 +239,11 @@ def test_a_run_does_not_go_where_a_file_is(
     assert file.read_text() == "kept"
 
 
-def test_lr_find_writes_a_plot(trainer: Trainer, photo_folder: Path, tmp_path: Path, toml: Path) -> None:
+def test_lr_find_writes_a_plot(
+    trainer: Trainer, photo_folder: Path, tmp_path: Path, toml: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where the configuration gives a rate, as here."""
+    monkeypatch.setattr(network, "ResNetEncoder", ThinEncoder)  # a hundred steps
     arguments = ("--preset", "smoke", "--config", toml, "--out", tmp_path / "lr")
     done = trainer("lr-find", photo_folder, *arguments)
     assert done.code == 0, done.err

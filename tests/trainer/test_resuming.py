@@ -1,0 +1,266 @@
+"""A training that was ended, by whatever, goes on exactly where it was, or says why it does not."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from srbatch.errors import DestinationError, Interrupted, UsageError
+from tests.trainer.conftest import phase
+from tests.trainer.trainings import ALONE, ENVIRONMENT, TWO, Tiny, log, reference, stop_at, train
+from trainer import callbacks, checkpoint
+
+pytestmark = pytest.mark.usefixtures("thin_encoder", "learners_freed")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [(0, 0, 2), (0, 0, 5), (0, 1, 0), (1, 0, 1)],
+    ids=["in an epoch", "at its end", "in a later epoch", "in a later phase"],
+)
+def test_a_resumed_run_equals_one_that_was_never_stopped(
+    tiny: Tiny,
+    photo_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    uninterrupted: dict[str, Any],
+    key: tuple[int, int, int],
+) -> None:
+    config = tiny(*TWO)
+    expected = reference(uninterrupted, config, photo_folder)
+    stop_at(monkeypatch, key)
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted) as stopped:
+        train(config, photo_folder, out)
+    assert stopped.value.exit_code == 143
+    got = train(config, photo_folder, out)
+    assert got.keys() == expected.keys()
+    different = [name for name in got if not torch.equal(got[name], expected[name])]
+    assert different == []
+    assert log(out, "loss") == uninterrupted["loss"]
+
+
+def test_killed_at_any_moment_it_goes_on_from_the_last_step(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path, uninterrupted: dict[str, Any]
+) -> None:
+    config = tiny(*TWO, run={"checkpoint_minutes": 1e-6})
+    expected = reference(uninterrupted, tiny(*TWO), photo_folder)
+    out = tmp_path / "run"
+    command = [sys.executable, "-c", ALONE, config.model_dump_json(), str(photo_folder), str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=ENVIRONMENT)
+    deadline = time.monotonic() + 150
+    while not (out / checkpoint.FILE).exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    state = torch.load(out / checkpoint.FILE, weights_only=True)
+    assert (state["phase"], state["epoch"]) < (1, 1), "it was killed after the end"
+    got = train(config, photo_folder, out)
+    assert all(torch.equal(got[name], expected[name]) for name in expected)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows signals no groups of processes like this")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_its_processes_saves_the_step_in_hand(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """A terminal's Ctrl-C and service managers reach the workers too."""
+    config = tiny(phase("long", samples_per_epoch=100_000), data={"workers": 2})
+    out = tmp_path / "run"
+    command = [sys.executable, "-c", ALONE, config.model_dump_json(), str(photo_folder), str(out)]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True, env=ENVIRONMENT
+    )
+    try:
+        deadline = time.monotonic() + 150
+        while not (out / "log.csv").exists() or not log(out, "loss"):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.killpg(process.pid, number)
+        _, told = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert "Interrupted" in told.splitlines()[-1]
+    assert "RuntimeError" not in told
+    state = torch.load(out / checkpoint.FILE, weights_only=True)
+    assert state["step"] >= log(out, "loss")[-1][0] > 0
+
+
+def test_a_finished_run_is_exported_again_without_training(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path
+) -> None:
+    config, out = tiny(phase("x1")), tmp_path / "run"
+    first = train(config, photo_folder, out)
+    before = (out / "log.csv").read_text()
+    again = train(config, photo_folder, out)
+    assert all(torch.equal(again[name], first[name]) for name in first)
+    assert (out / "log.csv").read_text() == before
+
+
+def test_another_configuration_does_not_go_on_with_a_run(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path
+) -> None:
+    train(tiny(phase("x1")), photo_folder, tmp_path / "run")
+    with pytest.raises(UsageError, match=r"other settings \(run.seed\)"):
+        train(tiny(phase("x1"), run={"seed": 2}), photo_folder, tmp_path / "run")
+
+
+def test_photos_that_changed_are_told_of(tiny: Tiny, photo_folder: Path, tmp_path: Path) -> None:
+    train(tiny(phase("x1")), photo_folder, tmp_path / "run")
+    shutil.copy(photo_folder / "0.png", photo_folder / "one more.png")
+    with pytest.raises(UsageError, match="began with other photographs"):
+        train(tiny(phase("x1")), photo_folder, tmp_path / "run")
+
+
+def stopped_in_its_second_phase(
+    tiny: Tiny, photo_folder: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_at(patch, (1, 0, 1))
+        with pytest.raises(Interrupted):
+            train(tiny(*TWO), photo_folder, out)
+
+
+def test_a_phase_that_has_not_begun_may_be_changed(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the advice says where its batch does not fit into memory."""
+    out = tmp_path / "run"
+
+    with monkeypatch.context() as patch:
+        stop_at(patch, (0, 1, 0))
+        with pytest.raises(Interrupted):
+            train(tiny(*TWO), photo_folder, out)
+    halved = {**TWO[1], "batch": 1, "accumulate": 2}
+    other_loss = {"losses": {"default": {"pixel": 1.0}, "squares": {"pixel": 1.0, "pixel_kind": "mse"}}}
+    changed = tiny(TWO[0], {**halved, "loss": "squares"}, **other_loss)
+    train(changed, photo_folder, out)
+    assert len(log(out, "loss")) > 6
+    with pytest.raises(UsageError, match=r"phases.0.batch"):
+        train(tiny({**TWO[0], "batch": 1}, {**halved, "loss": "squares"}, **other_loss), photo_folder, out)
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        ({"lr": 5e-4}, ""),
+        ({"batch": 1, "accumulate": 2}, "phases.1.accumulate"),
+        ({"lr": "find"}, ""),
+    ],
+    ids=str,
+)
+def test_of_a_phase_that_is_going_on_the_rate_alone_may_be_changed(
+    tiny: Tiny,
+    photo_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
+    refused: str,
+) -> None:
+    out = tmp_path / "run"
+    stopped_in_its_second_phase(tiny, photo_folder, out, monkeypatch)
+    config = tiny(TWO[0], {**TWO[1], **changes})
+    if refused:
+        with pytest.raises(UsageError, match=refused):
+            train(config, photo_folder, out)
+        return
+    train(config, photo_folder, out)
+    state = torch.load(out / checkpoint.FILE, weights_only=True)
+    rate = TWO[1]["lr"] if changes["lr"] == "find" else changes["lr"]
+    assert state["rates"]["two"] == rate
+    assert max(value for _, value in log(out, "lr")[-2:]) <= rate
+
+
+def test_a_run_whose_rate_was_changed_goes_on_with_the_command_that_it_began_with(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, said = tmp_path / "run", list[str]()
+    config, lower = tiny(*TWO), tiny({**TWO[0], "lr": 1e-4}, TWO[1])
+    for now, stop in ((config, (0, 0, 2)), (lower, (1, 0, 1))):
+        with monkeypatch.context() as patch:
+            stop_at(patch, stop)
+            with pytest.raises(Interrupted):
+                train(now, photo_folder, out)
+    run.train(config, (photo_folder,), out, say=said.append)
+    assert "one is done, with a learning rate of 1.00e-04" in said
+
+
+def test_no_gradients_are_lost_where_an_epoch_ends(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Crops of an epoch need not be a multiple of those of an update; a run may be killed at its end."""
+    config = tiny(phase("x1", epochs=2, samples_per_epoch=6, accumulate=2))
+    saved, save = list[bytes](), checkpoint.save
+
+    def kept(state: checkpoint.State, folder: Path) -> None:
+        save(state, folder)
+        saved.append((folder / checkpoint.FILE).read_bytes())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", kept)
+        expected = train(config, photo_folder, tmp_path / "whole")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / checkpoint.FILE).write_bytes(saved[0])  # of the end of the first epoch
+    got = train(config, photo_folder, tmp_path / "run")
+    assert [name for name in got if not torch.equal(got[name], expected[name])] == []
+
+
+def test_a_line_of_the_log_that_was_cut_off_is_left_out(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    train(tiny(phase("x1")), photo_folder, out)
+    whole = (out / "log.csv").read_text()
+    with (out / "log.csv").open("a") as file:
+        file.write("2,4,0.")
+    train(tiny(phase("x1")), photo_folder, out)
+    assert (out / "log.csv").read_text() == whole
+    assert not [path for path in out.iterdir() if path.name.startswith(".srbatch")]
+
+
+@pytest.mark.parametrize("file", ["checkpoint", "log", "panel"])
+def test_a_full_disk_ends_the_run_with_the_last_checkpoint(
+    tiny: Tiny,
+    photo_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    uninterrupted: dict[str, Any],
+    file: str,
+) -> None:
+    config, out = tiny(*TWO), tmp_path / "run"
+    expected = reference(uninterrupted, config, photo_folder)
+
+    def full(*_: Any, **__: Any) -> None:
+        if file == "checkpoint":  # what torch says
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    where = {
+        "checkpoint": (torch, "save"),
+        "log": (callbacks.LogWriter, "write"),
+        "panel": (Image.Image, "save"),
+    }
+    with monkeypatch.context() as patch:
+        stop_at(patch, (1, 0, 1))
+        with pytest.raises(Interrupted):
+            train(config, photo_folder, out)
+    with monkeypatch.context() as patch:
+        patch.setattr(*where[file], full)
+        with pytest.raises(DestinationError, match="No space left on device; make room"):
+            train(config, photo_folder, out)
+    got = train(config, photo_folder, out)
+    assert all(torch.equal(got[name], expected[name]) for name in expected)
