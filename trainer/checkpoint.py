@@ -22,7 +22,7 @@ from srbatch.errors import UsageError
 from trainer.callbacks import ending_where_unwritable, network_of
 
 FILE = "checkpoint.pt"
-_VERSION = 2
+_VERSION = 3
 _TORCH_CANNOT_WRITE = ("PytorchStreamWriter", "inline_container")
 """In the text of the RuntimeError that torch reports a full disk with."""
 
@@ -33,6 +33,8 @@ class State:
 
     config: dict[str, Any]
     """The configuration, as JSON has it: a run goes on only as it began."""
+    smallest: int = 0
+    """Least side of its photographs, pixels: that of the largest crop of the phases that it began with."""
     phase: int = 0
     """Number of the phase that is going on, from 0; the number of phases when all are done."""
     epoch: int = 0
@@ -77,11 +79,11 @@ def _fields(state: State) -> dict[str, Any]:
     return {f.name: getattr(state, f.name) for f in fields(state)}
 
 
-def load(folder: Path, config: dict[str, Any]) -> State | None:
+def load(folder: Path) -> State | None:
     """The state of an earlier run in this folder, or None where there is none.
 
     Raises:
-        UsageError: it was another run, or is damaged.
+        UsageError: it is damaged, or of another version.
     """
     path = folder / FILE
     if not path.exists():
@@ -99,7 +101,7 @@ def load(folder: Path, config: dict[str, Any]) -> State | None:
                 f"{path} is of a newer srbatch; update this one to go on with the run, or choose"
                 " another --out"
             )
-        state = State(**data)
+        return State(**data)
     except (
         OSError,
         RuntimeError,
@@ -110,7 +112,21 @@ def load(folder: Path, config: dict[str, Any]) -> State | None:
         AttributeError,
     ) as error:
         raise UsageError(f"{path} cannot be read ({error}); choose another --out, or remove it") from error
+
+
+def go_on(state: State, config: dict[str, Any], folder: Path) -> None:
+    """Have the run of a folder go on with a configuration, as JSON has it.
+
+    Raises:
+        UsageError: that is another run's.
+    """
     different = _different(_fixed(state.config, state), _fixed(config, state))
+    larger = [f"phases.{n}.size" for n, p in enumerate(config["phases"]) if p["size"] > state.smallest]
+    if different == ["photos"] and larger:
+        raise UsageError(
+            f"{folder} holds a run that began with photographs which are too small for {', '.join(larger)};"
+            f" lower that to {state.smallest} at most, or choose another --out"
+        )
     if different == ["photos"]:
         raise UsageError(
             f"{folder} holds a run that began with other photographs: one has come, gone, changed or cannot"
@@ -123,7 +139,6 @@ def load(folder: Path, config: dict[str, Any]) -> State | None:
             " may be changed"
         )
     state.config = config
-    return state
 
 
 def _fixed(config: Mapping[str, Any], state: State) -> dict[str, Any]:

@@ -329,6 +329,11 @@ class Config(Strict):
                 )
         return self
 
+    @property
+    def largest_crop(self) -> int:
+        """Side of the largest crop of any phase, pixels."""
+        return max(phase.size for phase in self.phases)
+
     def degradations_of(self, phase: Phase) -> Degradations:
         """What the crops of a phase suffer."""
         return phase.degradations or self.degradations

@@ -111,8 +111,10 @@ def train(
     interrupt, (world, _) = Interrupt(), distributed.join(config.run.device)
     _check_apart(folders, out, cache)
     with checkpoint.owned(out, main=world.main):
-        training = prepare(config, folders, out, cache or out / "cache", interrupt, say)
-        state, network = _begin(training)
+        earlier = checkpoint.load(out)
+        smallest = earlier.smallest if earlier else 0
+        training = prepare(config, folders, out, cache or out / "cache", interrupt, say, smallest=smallest)
+        state, network = _begin(training, earlier)
         served = release.served_scales(config, state.begun.get("scales", ()))
         training.say(f"the weights will serve {', '.join(f'x{scale}' for scale in served)}")
         with interrupt.listening(), no_workers_left():  # from here on there is something to save
@@ -153,9 +155,16 @@ def _logging(training: Training, state: State) -> Iterator[LogWriter | None]:
 
 
 def prepare(
-    config: Config, folders: tuple[Path, ...], out: Path, cache: Path, interrupt: Interrupt, say: Say
+    config: Config,
+    folders: tuple[Path, ...],
+    out: Path,
+    cache: Path,
+    interrupt: Interrupt,
+    say: Say,
+    *,
+    smallest: int = 0,
 ) -> Training:
-    """Look at the photos and decode them.
+    """Look at the photos and decode them, but for those with a side below ``smallest`` or any crop's, pixels.
 
     Raises:
         UsageError: no photos.
@@ -170,7 +179,7 @@ def prepare(
         say = _say_nothing
     make_folder(out)
     say("reading every photo once")
-    smallest = max(phase.size for phase in config.phases)
+    smallest = max(smallest, config.largest_crop)
     found = photos.find(folders, smallest=smallest, valid_percent=config.data.valid_percent)
     for path, reason in found.left_out:
         say(f"left out: {path}: {reason}")
@@ -189,18 +198,19 @@ def _say_nothing(_: str) -> None:
     """What all processes but the main one say."""
 
 
-def _begin(training: Training) -> tuple[State, SuperResolutionNet]:
+def _begin(training: Training, earlier: State | None) -> tuple[State, SuperResolutionNet]:
     """The state and network to begin or go on with."""
     config, say = training.config, training.say
     for name in {phase.loss for phase in config.phases}:
         losses.build(config.losses[name], {}, config.vgg_weights)  # what is missing is better found now
     identity = {**config.identity(training.found.sha256), "processes": training.world.size}
-    state = checkpoint.load(training.out, identity)
-    if state is None:
-        state = State(identity, begun=_begun_with(config))
+    if earlier is None:
+        state = State(identity, smallest=config.largest_crop, begun=_begun_with(config))
         network = first_network(training)
         _check_space(network, training.out)
     else:
+        state = earlier
+        checkpoint.go_on(state, identity, training.out)
         stages = sum(name.startswith("heads.") and name.endswith(".weight") for name in state.network) - 1
         network = SuperResolutionNet(config.network.with_stages(stages))
         network.load_state_dict(state.network)
@@ -259,7 +269,7 @@ def first_network(training: Training) -> SuperResolutionNet:
 
 
 def _calibration_pictures(training: Training) -> list[torch.Tensor]:
-    side = min(_CALIBRATION_PX, max(phase.size for phase in training.config.phases) // STRIDE * STRIDE)
+    side = min(_CALIBRATION_PX, training.config.largest_crop // STRIDE * STRIDE)
     crops = sample_crops(training.stores.train, side, range(_CALIBRATION_CROPS), training.config.run.seed)
     pictures = torch.stack([torch.from_numpy(crop).permute(2, 0, 1) for crop in crops])
     return list(torch.split(pictures, 4))

@@ -19,7 +19,7 @@ def test_a_run_of_another_version_is_told_with_what_to_do(tmp_path: Path, newer:
     data = torch.load(path, weights_only=True)
     torch.save({**data, "version": data["version"] + newer, "of another version": 1}, path)
     with pytest.raises(UsageError) as raised:
-        checkpoint.load(tmp_path, {})
+        checkpoint.load(tmp_path)
     assert str(path) in str(raised.value)
     assert advice in str(raised.value)
     assert "choose another --out" in str(raised.value)
@@ -29,7 +29,7 @@ RATES = [0.5, 0.25, "find"]
 
 
 @pytest.mark.parametrize(
-    ("state", "fixed"), [(State({}, 0, optimiser={}), 1), (State({}, 1), 1), (State({}, 2), 2)]
+    ("state", "fixed"), [(State({}, optimiser={}), 1), (State({}, phase=1), 1), (State({}, phase=2), 2)]
 )
 @pytest.mark.parametrize("old", RATES)
 @pytest.mark.parametrize("new", RATES)
@@ -37,11 +37,9 @@ def test_any_rate_may_be_given_to_a_run_that_goes_on(
     tmp_path: Path, state: State, fixed: int, old: object, new: object
 ) -> None:
     state.config = {"phases": [{"lr": old, "size": 32}] * 2}
-    checkpoint.save(state, tmp_path)
     config = {"phases": [{"lr": new, "size": 32}] * 2}
-    found = checkpoint.load(tmp_path, config)
-    assert found is not None
-    assert found.config == config
+    checkpoint.go_on(state, config, tmp_path)
+    assert state.config == config
     other = {"phases": [*config["phases"][: fixed - 1], {"lr": old, "size": 64}]}
     with pytest.raises(UsageError, match=rf"\(phases.{fixed - 1}.size\).*last went on with"):
-        checkpoint.load(tmp_path, other)
+        checkpoint.go_on(state, other, tmp_path)

@@ -16,10 +16,12 @@ import pytest
 import torch
 from PIL import Image
 
-from srbatch.errors import DestinationError, Interrupted, UsageError
+from srbatch.errors import DestinationError, DeviceError, Interrupted, UsageError
+from tests.conftest import crop
 from tests.trainer.conftest import phase
 from tests.trainer.trainings import ALONE, ENVIRONMENT, TWO, Tiny, log, reference, stop_at, train
-from trainer import callbacks, checkpoint
+from trainer import callbacks, checkpoint, run
+from trainer.losses import SuperResolutionLoss
 
 pytestmark = pytest.mark.usefixtures("thin_encoder", "learners_freed")
 
@@ -152,6 +154,29 @@ def test_a_phase_that_has_not_begun_may_be_changed(
     assert len(log(out, "loss")) > 6
     with pytest.raises(UsageError, match=r"phases.0.batch"):
         train(tiny({**TWO[0], "batch": 1}, {**halved, "loss": "squares"}, **other_loss), photo_folder, out)
+
+
+def test_the_crops_of_a_phase_that_does_not_fit_into_memory_may_be_made_smaller(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the advice says; photographs that were too small when the run began stay left out."""
+    out, first = tmp_path / "run", phase("one")
+    crop(48, 48).save(photo_folder / "small.png")
+    for number in range(9):  # one stays too small for 96 px
+        crop(96, 96).save(photo_folder / f"{number}.png")
+    forward = SuperResolutionLoss.forward
+
+    def of_small_crops(self: SuperResolutionLoss, predictions: Any, target: torch.Tensor) -> torch.Tensor:
+        if target.shape[-1] > 32:
+            raise torch.OutOfMemoryError
+        return forward(self, predictions, target)
+
+    monkeypatch.setattr(SuperResolutionLoss, "forward", of_small_crops)
+    with pytest.raises(DeviceError, match=r"lower --set phases.1.size"):
+        train(tiny(first, phase("two", size=64, batch=1)), photo_folder, out)
+    with pytest.raises(UsageError, match=r"too small for phases.1.size; lower that to 64 at most"):
+        train(tiny(first, phase("two", size=96, batch=1)), photo_folder, out)
+    train(tiny(first, phase("two", size=32, batch=1)), photo_folder, out)
 
 
 @pytest.mark.parametrize(
