@@ -44,13 +44,13 @@ OWNERS = {
 PLAIN = {
     "errors": "",
     "formats": "",
-    "names": "",
+    "names": "srbatch.errors",
     "places": "",
     "card": "",
     "placement": "",
     "resample": "",
     "tiling": "",
-    "options": "srbatch.errors srbatch.formats",
+    "options": "srbatch.card srbatch.errors srbatch.formats",
 }
 """All of ours that plain modules import."""
 
