@@ -275,7 +275,7 @@ def test_what_colours_mean_goes_from_a_tiff_file_to_a_tiff_file(tmp_path: Path, 
     white = struct.pack(order + "4I", 3127, 10_000, 3290, 10_000)
     primaries = struct.pack(order + "12I", *(n for part in (64, 33, 21, 71, 15, 6) for n in (part, 100)))
     extra = [(0x013E, RATIONAL, 2, white), (0x013F, RATIONAL, 6, primaries)]
-    source, target = tiff(tmp_path / "a.tif"), tiff(tmp_path / "b.tif")
+    source, target = (tiff(tmp_path / name, resunit="inch") for name in ("a.tif", "b.tif"))  # as outputs
     append(source, block(order, extra=extra))
     with source.open("rb") as file:
         carried = exif_build.block_of(exif.tags_in(TiffReader(file)))
