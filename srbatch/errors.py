@@ -105,6 +105,8 @@ class PhotoError(SrbatchError):
 
     ``--retry-failed`` tries it all the same.
     """
+    of_output: ClassVar[bool] = False
+    """Whether the photo is sound, and only its output has no place: a watcher waits until it has one."""
 
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message))
@@ -135,13 +137,19 @@ class PhotoChanged(PhotoError):
 class TargetExists(PhotoError):
     """The output's name is taken by a file that the ledger does not know, or its folder's name by any."""
 
+    of_output = True
+
 
 class TargetClosed(PhotoError):
     """Nothing may be written into the folder of the output, though it may into that of all outputs."""
 
+    of_output = True
+
 
 class NoRoom(PhotoError):
     """The photo alone needs more of a disk or of memory than is free, where others have enough."""
+
+    of_output = True
 
 
 class WrongOutput(PhotoError):
@@ -150,6 +158,11 @@ class WrongOutput(PhotoError):
 
 class DeviceOutOfMemory(PhotoError):
     """The photo does not fit into the device's memory, even in the smallest tiles."""
+
+
+def is_of_output(error: str | None) -> bool:
+    """Whether a failure of the class of that name is one of the output's place, and none of the photo."""
+    return bool(getattr(globals().get(error or ""), "of_output", False))
 
 
 class OutOfMemory(Exception):

@@ -9,6 +9,7 @@ import sys
 import time
 from typing import Any
 
+from srbatch.errors import is_of_output
 from srbatch.report import Outcome, Silent, outcome_line
 from srbatch.snapshot import TIME_FORMAT
 
@@ -47,8 +48,13 @@ class _Json(logging.Formatter):
 
 
 class Log(Silent):
-    """A record for each photo that was done or failed; skipped ones are for debugging."""
+    """A record for each photo that was done or failed; skipped ones are for debugging.
+
+    So are those whose outputs have no place: of them the watcher speaks itself, once.
+    """
 
     def finished(self, outcome: Outcome) -> None:
         level = {"done": logging.INFO, "failed": logging.WARNING}.get(outcome.status, logging.DEBUG)
+        if is_of_output(outcome.error):
+            level = logging.DEBUG
         log.log(level, "%s", outcome_line(outcome), extra={"photo": outcome.as_record()})

@@ -24,7 +24,8 @@ not moved       ``OutcomeHandler``, beside *done* or     SIGHUP, if it is *done*
 
 A file that changes is *unsettled* again, whatever it was; one that is gone is forgotten by all but the
 ledger, which forgets its failures alone. A photo is *given up* at its first failure if time does not mend
-it, or if the ledger remembers it from before the start. With ``once`` no due time of a retry is waited for.
+it, or if the ledger remembers it from before the start; but never for want of a place for its output. With
+``once`` no due time of a retry is waited for.
 """
 
 from __future__ import annotations
@@ -142,7 +143,7 @@ class Watcher:
         everything = asked or self._looks.is_comparison_due
         judged, again = self._retries.pick(self._settling.look(found.photos), everything=everything)
         self._names.note_photos(found.photos)
-        self._handler.keep_unmoved(set() if asked else {photo.source for photo in found.photos})
+        self._handler.keep_told(set() if asked else {photo.source for photo in found.photos})
         if everything:
             self._looks.compared()
             self._handler.forget_vanished()

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from srbatch.batch import Run
 from srbatch.discover import Photo
-from srbatch.errors import DestinationError, PhotoTooLarge, UnsupportedPhoto, one_line
+from srbatch.errors import DestinationError, PhotoTooLarge, UnsupportedPhoto, is_of_output, one_line
 from srbatch.names import show
 from srbatch.preflight import source_name
-from srbatch.report import Outcome, Silent, duration
+from srbatch.report import Outcome, Silent, duration, outcome_line
 from srbatch.resume import HAS_OUTPUT, is_remembered
 from srbatch.watch.moving import NotMoved, OriginalsFolder, is_as_found
 from srbatch.watch.schedule import RetrySchedule
@@ -57,15 +57,19 @@ class OutcomeHandler:
         self._moved_failures = 0
         self._unmoved: set[Path] = set()
         """Originals that could not be moved, which was said."""
+        self._without_place: dict[Path, str] = {}
+        """Originals whose outputs have no place, and why, as was said."""
 
     @property
     def failures(self) -> int:
         """How many photos failed and are not done since."""
         return self._retries.failures + self._moved_failures
 
-    def keep_unmoved(self, there: Set[Path]) -> None:
-        """Originals that could not be moved are let alone as long as they are in ``there``."""
+    def keep_told(self, there: Set[Path]) -> None:
+        """What was said of originals is not said again, nor tried, as long as they are in ``there``."""
         self._unmoved &= there
+        for source in self._without_place.keys() - there:
+            del self._without_place[source]
 
     def failed_before(self, photo: Photo) -> bool:
         """Whether the ledger remembers a failure of this very file, so that it is not tried."""
@@ -84,6 +88,8 @@ class OutcomeHandler:
             self.forget_failures([outcome])
             self._retries.forget(photo)
             return True
+        if not is_of_output(outcome.error):
+            self._without_place.pop(photo.source, None)
         if outcome.status != "failed":
             self._retries.ended(photo)
             has_output = outcome.status == "done" or outcome.reason in HAS_OUTPUT
@@ -95,6 +101,10 @@ class OutcomeHandler:
 
     def _failed(self, outcome: Outcome, *, failed_before: bool) -> None:
         photo = outcome.photo
+        if is_of_output(outcome.error):
+            self._retries.failed(photo, final=False, endless=True)
+            self._say_why_it_waits(outcome)
+            return
         pause_s = self._retries.failed(photo, final=failed_before or outcome.error in _FOREVER)
         if pause_s is None:
             log.warning("%s is given up until it changes", show(photo.relative))
@@ -102,6 +112,16 @@ class OutcomeHandler:
                 self._move(photo, self._move_to.failed, reason=outcome.reason.partition(" (as before;")[0])
         elif not self._once:
             log.info("%s is tried again in %s", show(photo.relative), duration(pause_s))
+
+    def _say_why_it_waits(self, outcome: Outcome) -> None:
+        """Once, as it comes again every 10 minutes, and may be so of all photos of a folder."""
+        photo = outcome.photo
+        if self._without_place.get(photo.source) == outcome.reason:
+            return
+        self._without_place[photo.source] = outcome.reason
+        log.warning("%s", outcome_line(outcome), extra={"photo": outcome.as_record()})
+        if not self._once:
+            log.info("%s stays, and is tried again until its output has a place", show(photo.relative))
 
     def _move(self, photo: Photo, folder: OriginalsFolder, *, reason: str = "") -> None:
         """Move an original away; the ledger hears of it first, so that its output stays its own.

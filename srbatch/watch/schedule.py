@@ -69,6 +69,8 @@ class LookSchedule:
 class _Entry:
     version: FileVersion
     failures: int = 0
+    endless: bool = False
+    """Whether it is tried again after any number of such failures."""
     due: float | None = None
     """When it is tried again; None: not until it changes."""
 
@@ -109,13 +111,20 @@ class RetrySchedule:
         """It was done, or there was nothing to do."""
         self._entries[photo.source] = _Entry(version_of(photo))
 
-    def failed(self, photo: Photo, *, final: bool) -> float | None:
-        """It failed: seconds until it is tried again, or None where it is given up until it changes."""
-        known = self._entries.get(photo.source)
-        failures = known.failures + 1 if known and known.version == version_of(photo) else 1
-        pause_s = None if final or failures > len(PAUSES_S) else PAUSES_S[failures - 1]
+    def failed(self, photo: Photo, *, final: bool, endless: bool = False) -> float | None:
+        """It failed: seconds until it is tried again, or None where it is given up until it changes.
+
+        Args:
+            final: it is given up at once.
+            endless: it is never given up, and these failures do not count among the others.
+        """
+        version, known = version_of(photo), self._entries.get(photo.source)
+        again = known is not None and (known.version, known.endless) == (version, endless)
+        failures = known.failures + 1 if known and again else 1
+        pauses = PAUSES_S[failures - 1 :] or (PAUSES_S[-1:] if endless else ())
+        pause_s = pauses[0] if pauses and not final else None
         due = None if pause_s is None else self._clock() + pause_s
-        self._entries[photo.source] = _Entry(version_of(photo), failures, due)
+        self._entries[photo.source] = _Entry(version, failures, endless, due)
         return pause_s
 
     def forget(self, photo: Photo) -> None:

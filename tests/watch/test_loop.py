@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from srbatch import commit
 from srbatch.errors import (
     DeviceError,
     ExitCode,
@@ -230,6 +231,58 @@ def test_a_failure_is_remembered_over_a_restart_until_the_file_changes(
     world.watch({100.0: lambda: world.photo("bad.png", 5)}, until=120)
     assert "is given up until it changes" in caplog.text
     assert world.outputs() == {"bad.png": 5}
+
+
+@pytest.mark.parametrize("fault", ["a link", "a file", "closed", "an edit"])
+def test_what_is_in_the_way_of_an_output_costs_no_original(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: str
+) -> None:
+    folder = world.out / "2021"
+
+    def spoil() -> None:
+        match fault:
+            case "a link":  # to a disk that is unmounted
+                folder.rename(world.top / "disk")
+                folder.symlink_to("nowhere")
+            case "a file":
+                folder.rename(world.top / "disk")
+                folder.write_bytes(b"kept")
+            case "closed":
+                monkeypatch.setattr(commit, "_is_open", lambda path: path != folder)
+            case "an edit":
+                (folder / "b.png").write_bytes(b"edited")
+        world.photo("2021/b.png", 2)
+
+    def mend() -> None:
+        match fault:
+            case "a link" | "a file":
+                folder.unlink()
+                (world.top / "disk").rename(folder)
+            case "closed":
+                monkeypatch.setattr(commit, "_is_open", lambda path: True)
+            case "an edit":
+                (folder / "b.png").unlink()
+
+    world.photo("2021/a.png", 1)
+    at: dict[float, Act] = {10.0: spoil, 20_000.0: mend, 21_000.0: lambda: world.photo("2021/c.png", 3)}
+    assert world.watch(at, until=22_000, failed=world.top / "failed") is ExitCode.DONE
+    assert world.files("drop") == ["2021/a.png", "2021/b.png", "2021/c.png"]
+    assert world.files("failed") == []
+    assert world.outputs() == {"2021/a.png": 1, "2021/b.png": 2, "2021/c.png": 3}
+    assert caplog.text.count("failed   2021/b.png") == 1, "it is said once"
+    assert "given up" not in caplog.text
+
+
+def test_without_a_place_for_its_output_a_photo_fails_each_round(world: World) -> None:
+    world.photo("2021/a.png", 1)
+    world.out.mkdir()
+    (world.out / "2021").symlink_to("nowhere")
+    for _ in range(6):
+        assert world.watch(once=True, failed=world.top / "failed") is ExitCode.SOME_FAILED
+    assert world.files("drop") == ["2021/a.png"]
+    (world.out / "2021").unlink()
+    assert world.watch(once=True, failed=world.top / "failed") is ExitCode.DONE
+    assert world.outputs() == {"2021/a.png": 1}
 
 
 def test_a_photo_too_large_for_the_device_does_not_end_the_daemon(

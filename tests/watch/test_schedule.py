@@ -37,3 +37,15 @@ def test_what_time_does_not_mend_is_given_up_at_once(clock: Clock) -> None:
     assert retries.failed(photo(), final=True) is None
     retries.pick([])
     assert retries.failures == 0, "it is gone"
+
+
+def test_what_may_last_is_tried_again_without_end_and_is_not_counted_among_other_failures(
+    clock: Clock,
+) -> None:
+    retries = RetrySchedule(clock=clock)
+    for pause_s in (*PAUSES_S, *[PAUSES_S[-1]] * 100):
+        assert retries.failed(photo(), final=False, endless=True) == pause_s
+        assert retries.due == clock.time + pause_s
+        clock.time += pause_s
+    for pause_s in (*PAUSES_S, None):
+        assert retries.failed(photo(), final=False) == pause_s
