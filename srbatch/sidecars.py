@@ -16,6 +16,7 @@ from typing import Any
 
 from srbatch.commit import commit, output_error, sha256_of
 from srbatch.dates import mtime_of, set_dates
+from srbatch.discover import is_picture
 from srbatch.names import MAX_NAME_BYTES, show
 from srbatch.packets import UnusableXmp
 from srbatch.places import open_file
@@ -143,10 +144,13 @@ def sidecar_path(target: Path) -> Path:
 
 
 def beside(source: Path) -> list[Path]:
-    """The sidecars of a photo: the one with its whole name comes first."""
+    """The sidecars of a photo: the one with its whole name comes first.
+
+    ``a.jpg.xmp`` is none of ``a.jpg.png`` where there is an ``a.jpg``.
+    """
     found: dict[str, Path] = {}
     for stem, name in _names(source.name):
-        if stem not in found and _is_file(path := source.with_name(name)):
+        if stem not in found and _is_file(path := source.with_name(name)) and not is_anothers(stem, source):
             found[stem] = path
     return list(found.values())
 
@@ -156,6 +160,11 @@ def _names(photo: str) -> Iterator[tuple[str, str]]:
     for stem in dict.fromkeys((photo, os.path.splitext(photo)[0])):  # noqa: PTH122 - for each photo
         for suffix in _SUFFIXES:
             yield stem, stem + suffix
+
+
+def is_anothers(stem: str, photo: Path) -> bool:
+    """Whether a sidecar is that of another photo, whose whole name is ``stem``, what precedes its ending."""
+    return stem != photo.name and is_picture(stem) and _is_file(photo.with_name(stem))
 
 
 def _is_file(path: Path) -> bool:
@@ -182,13 +191,13 @@ class Stamps:
         there = self._sidecars_in(folder) if self._lists else None
         if there is not None and not there:
             return None
-        for _, sidecar in _names(name):
+        for stem, sidecar in _names(name):
             if there is None or sidecar.lower() in there:
                 try:
                     status = os.stat(os.path.join(folder, sidecar))  # noqa: PTH116, PTH118 - of each photo
                 except (OSError, ValueError):
                     continue
-                if stat.S_ISREG(status.st_mode):
+                if stat.S_ISREG(status.st_mode) and not is_anothers(stem, photo):
                     return sidecar, status.st_size, status.st_mtime_ns
         return None
 

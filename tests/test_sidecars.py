@@ -102,6 +102,20 @@ def test_a_lossless_webp_is_called_so_in_its_history_and_in_a_sidecar_added_late
         assert said(out / f"{name}.xmp")["InstanceID"].encode() in (out / name).read_bytes()
 
 
+def test_a_sidecar_with_the_whole_name_of_a_photo_is_carried_for_that_one_alone(
+    originals: Originals, tmp_path: Path
+) -> None:
+    for name in ("a.jpg", "a.jpg.png"):
+        crop().save(originals.folder / name)
+    (originals.folder / "a.jpg.xmp").write_text(PACKET.format(1))
+    originals.remember()
+    out = tmp_path / "hi"
+    upscaled(originals.folder, out)
+    made = sorted(path.name for path in out.iterdir() if path.is_file())
+    assert made == ["a.jpg", "a.jpg.png", "a.jpg.xmp"]
+    assert {outcome.reason for outcome in upscaled(originals.folder, out).values()} == {CURRENT}
+
+
 def test_without_provenance_only_sizes_are_corrected(album: Path, tmp_path: Path) -> None:
     upscaled(album, tmp_path / "hi", provenance=False)
     expected = PACKET.format(3).replace('"64"', '"128"')
@@ -392,11 +406,21 @@ def test_sidecars_are_found_in_a_listing_as_they_are_found_one_by_one(tmp_path: 
     for name in ("a.jpg", "b.jpg", "b.xmp", "c.jpg", "c.XMP", "c.jpg.xmp", "d.jpg"):
         (tmp_path / name).write_text(name)
     (tmp_path / "d.xmp").mkdir()
-    for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg", "x" * 250 + ".jpg", "gone/e.jpg"):
+    for name in ("e.jpg", "e.jpg.xmp", "e.jpg.png", "f.jpg.xmp", "f.jpg.png", "g.2.xmp", "g.2.jpg"):
+        (tmp_path / name).write_text(name)
+    more = ("e.jpg", "e.jpg.png", "f.jpg.png", "g.2.jpg")
+    for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg", "x" * 250 + ".jpg", "gone/e.jpg", *more):
         found = beside(tmp_path / name)
         stamp = stamps.of(tmp_path / name)
         assert (stamp[0] if stamp else None) == (found[0].name if found else None)
     assert stamps.of(tmp_path / "b.jpg") == ("b.xmp", 5, (tmp_path / "b.xmp").stat().st_mtime_ns)
+    found_of = {name: [path.name for path in beside(tmp_path / name)] for name in more}
+    assert found_of == {
+        "e.jpg": ["e.jpg.xmp"],
+        "e.jpg.png": [],
+        "f.jpg.png": ["f.jpg.xmp"],
+        "g.2.jpg": ["g.2.xmp"],
+    }
 
 
 def test_only_files_are_sidecars(tmp_path: Path) -> None:
