@@ -14,7 +14,7 @@ import itertools
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -25,7 +25,7 @@ from srbatch.discover import Photo, is_picture
 from srbatch.errors import UsageError
 from srbatch.names import MAX_NAME_BYTES, show
 from srbatch.places import is_within
-from srbatch.sidecars import beside
+from srbatch.sidecars import beside, is_anothers
 from srbatch.watch.renamed import with_tag
 
 _AT_FDCWD = -2 if sys.platform == "darwin" else -100
@@ -76,7 +76,7 @@ class OriginalsFolder:
         """Move a photo's original and its sidecars; returns the new path.
 
         Args:
-            tag: goes into its name where that is taken.
+            tag: goes into its name where that is taken, or a sidecar that is another photo's.
             text: why it could not be done; is written beside it, to its name, shortened where that is due,
                 and ``.txt``.
             before: is told the new path just before the move.
@@ -88,16 +88,16 @@ class OriginalsFolder:
         """
         with self._opened(photo) as folder:
             _check_moveable(photo, folder)
-            for target in self._free_names(photo.source, tag, text):
-                make_folder(target.parent)
-                before(target)
-                try:
-                    _move_to(target, photo, folder, text)
-                except FileExistsError:
-                    continue  # somebody made one a moment ago
-                except OSError as error:
-                    raise NotMoved(error.strerror or str(error)) from error
-                return target
+            try:
+                sidecars = _sidecars_due(photo.source, folder)
+                for target in self._free_names(photo.source, sidecars, tag, text):
+                    make_folder(target.parent)
+                    before(target)
+                    with contextlib.suppress(FileExistsError):  # somebody made one a moment ago
+                        _move_to(target, photo, folder, sidecars, text)
+                        return target
+            except OSError as error:
+                raise NotMoved(error.strerror or str(error)) from error
         raise NotMoved(f"{show(self.top)} has files of all names that it could get")
 
     @contextlib.contextmanager
@@ -119,13 +119,19 @@ class OriginalsFolder:
         finally:
             os.close(descriptor)
 
-    def _free_names(self, source: Path, tag: str, text: str) -> Iterator[Path]:
+    def _free_names(
+        self, source: Path, sidecars: Sequence[_MovedAlong], tag: str, text: str
+    ) -> Iterator[Path]:
         below = source.relative_to(self._watched)
         names = [below.name, *([with_tag(below.name, tag)] if tag else [])]
         numbered = (with_tag(names[-1], str(number)) for number in range(2, _MOST_NAMES))
         for name in itertools.chain(names, numbered):
             target = self.top / below.with_name(name)
-            if not os.path.lexists(target) and (not text or _can_hold(_note_beside(target), text)):
+            if (
+                not os.path.lexists(target)
+                and (not text or _can_hold(_note_beside(target), text))
+                and _keeps_sidecars_apart(target, sidecars)
+            ):
                 yield target
 
 
@@ -183,23 +189,36 @@ def _check_moveable(photo: Photo, folder: _Folder) -> None:
         raise NotMoved("it has changed meanwhile")
 
 
-def _move_to(target: Path, photo: Photo, folder: _Folder, text: str) -> None:
+@dataclass(frozen=True, slots=True)
+class _MovedAlong:
+    """A sidecar that goes where its photo goes."""
+
+    name: str
+    whole: bool
+    """Whether it has the photo's whole name, with its ending."""
+
+    def beside(self, target: Path) -> Path:
+        """Its new path, by that of the photo."""
+        return target.with_name((target.name if self.whole else target.stem) + PurePath(self.name).suffix)
+
+
+def _move_to(target: Path, photo: Photo, folder: _Folder, sidecars: Sequence[_MovedAlong], text: str) -> None:
     """Sidecars come first: cut off here, the next round moves the photo to where they are."""
     if text:
         _note_beside(target).write_text(text, encoding="utf-8", errors="backslashreplace")
     name, moved = photo.source.name, list[tuple[str, Path]]()
     try:
-        for sidecar, new in _sidecars_due(photo.source, target, folder):
-            folder.take(sidecar, new)
-            moved.append((sidecar, new))
+        for sidecar in sidecars:
+            folder.take(sidecar.name, new := sidecar.beside(target))
+            moved.append((sidecar.name, new))
         folder.take(name, target)
         if not _is_of(photo, target.lstat()):  # another file had taken its name in the last moment
             _put_back(target, name, folder)
             raise NotMoved("another file has its name now")
     except (OSError, NotMoved):
-        for sidecar, new in reversed(moved):
+        for old, new in reversed(moved):
             with contextlib.suppress(OSError):
-                folder.put_back(new, sidecar)
+                folder.put_back(new, old)
         raise
     with contextlib.suppress(OSError):  # it is done all the same
         sync_folder(target.parent)
@@ -246,23 +265,39 @@ def _can_hold(note: Path, text: str) -> bool:
         return False
 
 
-def _sidecars_due(source: Path, target: Path, folder: _Folder) -> Iterator[tuple[str, Path]]:
-    """Names of sidecars that move along, and where to.
+def _sidecars_due(source: Path, folder: _Folder) -> list[_MovedAlong]:
+    """Sidecars that move along.
 
     One that a photo shares with others of its name but for the ending stays as long as they do.
     """
-    for sidecar in beside(source):
-        whole = sidecar.name.startswith(source.name)
-        if whole or not _others_of_stem(source, folder):
-            new = target.with_name((target.name if whole else target.stem) + sidecar.suffix)
-            if not os.path.lexists(new):
-                yield sidecar.name, new
+    found = (_MovedAlong(path.name, path.stem == source.name) for path in beside(source))
+    return [
+        sidecar
+        for sidecar in found
+        if sidecar.whole or not _is_others_too(source.with_name(sidecar.name), source, folder.names())
+    ]
 
 
-def _others_of_stem(source: Path, folder: _Folder) -> bool:
-    stem, start = source.stem, f"{source.stem}."
-    names = (name for name in folder.names() if name.startswith(start))  # a path of each would cost much more
-    return any(is_picture(name) for name in names if name != source.name and PurePath(name).stem == stem)
+def _keeps_sidecars_apart(target: Path, sidecars: Sequence[_MovedAlong]) -> bool:
+    """Whether there, too, each photo has the sidecars that it has.
+
+    One that is there and of no photo was moved ahead of its photo, before that was cut off.
+    """
+    for new in (sidecar.beside(target) for sidecar in sidecars):
+        if os.path.lexists(new) or is_anothers(new.stem, target):
+            return False
+    return not any(
+        _is_others_too(path, target, os.listdir(target.parent))  # noqa: PTH208 - names are all that is wanted
+        for path in beside(target)
+    )
+
+
+def _is_others_too(sidecar: Path, photo: Path, names: Iterable[str]) -> bool:
+    """Whether a sidecar is that of a photo among ``names``, which are of the same folder, too."""
+    stem, start = sidecar.stem, f"{sidecar.stem}."
+    near = (name for name in names if name == stem or name.startswith(start))  # paths would cost much more
+    others = (name for name in near if name != photo.name and stem in (name, PurePath(name).stem))
+    return any(is_picture(name) for name in others)
 
 
 def move_new(

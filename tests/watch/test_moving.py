@@ -94,6 +94,46 @@ def test_sidecars_move_along_unless_another_photo_needs_them(drop: Path) -> None
     assert sorted(p.name for p in drop.iterdir()) == ["1999", "b.dng", "b.xmp"]
 
 
+def test_a_sidecar_that_photos_share_is_moved_with_the_last_of_them(drop: Path) -> None:
+    for name in ("a.xmp", "a.png"):
+        (drop / name).write_bytes(b"photo")
+    for name in ("a.jpg", "a.png"):
+        originals_folder(drop).move(lying(drop / name), before=quiet)
+    assert sorted(p.name for p in (drop.parent / "done").iterdir()) == ["a.jpg", "a.png", "a.xmp"]
+
+
+def test_a_photo_never_comes_to_lie_beside_the_sidecar_of_another(drop: Path) -> None:
+    done = drop.parent / "done"
+    done.mkdir()
+    for name in ("a.png", "a.xmp", "b.jpg.png", "b.jpg.xmp", "c.jpg", "d.png", "d.XMP", "e.jpg", "e.jpg.xmp"):
+        (done / name).write_bytes(b"there")
+    for name in ("a.xmp", "c.jpg.xmp", "d.xmp", "e.jpg.xmp"):
+        (drop / name).write_bytes(b"moved")
+    moved = {}
+    for name in ("a.jpg", "b.jpg", "c.jpg.png", "d.jpg", "e.jpg"):
+        moved[name] = originals_folder(drop).move(lying(drop / name), tag="tag", before=quiet).name
+    assert moved == {
+        "a.jpg": "a.tag.jpg",
+        "b.jpg": "b.tag.jpg",
+        "c.jpg.png": "c.jpg.tag.png",
+        "d.jpg": "d.tag.jpg",
+        "e.jpg": "e.tag.jpg",
+    }
+    left = {path.name for path in done.iterdir() if path.read_bytes() == b"moved"}
+    assert left == {"a.tag.xmp", "c.jpg.tag.xmp", "d.tag.xmp", "e.tag.jpg.xmp"}
+    assert [path.name for path in drop.iterdir()] == ["1999"]
+    originals_folder(drop).move(lying(drop / "e.jpg.png"), tag="tag", before=quiet)
+    assert (done / "e.jpg.png").exists(), "what is there is that of e.jpg alone"
+
+
+def test_a_photo_goes_to_its_sidecars_that_were_moved_before_it_was_cut_off(drop: Path) -> None:
+    done = drop.parent / "done"
+    done.mkdir()
+    for name in ("a.xmp", "a.jpg.xmp", "a.tag.png"):
+        (done / name).write_bytes(b"")
+    assert originals_folder(drop).move(lying(drop / "a.jpg"), tag="tag", before=quiet) == done / "a.jpg"
+
+
 def test_a_name_that_only_begins_alike_keeps_no_sidecar(drop: Path) -> None:
     for name in ("a.xmp", "a.2.jpg", "ab.jpg"):
         (drop / name).write_bytes(b"")

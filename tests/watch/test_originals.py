@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from srbatch.errors import ExitCode
 from srbatch.picture import Picture
 from srbatch.watch.moving import OriginalsFolder
+from tests.files import PACKET
 from tests.watch.world import Act, InProcess, World
 
 
@@ -103,3 +105,33 @@ def test_a_photo_that_cannot_be_moved_is_told_of_and_stays_its_outputs(
     assert caplog.text.count("was not moved") == 1
     world.watch(done=world.top / "done")
     assert world.files("done") == ["a.png"]
+
+
+def test_each_moved_photo_keeps_its_own_sidecar_whatever_came_before(world: World) -> None:
+    done = world.top / "done"
+    for number, ending in enumerate(("png", "jpg", "webp")):
+        world.photo(f"a.{ending}", 80 * number)
+        if ending != "webp":
+            (world.drop / "a.xmp").write_text(PACKET.format(ending))
+        assert world.watch(once=True, done=done) is ExitCode.DONE
+    assert world.files("drop") == []
+    carried = {p.name: p.read_text().count(f"Album {p.name[2:5]}") for p in world.out.glob("*.xmp")}
+    assert carried == {"a.png.xmp": 1, "a.jpg.xmp": 1}
+    assert len(world.files("done")) == 5
+    (jpg,) = done.glob("*.jpg")
+    assert {path.stem: path.read_text() for path in done.glob("*.xmp")} == {
+        "a": PACKET.format("png"),
+        jpg.stem: PACKET.format("jpg"),
+    }
+
+
+def test_a_sidecar_with_the_whole_name_of_a_photo_goes_with_that_one(world: World) -> None:
+    (world.drop / "a.jpg").write_bytes(b"garbage")
+    (world.drop / "a.jpg.xmp").write_text(PACKET.format(1))
+    world.photo("a.jpg.png", 1)
+    for _ in range(2):
+        world.watch(once=True, done=world.top / "done", failed=world.top / "failed")
+    assert world.files("drop") == []
+    assert world.files("done") == ["a.jpg.png"]
+    assert world.files("failed") == ["a.jpg", "a.jpg.txt", "a.jpg.xmp"]
+    assert list(world.outputs()) == ["a.jpg.png"]
