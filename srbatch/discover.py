@@ -6,7 +6,7 @@ import functools
 import os
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -100,7 +100,8 @@ def discover(
 
     ``check`` is called at each folder; what it raises ends the search.
 
-    One folder is mirrored straight into ``out``; of several, each goes into a folder of its own name.
+    One folder is mirrored straight into ``out``; of several, each goes into a folder of its own name. What
+    also lies in an input within another is taken once, with the outer one.
     A single file whose ``out`` is named like a picture is written there.
 
     Raises:
@@ -116,16 +117,21 @@ def discover(
         _take(found, sources, inputs[0], Path(out.name), out, Format.of_name(out.name))
         return _without_collisions(found, sources)
     folders = sum(is_folder(path) for path in inputs)
-    for path in inputs:
+    inner, taken, place = _within_others(inputs), set[tuple[Mark, str]](), functools.cache(_place)
+    for path in sorted(inputs, key=lambda path: inner.get(path, 0)):
+        files: Iterable[tuple[Path, Path]] = [(path, Path(path.name))]
         if is_folder(path):
             prefix = Path() if folders == 1 else Path(path.resolve().name)
-            for source, relative in _walk(path, selection, out, found, originals, check):
-                name = target_name(relative.name, to)
-                below = prefix / relative.parent / name
-                _take(found, sources, source, below, out / below, Format.of_name(name))
-        else:
-            name = target_name(path.name, to)
-            _take(found, sources, path, Path(name), out / name, Format.of_name(name))
+            walk = _walk(path, selection, out, found, originals, check)
+            files = ((source, prefix / relative) for source, relative in walk)
+        for source, relative in files:
+            if inner and (file := (place(source.parent), source.name)) not in taken:
+                taken.add(file)
+            elif path in inner:
+                found.ignored["photos found again, in an input within another"] += 1
+                continue
+            below = relative.with_name(target_name(relative.name, to))
+            _take(found, sources, source, below, out / below, Format.of_name(below.name))
     _check_targets_apart(found, originals)
     return _without_collisions(found, sources)
 
@@ -218,6 +224,26 @@ def _which(path: Path) -> object:
     return (identity(path) if is_folder(path) else None) or os.path.realpath(path)
 
 
+def _within_others(inputs: tuple[Path, ...]) -> dict[Path, int]:
+    """The inputs that lie within other inputs, each with its depth: more the deeper it lies.
+
+    A folder's photos may be among those of a folder above, or may not, as its name, ``--no-recursive`` or
+    globs have it; so those of the folder above come first.
+    """
+    within = Within(marks_of_folders(inputs))
+
+    def is_inner(path: Path) -> bool:
+        named_in = path.is_symlink() or not is_folder(path)  # of any other folder, ``..`` may be the name
+        lies_in = is_folder(path) and within(Path(os.path.realpath(path)).parent)
+        return lies_in or (named_in and within(path.parent))
+
+    return {path: len(Path(os.path.realpath(path)).parts) for path in inputs if is_inner(path)}
+
+
+def _place(folder: Path) -> Mark:
+    return identity(folder) or os.path.realpath(folder)
+
+
 def _check_apart(inputs: tuple[Path, ...], out: Path) -> None:
     at_out, around_out = marks(out), surroundings(out)
     for path in inputs:
@@ -301,7 +327,7 @@ def _walk(
         check()
         is_linked = not own
         folder, relative, ancestors = linked.popleft() if is_linked else own.pop()
-        there = identity(folder) or os.path.realpath(folder)
+        there = _place(folder)
         at = marks(folder) if is_linked else {there}
         if not at.isdisjoint(around_out) or (is_linked and within_out(folder)):
             why = f"it leads to --out {show(out)}, and outputs are never taken for photos"

@@ -591,6 +591,56 @@ def test_a_folder_and_a_photo_go_in_side_by_side(tmp_path: Path, photos: Path, o
     assert targets(discover((photos, tmp_path / "b.jpg"), out)) == ["x/a.jpg", "b.jpg"]
 
 
+@pytest.mark.parametrize("order", [1, -1], ids=["outer first", "inner first"])
+def test_a_photo_in_two_inputs_is_taken_once_with_the_outer_one(
+    tmp_path: Path, photos: Path, out: Path, order: int
+) -> None:
+    make(photos, "a.jpg", "s/b.jpg", "s/t/c.jpg")
+    make(tmp_path / "other", "d.jpg")
+    (photos / "link.jpg").symlink_to("a.jpg")
+    os.link(photos / "a.jpg", photos / "same.jpg")
+
+    def found(*inputs: str) -> tuple[list[str], int]:
+        paths = tuple(tmp_path / name for name in inputs)[::order]
+        result = discover(paths, out)
+        assert [photo.problem for photo in result.photos if photo.problem] == []
+        return sorted(targets(result)), result.ignored["photos found again, in an input within another"]
+
+    tree = ["a.jpg", "link.jpg", "s/b.jpg", "s/t/c.jpg", "same.jpg"]
+    for name in ("a.jpg", "link.jpg", "s/t/c.jpg", "same.jpg"):
+        assert found("photos", f"photos/{name}") == (tree, 1)
+    under = [f"photos/{target}" for target in tree]
+    assert found("photos", "photos/s") == (under, 2)
+    assert found("photos", "photos/s", "photos/s/t", "other") == (["other/d.jpg", *under], 3)
+    assert found("photos/s", "photos/a.jpg") == (["a.jpg", "b.jpg", "t/c.jpg"], 0)
+
+
+def test_what_an_outer_input_leaves_out_an_inner_one_gives(tmp_path: Path, photos: Path, out: Path) -> None:
+    make(photos, "a.jpg", "s/b.jpg", ".hidden/c.jpg", ".hidden/u/d.jpg")
+    inputs = (photos, photos / ".hidden" / "u", photos / ".hidden", photos / "s", photos / "a.jpg")
+    everything = ["photos/a.jpg", "photos/s/b.jpg", ".hidden/c.jpg", ".hidden/u/d.jpg"]
+    assert targets(discover(inputs, out)) == everything
+    inputs = (photos, photos / "s", photos / "a.jpg")
+    alone, but = Selection(recursive=False), Selection(exclude=("s/*", "a.*"))
+    assert targets(discover(inputs, out, selection=alone)) == ["photos/a.jpg", "s/b.jpg"]
+    assert sorted(targets(discover(inputs, out, selection=but))) == ["a.jpg", "s/b.jpg"]
+
+
+def test_inputs_within_others_are_known_by_any_name(
+    tmp_path: Path, photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(photos, "a.jpg", "s/b.jpg")
+    elsewhere = make(tmp_path / "elsewhere" / "e", "c.jpg")
+    (photos / "to").symlink_to(elsewhere)
+    (tmp_path / "link").symlink_to(photos / "s")
+    tree = ["photos/a.jpg", "photos/s/b.jpg", "photos/to/c.jpg"]
+    for inner in (tmp_path / "link", photos / "to", photos / "s" / ".." / "s"):
+        assert targets(discover((inner, photos), out)) == tree
+    monkeypatch.chdir(photos / "s")
+    assert targets(discover((Path(), Path("..")), out)) == tree
+    assert targets(discover((Path("b.jpg"), Path("..", "s"), Path("..")), out)) == tree
+
+
 def test_the_same_photo_named_twice_is_one_photo(photos: Path, out: Path) -> None:
     make(photos, "a.jpg")
     found = discover((photos / "a.jpg", photos / "a.jpg"), out)

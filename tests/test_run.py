@@ -545,6 +545,13 @@ def test_a_file_where_a_folder_of_outputs_is_due_costs_the_photos_of_that_folder
     assert in_the_way == "a link" or (out / "1.jpg").read_bytes() == b"kept"
 
 
+def test_a_photo_that_is_named_beside_its_folder_is_done_once(five: Path, tmp_path: Path) -> None:
+    code, listener = upscale(five, tmp_path / "hi", inputs=(five / "0.png", five))
+    assert code is ExitCode.DONE
+    names = sorted(outcome.photo.source.name for outcome in listener.outcomes)
+    assert names == [f"{n}.png" for n in range(5)]
+
+
 def test_a_folder_of_outputs_that_is_closed_costs_its_photos_and_sidecars(
     originals: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
