@@ -102,8 +102,7 @@ class OutcomeHandler:
     def _failed(self, outcome: Outcome, *, failed_before: bool) -> None:
         photo = outcome.photo
         if is_of_output(outcome.error):
-            self._retries.failed(photo, final=False, endless=True)
-            self._say_why_it_waits(outcome)
+            self._say_why_it_waits(outcome, self._retries.failed(photo, final=False, endless=True))
             return
         pause_s = self._retries.failed(photo, final=failed_before or outcome.error in _FOREVER)
         if pause_s is None:
@@ -113,15 +112,16 @@ class OutcomeHandler:
         elif not self._once:
             log.info("%s is tried again in %s", show(photo.relative), duration(pause_s))
 
-    def _say_why_it_waits(self, outcome: Outcome) -> None:
+    def _say_why_it_waits(self, outcome: Outcome, pause_s: float | None) -> None:
         """Once, as it comes again every 10 minutes, and may be so of all photos of a folder."""
         photo = outcome.photo
         if self._without_place.get(photo.source) == outcome.reason:
             return
         self._without_place[photo.source] = outcome.reason
         log.warning("%s", outcome_line(outcome), extra={"photo": outcome.as_record()})
-        if not self._once:
-            log.info("%s stays, and is tried again until its output has a place", show(photo.relative))
+        if not self._once and pause_s is not None:
+            until = "until its output has a place"
+            log.info("%s is tried again in %s, and %s", show(photo.relative), duration(pause_s), until)
 
     def _move(self, photo: Photo, folder: OriginalsFolder, *, reason: str = "") -> None:
         """Move an original away; the ledger hears of it first, so that its output stays its own.
