@@ -275,7 +275,7 @@ def test_what_colours_mean_goes_from_a_tiff_file_to_a_tiff_file(tmp_path: Path, 
     white = struct.pack(order + "4I", 3127, 10_000, 3290, 10_000)
     primaries = struct.pack(order + "12I", *(n for part in (64, 33, 21, 71, 15, 6) for n in (part, 100)))
     extra = [(0x013E, RATIONAL, 2, white), (0x013F, RATIONAL, 6, primaries)]
-    source, target = (tiff(tmp_path / name, resunit="inch") for name in ("a.tif", "b.tif"))  # as outputs
+    source, target = tiff(tmp_path / "a.tif"), tiff(tmp_path / "b.tif")
     append(source, block(order, extra=extra))
     with source.open("rb") as file:
         carried = exif_build.block_of(exif.tags_in(TiffReader(file)))
@@ -298,7 +298,7 @@ def test_what_a_tiff_file_says_of_its_scan_goes_from_file_to_file(tmp_path: Path
         (0x012D, SHORT, 768, struct.pack(order + "768H", *range(0, 65_280, 85))),
         (0x0156, SHORT, 6, struct.pack(order + "6H", *range(6))),
     ]
-    source, target = tiff(tmp_path / "a.tif"), tiff(tmp_path / "b.tif")
+    source, target = (tiff(tmp_path / name, resunit="inch") for name in ("a.tif", "b.tif"))  # as outputs
     append(source, block(order, extra=extra))
     with source.open("rb") as file:
         carried = exif_build.block_of(exif.tags_in(TiffReader(file)))
