@@ -42,7 +42,7 @@ from srbatch.containers import GAIN_MAP_LOST, Blocks, HeadSplicer, printable
 from srbatch.errors import UnsupportedPhoto, WrongOutput
 from srbatch.formats import Format
 from srbatch.heif import HeifRewriter
-from srbatch.packets import Properties, UnusableXmp
+from srbatch.packets import Properties, UnusableXmp, in_utf8
 from srbatch.placement import PAGE_LOST, SUBJECT_LOST, Placement, is_on_its_side
 from srbatch.provenance import Provenance
 from srbatch.tiff_structure import BrokenTiff
@@ -257,13 +257,16 @@ def for_output(
             new_colours=new_colours,
             resolution=in_exif if exif.resolution(meta.exif) is None else None,
         )
-    packet = packet_for_output(meta, meta.xmp, fmt, width=width, height=height, provenance=provenance)
+    packet, xmp_notes = packet_for_output(
+        meta, meta.xmp, fmt, width=width, height=height, provenance=provenance
+    )
     extension: tuple[bytes, ...] = ()
     if packet is not None and fmt is Format.JPEG and len(packet) > jpeg.LARGEST_JPEG_XMP:
         packet = xmp.without_padding(packet)
         if len(packet) > jpeg.LARGEST_JPEG_XMP:
             packet, extension = extended_xmp.parted(packet)
-    place_notes = _place_notes(meta, placement)
+    exif_notes = _notes_on_places_in_exif(meta.exif, placement) if meta.exif is not None else ()
+    place_notes = tuple(dict.fromkeys(exif_notes + xmp_notes))
     comments, png_text, text_notes = _texts(meta, fmt)
     icc, linear, colour_notes = _encoded_colours(meta, fmt)
     output = replace(
@@ -295,30 +298,28 @@ def packet_for_output(
     width: int,
     height: int,
     provenance: Provenance | None,
-) -> bytes | None:
+) -> tuple[bytes | None, tuple[str, ...]]:
     """The XMP packet of an output in ``fmt``: made of the photo's own or of one that lies beside it.
+
+    With it come notes on what it says of places in the photo that did not follow it.
 
     Raises:
         UnusableXmp: the packet cannot be corrected.
     """
-    return xmp.corrected(
-        packet,
-        meta.placement(width=width, height=height),
-        fmt=fmt,
-        turned=meta.upright_in_output,
-        provenance=provenance,
-    )
+    placement = meta.placement(width=width, height=height)
+    made = xmp.corrected(packet, placement, fmt=fmt, turned=meta.upright_in_output, provenance=provenance)
+    return made, _xmp_notes(in_utf8(packet), placement) if packet is not None else ()
 
 
-def _place_notes(meta: Metadata, placement: Placement) -> tuple[str, ...]:
-    """Notes on what EXIF and XMP say of places in the photo that did not follow it."""
-    in_exif = meta.exif is not None and exif_patch.loses_subject(meta.exif, placement)
-    in_xmp = meta.xmp is not None and regions.lose_subject(meta.xmp, placement)
-    notes: tuple[str, ...] = (SUBJECT_LOST,) if in_exif or in_xmp else ()
-    if meta.xmp is not None and placement.turn != 1 and xmp.tells_of_panorama(meta.xmp):
+def _notes_on_places_in_exif(block: bytes, placement: Placement) -> tuple[str, ...]:
+    notes: tuple[str, ...] = (SUBJECT_LOST,) if exif_patch.loses_subject(block, placement) else ()
+    return notes + ((PAGE_LOST,) if exif_patch.loses_place_on_page(block, placement) else ())
+
+
+def _xmp_notes(packet: bytes, placement: Placement) -> tuple[str, ...]:
+    notes: tuple[str, ...] = (SUBJECT_LOST,) if regions.lose_subject(packet, placement) else ()
+    if placement.turn != 1 and xmp.tells_of_panorama(packet):
         notes += (xmp.PANORAMA_LEFT,)
-    if meta.exif is not None and exif_patch.loses_place_on_page(meta.exif, placement):
-        notes += (PAGE_LOST,)
     return notes
 
 

@@ -33,7 +33,7 @@ def carry_again(due: SidecarDue, run: Run) -> Outcome:
     """
     photo, row, details = due.photo, due.row, run.ledger.details(due.row)
 
-    def corrected(packet: bytes) -> bytes | None:
+    def corrected(packet: bytes) -> tuple[bytes | None, tuple[str, ...]]:
         height, width = _size(run.ledger, details, "size_out")
         meta = run.codecs.metadata(photo.source)
         provenance = _provenance(photo, row, details, run)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ def sidecar_of(
     target: Path,
     *,
     written_before: Collection[str],
-    corrected: Callable[[bytes], bytes | None],
+    corrected: Callable[[bytes], tuple[bytes | None, Sequence[str]]],
 ) -> Sidecar:
     """The sidecar for an output, made of that of its photo; one without data if there is nothing to write.
 
@@ -105,7 +105,8 @@ def sidecar_of(
         source: the photo.
         target: the output.
         written_before: hashes of what earlier runs wrote there. Any other file is left alone.
-        corrected: makes the packet of the output from that of the photo, or raises UnusableXmp.
+        corrected: makes the packet of the output from that of the photo, with notes on it, or raises
+            UnusableXmp.
     """
     found, path = beside(source), sidecar_path(target)
     if not found:
@@ -119,7 +120,8 @@ def sidecar_of(
             stamp = found[0].name, status.st_size, status.st_mtime_ns
             packet = file.read(_LARGEST + 1) or b""  # None from a device that has nothing yet
         problem = "is larger than any packet" if len(packet) > _LARGEST else ""
-        data = None if problem else corrected(packet)
+        data, lost = (None, ()) if problem else corrected(packet)
+        notes = [f"in the sidecar {name}: {note}" for note in lost] + notes
     except OSError as error:
         problem, stamp = f"cannot be read ({error.strerror})", None
     except UnusableXmp as error:

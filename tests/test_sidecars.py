@@ -20,6 +20,7 @@ from srbatch.codec_pool import CodecPool
 from srbatch.errors import WrongOutput
 from srbatch.inspection import status, verify
 from srbatch.options import Options, TargetSize
+from srbatch.placement import SUBJECT_LOST
 from srbatch.report import Outcome, Silent
 from srbatch.resume import CURRENT, SIDECAR, SIDECAR_GONE, SIDECAR_LEFT
 from srbatch.sidecars import (
@@ -34,6 +35,7 @@ from srbatch.sidecars import (
     sidecar_path,
     written_before,
 )
+from srbatch.xmp import PANORAMA_LEFT
 from tests.conftest import Originals, crop
 from tests.files import PACKET
 from tests.networks import FakeModel, Nothing, upscaled
@@ -114,6 +116,33 @@ def test_a_sidecar_with_the_whole_name_of_a_photo_is_carried_for_that_one_alone(
     made = sorted(path.name for path in out.iterdir() if path.is_file())
     assert made == ["a.jpg", "a.jpg.png", "a.jpg.xmp"]
     assert {outcome.reason for outcome in upscaled(originals.folder, out).values()} == {CURRENT}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("again", [False, True], ids=["with its photo", "later"])
+def test_what_a_sidecar_says_of_places_and_cannot_be_carried_is_told(
+    originals: Originals, tmp_path: Path, again: bool, encoding: str
+) -> None:
+    tags, sidecar = Image.Exif(), originals.folder / "a.jpg.xmp"
+    tags[0x0112] = 6
+    crop().save(originals.folder / "a.jpg", exif=tags)
+    if again:
+        originals.remember()
+        upscaled(originals.folder, tmp_path / "hi")
+    places = (
+        ' xmlns:exif="http://ns.adobe.com/exif/1.0/" xmlns:pano="http://ns.google.com/photos/1.0/panorama/"'
+        ' pano:FullPanoWidthPixels="99"><exif:SubjectArea><rdf:Seq><rdf:li>4000</rdf:li><rdf:li>9</rdf:li>'
+        "</rdf:Seq></exif:SubjectArea>"
+    )
+    text = PACKET.format("1").replace('tiff:ImageWidth="64">', places)
+    sidecar.write_bytes(text.encode(encoding))
+    originals.remember()
+    (outcome,) = upscaled(originals.folder, tmp_path / "hi").values()
+    assert outcome.status == ("skipped" if again else "done")
+    assert b"SubjectArea" not in (tmp_path / "hi" / "a.jpg.xmp").read_bytes()
+    assert outcome.notes == tuple(
+        f"in the sidecar a.jpg.xmp: {note}" for note in (SUBJECT_LOST, PANORAMA_LEFT)
+    )
 
 
 def test_without_provenance_only_sizes_are_corrected(album: Path, tmp_path: Path) -> None:
