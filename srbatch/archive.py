@@ -10,17 +10,18 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from srbatch.commit import LOCK, destination_error, discard, is_temp_name, make_folder, sha256_of
-from srbatch.discover import is_file_target
+from srbatch.discover import is_file_target, marks_of_folders
 from srbatch.errors import DestinationError, UsageError
-from srbatch.ledger import STATE_FOLDER, Ledger, Row, UnfitRow, locked
+from srbatch.ledger import STATE_FOLDER, Ledger, LedgerError, Row, UnfitRow, locked
 from srbatch.names import show, stays_below
 from srbatch.options import Options
-from srbatch.places import marks
+from srbatch.places import marks, surroundings
 from srbatch.scratch import Scratch
+from srbatch.sidecars import details_text, put_in_place, ready_path
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ def opened(options: Options, command: str) -> Iterator[Archive]:
         _check_owner(state, options)
         with _claimed(options.out, state), closing(Ledger.open(state)) as ledger:
             ledger.start_run(command)
-            put_right(ledger, options.out)
+            put_right(ledger, options)
             with closing(Scratch(scratch_folder(options))) as scratch:
                 yield Archive(ledger, scratch)
 
@@ -84,7 +85,7 @@ def looked_into(options: Options) -> Iterator[Archive]:
     known = not is_file_target(options.inputs, options.out) and Ledger.is_in(state)
     ledger = Ledger.copy_in_memory(state) if known else Ledger.in_memory()
     with closing(ledger), tempfile.TemporaryDirectory(prefix="srbatch-") as folder:
-        put_right(ledger, options.out, keep_files=True)
+        put_right(ledger, options, keep_files=True)
         yield Archive(ledger, Scratch(Path(folder) / "scratch"))
 
 
@@ -170,18 +171,21 @@ def _check_owner(state: Path, options: Options) -> None:
         )
 
 
-def put_right(ledger: Ledger, out: Path, *, keep_files: bool = False) -> None:
+def put_right(ledger: Ledger, options: Options, *, keep_files: bool = False) -> None:
     """Finish or forget what was cut off, by a kill or a full disk. Nothing may be in hand meanwhile.
 
-    Between the rename and the ledger's note of it, the output is whole and only the note is missing:
-    its hash, taken before the rename, tells that from the file that was there earlier.
+    Between the rename and the ledger's note of it, the output is whole and only the note is missing, and
+    perhaps its sidecar, which lies ready. The output's hash, taken before the rename, tells that from the
+    file that was there earlier.
 
     A ledger may come from others, together with the outputs. A note that no run of ours wrote is forgotten
     with a warning, and no file that it names is touched.
 
     Raises:
         LedgerError: the ledger takes no note; what is still to be put right stays known.
+        DestinationError: the disk does not take a sidecar; so does this.
     """
+    out = options.out
     for target, temp, row in ledger.pending():
         if not _is_ours(target, temp, row):
             log.warning(
@@ -193,9 +197,13 @@ def put_right(ledger: Ledger, out: Path, *, keep_files: bool = False) -> None:
             )
             ledger.drop(target)
             continue
+        is_finished = row is not None and _has_its_name(row, ledger, out)
         if not keep_files:
+            if row is not None and is_finished:
+                row = _with_sidecar(row, temp, ledger, options)
             discard(out / temp)
-        if row is not None and sha256_of(out / target) == row.target_sha256:
+            discard(ready_path(out / temp))
+        if row is not None and is_finished:
             try:
                 ledger.record(row)
                 log.info("%s had been finished, and only the note of it was missing", show(target))
@@ -203,6 +211,30 @@ def put_right(ledger: Ledger, out: Path, *, keep_files: bool = False) -> None:
             except UnfitRow as error:
                 log.warning("%s had been finished, and no note of it can be made: %s", show(target), error)
         ledger.drop(target)
+
+
+def _has_its_name(row: Row, ledger: Ledger, out: Path) -> bool:
+    """Whether the output of a row to come is in its place."""
+    if sha256_of(out / row.target) == row.target_sha256:
+        return True
+    # Its sidecar alone was written; what somebody may have made of the output is no matter.
+    known = ledger.row(row.target)
+    return known is not None and known.status == "done" and known.target_sha256 == row.target_sha256
+
+
+def _with_sidecar(row: Row, temp: str, ledger: Ledger, options: Options) -> Row:
+    """The row once the sidecar beside its output is as the row says, which it is not among the originals."""
+    target = options.out / row.target
+    try:
+        details = ledger.details(row)
+    except LedgerError:
+        return row  # the ledger will not take it, or somebody else wrote it
+    if not marks_of_folders(options.inputs).isdisjoint(surroundings(target.parent)):
+        return row
+    details, notes = put_in_place(details, target, options.out / temp)
+    for note in notes:
+        log.warning("%s: %s", show(row.target), note)
+    return replace(row, details=details_text(details))
 
 
 def _is_ours(target: str, temp: str, row: Row | None) -> bool:

@@ -52,7 +52,14 @@ from srbatch.provenance import SOFTWARE, Provenance, provenance_of
 from srbatch.report import Outcome, Reporter, Summary
 from srbatch.scratch import PhotoScratch, Scratch
 from srbatch.sidecar_update import carry_again
-from srbatch.sidecars import Sidecar, details_text, sidecar_of, written_before
+from srbatch.sidecars import (
+    Sidecar,
+    details_text,
+    put_in_place,
+    ready_path,
+    sidecar_of,
+    written_before,
+)
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +130,7 @@ def upscale_photo(job: Job, run: Run) -> Outcome:
             **sidecar.details(),
             **made_by,
         )
-        row = _write(raw, encoding, sidecar, job, row, run)
+        row, further = _write(raw, encoding, sidecar, job, row, run)
     return Outcome(
         job.photo,
         "done",
@@ -131,7 +138,7 @@ def upscale_photo(job: Job, run: Run) -> Outcome:
         size_in=size_in,
         size_out=size,
         bytes_out=row.target_size or 0,
-        notes=notes,
+        notes=notes + further,
     )
 
 
@@ -143,7 +150,7 @@ def _sidecar(
     return sidecar_of(
         job.photo.source,
         job.photo.target,
-        written_before=written_before(ledger.details(known)) if known else (),
+        written_before=written_before(ledger.details(known)) if known else None,
         corrected=partial(
             metadata.packet_for_output,
             picture.metadata,
@@ -152,7 +159,7 @@ def _sidecar(
             height=encoding.height,
             provenance=provenance,
         ),
-    )
+    ).of_new_output()
 
 
 def _infer(
@@ -205,10 +212,15 @@ def _made_by(enlargement: Enlargement) -> dict[str, Any]:
     }
 
 
-def _write(raw: Path, encoding: Encoding, sidecar: Sidecar, job: Job, row: Row, run: Run) -> Row:
+def _write(
+    raw: Path, encoding: Encoding, sidecar: Sidecar, job: Job, row: Row, run: Run
+) -> tuple[Row, tuple[str, ...]]:
     """Encode beside the target, check, and put it in place; the ledger knows of it before and after.
 
-    The sidecar comes first: once the photo is done, no later run looks for what is missing beside it.
+    The sidecar waits beside it for the output to have its name: a photo that is not done after all, or not
+    done again, keeps the sidecar it has. Cut off between the two, it is put in place as the next run begins.
+
+    Returns the row, and notes on the sidecar.
     """
     target = job.photo.target
     _check_apart(target.parent, run)
@@ -216,27 +228,27 @@ def _write(raw: Path, encoding: Encoding, sidecar: Sidecar, job: Job, row: Row, 
     temp = temp_path(target)
     mode = permissions_of(job.photo.source) if run.options.keep_permissions else None
     run.ledger.begin(row.target, os.path.relpath(temp, run.options.out))
-    committing = placed = False
+    committing = False
     try:
-        if sidecar.is_due():
-            sidecar.write(temp, mode)
-            placed = not sidecar.replace
         row = _encoded(raw, temp, mode, encoding, target, row, run)
         run.check()
+        details = {**run.ledger.details(row), **sidecar.make_ready(temp, mode)}
         job.todo.check_still_ours(job.photo)
-        run.ledger.about_to_commit(row)
+        run.ledger.about_to_commit(replace(row, details=details_text(details)))
         committing = True
         commit(temp, target, replace=job.todo.replace)
     except BaseException as error:
         discard(temp)
         # Cut off in the commit, the output may have its name; the next run tells by the hash in the note.
         if not committing or isinstance(error, PhotoError):
+            discard(ready_path(temp))
             run.ledger.drop(row.target)
-            if placed:
-                discard(sidecar.path)
         raise
+    details, notes = put_in_place(details, target, temp)
+    details["notes"] += notes
+    row = replace(row, details=details_text(details))
     run.ledger.record(row)
-    return row
+    return row, notes
 
 
 def _folder_error(error: OSError, folder: Path, out: Path) -> SrbatchError:

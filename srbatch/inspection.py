@@ -6,7 +6,7 @@ import hashlib
 import json
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,7 +141,7 @@ def verify(out: Path, state: Path | None, *, check: Callable[[], None] = lambda:
                     (as_text(row.target), "leads out of the output folder; nothing was read")
                 )
                 continue
-            if problem := _problem(out / row.target, {row.target_sha256}, row.target_size):
+            if problem := _problem(out / row.target, row.target_sha256, row.target_size):
                 found.problems.append((as_text(row.target), problem))
             else:
                 found.sound += 1
@@ -155,8 +155,8 @@ def verify(out: Path, state: Path | None, *, check: Callable[[], None] = lambda:
     return found
 
 
-def _problem(path: Path, written: Set[str | None], size: int | None = None) -> str | None:
-    """What is wrong with a file that must have one of the hashes ``written``, and this size if known."""
+def _problem(path: Path, written: str | None, size: int | None = None) -> str | None:
+    """What is wrong with a file that must have the hash ``written``, and this size if known."""
     try:
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode):  # a pipe would never end, and what a link leads to is not ours
@@ -164,7 +164,7 @@ def _problem(path: Path, written: Set[str | None], size: int | None = None) -> s
         if size is not None and status.st_size != size:
             return f"{status.st_size} bytes where {size} were written"
         with open_file(path, follow_links=False) as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() not in written:
+            if hashlib.file_digest(file, "sha256").hexdigest() != written:
                 return "its content is not what was written"
     except FileNotFoundError:
         return "is not there"

@@ -9,15 +9,21 @@ from typing import TYPE_CHECKING, Any
 from srbatch import metadata
 from srbatch.commit import discard, temp_path, unfit_folder
 from srbatch.discover import Photo
-from srbatch.errors import TargetExists
 from srbatch.ledger import Ledger, Row
-from srbatch.names import show
 from srbatch.permissions import permissions_of
 from srbatch.preflight import SidecarDue
 from srbatch.provenance import Provenance, provenance_of
 from srbatch.report import Outcome
 from srbatch.resume import CURRENT, SIDECAR_LEFT
-from srbatch.sidecars import Sidecar, details_text, sidecar_of, written_before
+from srbatch.sidecars import (
+    Sidecar,
+    details_text,
+    orphan_left,
+    put_in_place,
+    ready_path,
+    sidecar_of,
+    written_before,
+)
 
 if TYPE_CHECKING:
     from srbatch.batch import Run
@@ -45,19 +51,17 @@ def carry_again(due: SidecarDue, run: Run) -> Outcome:
     sidecar = sidecar_of(
         photo.source, photo.target, written_before=written_before(details), corrected=corrected
     )
-    done = replace(row, details=details_text({**details, **sidecar.details()}))
+    details |= sidecar.details()
     notes, reason = sidecar.notes, CURRENT
     if sidecar.is_due():
-        try:
-            _write(sidecar, photo, row, run)
-            reason = due.reason
-        except TargetExists as error:
-            return replace(_skipped(photo, SIDECAR_LEFT), notes=(*notes, str(error)))
+        details, further = _write(sidecar, photo, row, details, run)
+        notes += further
+        reason = SIDECAR_LEFT if further else due.reason
     elif sidecar.is_orphan():
-        notes = (*notes, f"its sidecar is gone; {show(sidecar.path.name)} beside the output was left")
+        notes += (orphan_left(sidecar.path),)
     if notes and sidecar.data is None:
         reason = SIDECAR_LEFT
-    run.ledger.record(done)
+    run.ledger.record(replace(row, details=details_text(details)))
     return replace(_skipped(photo, reason), notes=notes)
 
 
@@ -91,18 +95,20 @@ def _size(ledger: Ledger, details: dict[str, Any], key: str) -> tuple[int, int]:
             raise ledger.damaged(other)
 
 
-def _write(sidecar: Sidecar, photo: Photo, row: Row, run: Run) -> None:
-    """Put it in place. Cut off, the next run finds the old row, which knows it for our own all the same."""
+def _write(
+    sidecar: Sidecar, photo: Photo, row: Row, details: dict[str, Any], run: Run
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Put it in place; returns the details of the row from then on, and notes. Cut off, it is put right."""
     if unfit := unfit_folder(photo.target.parent, run.options.out):
         raise unfit
     temp = temp_path(photo.target)
     mode = permissions_of(photo.source) if run.options.keep_permissions else None
-    details = {**run.ledger.details(row), "sidecar_coming": sidecar.sha256}
-    coming = replace(row, details=details_text(details))
-    run.ledger.begin(row.target, os.path.relpath(temp, run.options.out), coming)
+    run.ledger.begin(row.target, os.path.relpath(temp, run.options.out))
     try:
-        sidecar.write(temp, mode)
+        details = {**details, **sidecar.make_ready(temp, mode)}
+        run.ledger.about_to_commit(replace(row, details=details_text(details)))
     except BaseException:
-        discard(temp)
+        discard(ready_path(temp))
         run.ledger.drop(row.target)
         raise
+    return put_in_place(details, photo.target, temp)

@@ -9,14 +9,23 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from srbatch.commit import commit, output_error, sha256_of
+from srbatch.commit import (
+    TEMP_SUFFIX,
+    commit,
+    destination_error,
+    discard,
+    output_error,
+    sha256_of,
+    sync_folder,
+)
 from srbatch.dates import mtime_of, set_dates
 from srbatch.discover import is_picture
+from srbatch.errors import TargetExists, UnsupportedPhoto
 from srbatch.names import MAX_NAME_BYTES, show
 from srbatch.packets import UnusableXmp
 from srbatch.places import open_file
@@ -27,6 +36,8 @@ Stamp = tuple[str, int, int]
 _LARGEST = 1 << 26  # no packet comes near it
 _SUFFIXES = (".xmp", ".XMP")
 _FEW = 64
+_BEFORE = "sidecar_before"
+"""What details say of a sidecar that was made ready: the hash of what it may replace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,28 +48,36 @@ class Sidecar:
     data: bytes | None = None
     """None: there is nothing to be written."""
     mtime_ns: int = 0
-    replace: bool = False
-    """Whether a file of that name is our own and may go."""
     notes: tuple[str, ...] = ()
     """For people: what was not carried."""
     source: Stamp | None = None
     """Of the photo's sidecar that it was made of, or that could not be used; None for none."""
-    before: Collection[str] = ()
-    """Hashes of what earlier runs wrote under its name."""
+    before: str | None = None
+    """Hash of what an earlier run wrote under its name."""
     in_the_way: bool = False
     """Whether it was not carried because a file of its name is there that is not ours."""
+    obsolete: bool = False
+    """Whether what an earlier run wrote there has to go, with nothing in its place."""
 
     def details(self) -> dict[str, Any]:
         """What a row keeps of it; looks at what lies beside the output."""
         ours = self.sha256
-        if ours is None and self.before:  # what was written earlier stays our own
-            there = sha256_of(self.path)
-            ours = there if there in self.before else None
+        if self.data is None and not self.obsolete and sha256_of(self.path) == self.before:
+            ours = self.before  # what was written earlier stays our own
         return {"sidecar_sha256": ours, "sidecar_source": self.source, "sidecar_in_the_way": self.in_the_way}
 
     def is_orphan(self) -> bool:
-        """Whether one lies beside the output that an earlier run made of a sidecar that is gone."""
-        return self.source is None and not self.notes and bool(self.before) and os.path.lexists(self.path)
+        """Whether a file lies beside the output where an earlier run put one, of a sidecar that is gone."""
+        gone = self.source is None and not self.notes
+        return gone and self.before is not None and os.path.lexists(self.path)
+
+    def of_new_output(self) -> Sidecar:
+        """The same for an output that is made again: an orphan goes, but for one that somebody changed."""
+        if not self.is_orphan():
+            return self
+        if sha256_of(self.path) == self.before:
+            return replace(self, obsolete=True)
+        return replace(self, notes=(orphan_left(self.path),))
 
     @property
     def sha256(self) -> str | None:
@@ -66,37 +85,117 @@ class Sidecar:
         return hashlib.sha256(self.data).hexdigest() if self.data is not None else None
 
     def is_due(self) -> bool:
-        """Whether it has to be written: what is there, which is read, is not yet as it should be."""
+        """Whether what is there, which is read, is not yet as it should be."""
+        if self.obsolete:
+            return os.path.lexists(self.path)
         return self.data is not None and sha256_of(self.path) != self.sha256
 
-    def write(self, temp: Path, mode: int | None = None) -> None:
-        """Write it into ``temp``, a new file of the same folder, and put that in its place.
+    def make_ready(self, temp: Path, mode: int | None = None) -> dict[str, Any]:
+        """Write it under the name of :func:`ready_path`, if it is due.
 
         Args:
-            temp: is no longer there afterwards.
+            temp: name of the output's temporary file.
             mode: permissions; None leaves them to the system.
 
+        Returns:
+            What the details of the output's row say beside :meth:`details` until :func:`put_in_place`.
+
         Raises:
-            TargetExists: somebody made a file of that name meanwhile.
             SrbatchError: it cannot be written.
         """
-        assert self.data is not None
-        try:
-            with temp.open("xb") as file:
-                file.write(self.data)
-            set_dates(temp, accessed_ns=self.mtime_ns, modified_ns=self.mtime_ns)
-            if mode is not None:
-                temp.chmod(mode)
-        except OSError as error:
-            raise output_error(error, self.path) from error
-        commit(temp, self.path, replace=self.replace)
+        if not self.is_due():
+            return {}
+        if self.data is not None:
+            ready = ready_path(temp)
+            try:
+                with ready.open("xb") as file:
+                    file.write(self.data)
+                set_dates(ready, accessed_ns=self.mtime_ns, modified_ns=self.mtime_ns)
+                if mode is not None:
+                    ready.chmod(mode)
+            except OSError as error:
+                raise output_error(error, self.path) from error
+        return {_BEFORE: self.before}
+
+
+def ready_path(temp: Path) -> Path:
+    """Where a sidecar waits until its output, which is written as ``temp``, has its name."""
+    return temp.with_name(f"{temp.stem}.xmp{TEMP_SUFFIX}")
+
+
+def put_in_place(
+    details: Mapping[str, Any], target: Path, temp: Path
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Give a sidecar its name beside its output, or take away the one there if it has to go.
+
+    What is there goes only if it is what an earlier run wrote. Cut off anywhere, it can be done once more.
+
+    Args:
+        details: those of the output's row, with what :meth:`Sidecar.make_ready` added; if it added nothing,
+            there is nothing to do.
+        target: the output.
+        temp: as for :meth:`Sidecar.make_ready`.
+
+    Returns:
+        The details that hold from now on, and notes for people.
+
+    Raises:
+        DestinationError: the disk refused.
+    """
+    details = dict(details)
+    if _BEFORE not in details:
+        return details, ()
+    placed = _placed(details, details.pop(_BEFORE), sidecar_path(target), ready_path(temp))
+    discard(ready_path(temp))
+    return placed
+
+
+def _placed(
+    details: dict[str, Any], before: object, path: Path, ready: Path
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    coming, there = details.get("sidecar_sha256"), sha256_of(path)
+    if there is not None and there == coming:
+        return details, ()
+    taken = os.path.lexists(path)
+    if taken and (there is None or there != before):
+        note = _left_alone(path) if coming else orphan_left(path)
+        return {**details, "sidecar_sha256": None, "sidecar_in_the_way": bool(coming)}, (note,)
+    if coming is None:
+        _remove(path)
+        return details, ()
+    if sha256_of(ready) != coming:  # somebody took it away: it passes for none that was carried
+        return {**details, "sidecar_sha256": there, "sidecar_source": False}, ()
+    try:
+        commit(ready, path, replace=taken)
+    except TargetExists:  # it was made a moment ago
+        return {**details, "sidecar_sha256": None, "sidecar_in_the_way": True}, (_left_alone(path),)
+    except UnsupportedPhoto as error:
+        return {**details, "sidecar_sha256": None}, (f"its sidecar was not carried: {error}",)
+    return details, ()
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise destination_error(error, path) from error
+
+
+def _left_alone(path: Path) -> str:
+    return f"{show(path.name)} was there already and was left alone"
+
+
+def orphan_left(path: Path) -> str:
+    """For people: the photo's sidecar is gone, and the one beside its output is still there."""
+    return f"its sidecar is gone; {show(path.name)} beside the output was left"
 
 
 def sidecar_of(
     source: Path,
     target: Path,
     *,
-    written_before: Collection[str],
+    written_before: str | None,
     corrected: Callable[[bytes], tuple[bytes | None, Sequence[str]]],
 ) -> Sidecar:
     """The sidecar for an output, made of that of its photo; one without data if there is nothing to write.
@@ -104,7 +203,7 @@ def sidecar_of(
     Args:
         source: the photo.
         target: the output.
-        written_before: hashes of what earlier runs wrote there. Any other file is left alone.
+        written_before: hash of what an earlier run wrote there. Any other file is left alone.
         corrected: makes the packet of the output from that of the photo, with notes on it, or raises
             UnusableXmp.
     """
@@ -131,11 +230,10 @@ def sidecar_of(
     if problem:
         notes = [f"the sidecar {name} {problem} and was not carried", *notes]
         return Sidecar(path, notes=tuple(notes), source=stamp, before=written_before)
-    sidecar = Sidecar(
-        path, data, mtime_of(status), os.path.lexists(path), tuple(notes), stamp, written_before
-    )
-    if sidecar.replace and sha256_of(path) not in (sidecar.sha256, *written_before):
-        notes.append(f"{show(path.name)} was there already and was left alone")
+    sidecar = Sidecar(path, data, mtime_of(status), tuple(notes), stamp, written_before)
+    there = sha256_of(path)
+    if os.path.lexists(path) and (there is None or there not in (sidecar.sha256, written_before)):
+        notes.append(_left_alone(path))
         return Sidecar(path, notes=tuple(notes), source=stamp, before=written_before, in_the_way=True)
     return sidecar
 
@@ -244,7 +342,7 @@ def is_missing(details: str, target: Path) -> bool:
     return tells and not os.path.lexists(sidecar_path(target))
 
 
-def written_before(details: Mapping[str, Any]) -> set[str]:
-    """Hashes of the sidecar that a row's details know for our own; one cut off may have written another."""
-    known = (details.get(key) for key in ("sidecar_sha256", "sidecar_coming"))
-    return {value for value in known if isinstance(value, str)}
+def written_before(details: Mapping[str, Any]) -> str | None:
+    """Hash of the sidecar that a row's details know for our own."""
+    known = details.get("sidecar_sha256")
+    return known if isinstance(known, str) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import os
 from contextlib import ExitStack
 from functools import partial
@@ -208,6 +209,46 @@ def test_a_ledger_of_others_has_no_file_deleted(
             assert list(archive.ledger.rows()) == []
     assert {name for name in names_below(tmp_path) if ".srbatch/" not in name} == before
     assert caplog.text.count("which no srbatch does") == (2 if keeps_files else 1)
+
+
+@pytest.mark.parametrize("coming", [None, hashlib.sha256(b"evil").hexdigest()], ids=["goes", "is replaced"])
+@pytest.mark.parametrize("before", [hashlib.sha256(b"captions").hexdigest(), ["odd"], 5])
+def test_a_ledger_of_others_has_no_sidecar_changed_among_the_originals(
+    options: Options, tmp_path: Path, coming: str | None, before: object
+) -> None:
+    (options.inputs[0] / "a.jpg.xmp").write_bytes(b"captions")
+    killed_while_writing(options).unlink()
+    (options.out / "1999").symlink_to(options.inputs[0])
+    (options.inputs[0] / OWN.replace(".part", ".xmp.part")).write_bytes(b"evil")
+    details = json.dumps({"sidecar_before": before, "sidecar_sha256": coming})
+    ledger = Ledger.open(state_folder(options.out, None))
+    ledger.begin("1999/a.jpg", f"1999/{OWN}", row_of(b"original", target="1999/a.jpg", details=details))
+    ledger.close()
+    with opened(options, "again") as archive:
+        assert archive.ledger.pending() == []
+    assert (options.inputs[0] / "a.jpg.xmp").read_bytes() == b"captions"
+    assert (options.inputs[0] / "a.jpg").read_bytes() == b"original"
+
+
+@pytest.mark.parametrize("keeps_files", [False, True], ids=["a run", "a look"])
+def test_a_sidecar_that_lies_ready_gets_its_name_and_a_look_moves_none(
+    options: Options, keeps_files: bool
+) -> None:
+    temp = killed_while_writing(options)
+    temp.unlink()
+    (options.out / "a.jpg").write_bytes(b"whole")
+    ready = temp.with_name(f"{temp.stem}.xmp.part")
+    ready.write_bytes(b"captions")
+    known = {"sidecar_sha256": hashlib.sha256(b"captions").hexdigest()}
+    ledger = Ledger.open(state_folder(options.out, None))
+    ledger.about_to_commit(row_of(b"whole", details=json.dumps({**known, "sidecar_before": None})))
+    ledger.close()
+    with (looked_into if keeps_files else partial(opened, command="again"))(options) as archive:
+        row = archive.ledger.row("a.jpg")
+        assert row is not None
+        assert keeps_files or json.loads(row.details) == known
+    assert ready.exists() == keeps_files
+    assert (options.out / "a.jpg.xmp").exists() != keeps_files
 
 
 def test_a_note_of_one_target_with_the_row_of_another_is_forgotten(options: Options) -> None:

@@ -148,7 +148,7 @@ def test_a_run_at_an_impossible_time_is_told_as_it_stands(tmp_path: Path, starte
 
 @pytest.mark.parametrize("sidecar", ["[]", "5", '{"a": 1}'])
 def test_details_of_another_kind_are_no_hashes(tmp_path: Path, sidecar: str) -> None:
-    details = f'{{"sidecar_sha256": "{"0" * 64}", "sidecar_coming": {sidecar}}}'
+    details = f'{{"sidecar_sha256": "{"0" * 64}", "sidecar_sha256": {sidecar}}}'
     out = archive(tmp_path / "hi", row("a.jpg", details=details))
     found = verify(out, None)
     assert found.problems == [("a.jpg.xmp", "is not there (a sidecar)")]

@@ -123,7 +123,7 @@ class Watcher:
         An output that got its name as the disk ran full would otherwise pass for somebody else's file.
         """
         self._output.check()  # else its outputs would seem never to have been
-        put_right(self._run.ledger, self._run.options.out)
+        put_right(self._run.ledger, self._run.options)
 
     def _look(self) -> Found | None:
         start = self._control.now()
