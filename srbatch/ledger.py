@@ -1,7 +1,8 @@
 """What was done, from which bytes, with which settings: an SQLite file beside the outputs.
 
-``photos`` holds the last outcome of each target, ``pending`` those being written right now, ``runs``
-each command. Paths are relative to the output folder and stored as the bytes of the file system, so
+``photos`` holds the last outcome of each target; a failure of a photo whose output is on record leaves that
+as it is and is held by ``failures``. ``pending`` holds those being written right now, ``runs`` each
+command. Paths are relative to the output folder and stored as the bytes of the file system, so
 the tree can be moved and any name works. The rollback journal is used because write-ahead logging
 does not work on network shares.
 """
@@ -14,7 +15,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,8 +34,7 @@ _START_AFRESH = (
 )
 _FILE = "ledger.sqlite"
 _SCHEMA_VERSION = 1
-_SCHEMA = """
-CREATE TABLE photos (
+_OUTCOMES = """(
     target BLOB PRIMARY KEY,      -- below the output folder, with '/'
     status TEXT NOT NULL,         -- done | skipped | failed
     source BLOB NOT NULL,         -- as seen from the output folder
@@ -49,6 +49,11 @@ CREATE TABLE photos (
     details TEXT NOT NULL,        -- JSON: device, engine, precision, tile, seconds, sizes in pixels, notes
     finished REAL NOT NULL        -- seconds since 1970
 ) WITHOUT ROWID;
+"""
+_FAILURES = f"CREATE TABLE IF NOT EXISTS failures {_OUTCOMES}"  # a ledger may be older than this table
+_SCHEMA = f"""
+CREATE TABLE photos {_OUTCOMES}
+{_FAILURES}
 CREATE TABLE pending (
     target BLOB PRIMARY KEY,
     temp BLOB NOT NULL,           -- below the output folder
@@ -129,8 +134,7 @@ class Ledger:
         Raises:
             LedgerError: it is damaged, or made by a newer srbatch.
         """
-        path = state / _FILE
-        return cls._opened(path, "PRAGMA synchronous=FULL")
+        return cls._opened(state / _FILE, "PRAGMA synchronous=FULL")
 
     @classmethod
     def open_readonly(cls, state: Path) -> Ledger:
@@ -141,7 +145,7 @@ class Ledger:
         """
         if not cls.is_in(state):
             raise LedgerError(f"{show(state)} holds no ledger: no finished or unfinished run wrote there")
-        return cls._opened(state / _FILE, "PRAGMA query_only=ON")
+        return cls._opened(state / _FILE, "PRAGMA query_only=ON", read_only=True)
 
     @staticmethod
     def is_in(state: Path) -> bool:
@@ -172,10 +176,11 @@ class Ledger:
             copy = cls.in_memory()
             copy._path = original._path  # what is wrong with the one is wrong with the other
             original._db.backup(copy._db)
+            copy._db.execute(_FAILURES)
         return copy
 
     @classmethod
-    def _opened(cls, path: Path, pragma: str) -> Ledger:
+    def _opened(cls, path: Path, pragma: str, *, read_only: bool = False) -> Ledger:
         with _explained(path), ExitStack() as stack:
             # Not bound to one thread: they take turns.
             connection = sqlite3.connect(path, isolation_level=None, timeout=10, check_same_thread=False)
@@ -186,6 +191,8 @@ class Ledger:
                 raise LedgerError(f"{show(path)} was written by a newer srbatch; update this one")
             if version == 0:
                 connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_SCHEMA_VERSION};COMMIT;")
+            elif not read_only:
+                connection.execute(_FAILURES)
             stack.pop_all()
             return cls(connection, path)
 
@@ -200,6 +207,23 @@ class Ledger:
                 f"SELECT {','.join(_COLUMNS)} FROM photos WHERE target=?", (os.fsencode(target),)
             ).fetchone()
         return self._row(found) if found else None
+
+    def look_up(self, target: str) -> tuple[Row | None, Row | None]:
+        """(the last outcome of a target, what has failed since if its output is on record)."""
+        columns, key = ",".join(_COLUMNS), os.fsencode(target)
+        with self._explained():
+            found = self._db.execute(
+                f"SELECT 'photos',{columns} FROM photos WHERE target=?"
+                f" UNION ALL SELECT 'failures',{columns} FROM failures WHERE target=?",
+                (key, key),
+            ).fetchall()
+        rows = {table: self._row(values) for table, *values in found}
+        return rows.get("photos"), rows.get("failures")
+
+    def latest(self, target: str) -> Row | None:
+        """What became of a photo at last, also where that leaves an output of before on record."""
+        row, failure = self.look_up(target)
+        return failure or row
 
     def rows(self) -> Iterator[Row]:
         """All rows in the order of their targets, read in pages: an open cursor would hold up a run."""
@@ -229,15 +253,25 @@ class Ledger:
             ).fetchall()
 
     def failures(self) -> list[Row]:
-        """The rows of photos that failed."""
-        query = f"SELECT {','.join(_COLUMNS)} FROM photos WHERE status='failed' ORDER BY target"
+        """The rows of photos that failed, and were neither done nor skipped since."""
         with self._explained():
-            return [self._row(values) for values in self._db.execute(query).fetchall()]
+            # One that is opened to be read may be older than the second table.
+            tables = self._db.execute(
+                "SELECT name FROM sqlite_master WHERE name IN ('photos', 'failures')"
+            ).fetchall()
+            query = " UNION ALL ".join(
+                f"SELECT {','.join(_COLUMNS)} FROM {table} WHERE status='failed'" for (table,) in tables
+            )
+            found = self._db.execute(f"{query} ORDER BY target").fetchall()
+        return [self._row(values) for values in found]
 
-    def forget_failure(self, target: str) -> None:
-        """Forget that a photo failed; one that was done or skipped stays known."""
-        with self._explained():
-            self._db.execute("DELETE FROM photos WHERE target=? AND status='failed'", (os.fsencode(target),))
+    def forget_failures(self, targets: Iterable[str]) -> None:
+        """Forget that photos failed; what was done or skipped stays known."""
+        keys = [(os.fsencode(target),) for target in targets]
+        if keys:
+            with self._explained(), self._transaction():
+                self._db.executemany("DELETE FROM photos WHERE target=? AND status='failed'", keys)
+                self._db.executemany("DELETE FROM failures WHERE target=?", keys)
 
     def begin(self, target: str, temp: str, row: Row | None = None) -> None:
         """Note that a temporary file is about to be written for a target, and what its row is meanwhile."""
@@ -257,6 +291,7 @@ class Ledger:
     def record(self, row: Row) -> None:
         """Note an outcome; what was pending for the target no longer is.
 
+        The failure of a photo whose output is on record is noted beside the row of that, which stays.
         A failure or a skip leaves a write pending that may have given an output its name: by that note alone
         the output is known for our own.
 
@@ -330,7 +365,7 @@ class Ledger:
             f"{show(self._path)}: the ledger is damaged: it holds {repr(text)[:80]}; {_START_AFRESH}"
         )
 
-    def _row(self, values: tuple[object, ...]) -> Row:
+    def _row(self, values: Sequence[object]) -> Row:
         named = dict(zip(_COLUMNS, values, strict=True))
         named.update({key: self._path_of(named[key]) for key in _PATHS})
         row = Row(**named)  # type: ignore[arg-type]
@@ -362,7 +397,13 @@ class Ledger:
 
     def _insert(self, row: Row) -> None:
         values = [os.fsencode(v) if k in _PATHS else v for k, v in asdict(row).items()]
-        self._db.execute(f"INSERT OR REPLACE INTO photos VALUES ({','.join('?' * len(values))})", values)
+        key, table = (os.fsencode(row.target),), "photos"
+        has_output = "SELECT 1 FROM photos WHERE target=? AND status='done'"
+        if row.status == "failed" and self._db.execute(has_output, key).fetchone():
+            table = "failures"
+        else:
+            self._db.execute("DELETE FROM failures WHERE target=?", key)
+        self._db.execute(f"INSERT OR REPLACE INTO {table} VALUES ({','.join('?' * len(values))})", values)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

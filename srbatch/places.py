@@ -81,6 +81,17 @@ def is_folder(path: Path) -> bool:
         return False
 
 
+def is_gone(path: Path) -> bool:
+    """Whether nothing has that name any more, which a disk that cannot be asked does not say."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        pass
+    return False
+
+
 def nearest_folder(folder: Path) -> Path:
     """The folder, or the nearest one above it that exists."""
     while not is_folder(folder) and folder != folder.parent:

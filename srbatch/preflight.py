@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,9 +19,9 @@ from srbatch.ledger import Ledger, Row
 from srbatch.model import Model
 from srbatch.options import MAX_FACTOR, Options
 from srbatch.picture import Header
-from srbatch.places import Mark
+from srbatch.places import Mark, is_gone
 from srbatch.report import Outcome
-from srbatch.resume import Looks, Settled, Todo, judge, recipe
+from srbatch.resume import Looks, Settled, Todo, judge, recipe, source_path
 from srbatch.sidecars import Stamps
 
 _PROBE_AT_ONCE = 64
@@ -120,11 +120,11 @@ def prepare(
 def _verdict(
     photo: Photo, settings: Settings, ledger: Ledger, codecs: CodecPool, sidecars: Stamps
 ) -> Todo | Settled:
-    row, out = ledger.row(photo.relative.as_posix()), settings.options.out
+    (row, failure), out = ledger.look_up(photo.relative.as_posix()), settings.options.out
     source = source_name(photo, out)
     looks = Looks(lambda: codecs.hash(photo.source), lambda: sidecars.of(photo.source))
     try:
-        verdict = judge(photo, source, row, settings.recipe_of(photo), settings.options, looks)
+        verdict = judge(photo, source, row, settings.recipe_of(photo), settings.options, looks, failure)
         # Now, and not after the work of a photo that nothing can come of.
         if isinstance(verdict, Todo) and (unfit := unfit_folder(photo.target.parent, out)):
             return Settled.failure(unfit)
@@ -156,10 +156,14 @@ class _Notes:
             self.write()
 
     def remember(self, outcome: Outcome) -> None:
-        """As :func:`remember`, now or soon."""
+        """Record a photo that failed or needed no enlarging, now or soon; an output of it stays on record."""
         target = outcome.photo.relative.as_posix()
-        if row := _news(outcome, self._settings, self._rows.get(target) or self._ledger.row(target)):
-            self.add(row)
+        row, failure = self._ledger.look_up(target)
+        if outcome.status == "skipped" and row is not None and row.status == "done":
+            if failure is not None:
+                self.add(row)  # it has not failed any more
+        elif news := _news(outcome, self._settings, self._rows.get(target) or failure or row):
+            self.add(news)
 
     def write(self) -> None:
         """Record what was added."""
@@ -262,17 +266,24 @@ def source_name(photo: Photo, out: os.PathLike[str]) -> str:
         return source
 
 
+def forget_vanished(ledger: Ledger, out: os.PathLike[str], folders: Iterable[os.PathLike[str]]) -> None:
+    """Forget the failures of files below some folders that are there no more."""
+    below = tuple(os.path.abspath(folder) + os.sep for folder in folders)
+    failed = ((row.target, source_path(row, out)) for row in ledger.failures())
+    ledger.forget_failures(
+        target for target, source in failed if os.fspath(source).startswith(below) and is_gone(source)
+    )
+
+
 def remember(outcome: Outcome, settings: Settings, ledger: Ledger) -> None:
-    """Record a photo that failed or needed no enlarging, unless an output of it is on record."""
-    if row := _news(outcome, settings, ledger.row(outcome.photo.relative.as_posix())):
+    """Record a photo that failed."""
+    if row := _news(outcome, settings, ledger.latest(outcome.photo.relative.as_posix())):
         ledger.record(row)
 
 
 def _news(outcome: Outcome, settings: Settings, known: Row | None) -> Row | None:
-    """The row of such a photo, if it says more than what is on record."""
+    """The row of a photo that failed or needed no enlarging, if it says more than the latest on record."""
     photo = outcome.photo
-    if known is not None and known.status == "done":
-        return None
     row = Row(
         target=photo.relative.as_posix(),
         status=outcome.status,

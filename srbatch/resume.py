@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from srbatch import errors
 from srbatch.commit import sha256_of, unfit_name
@@ -59,7 +60,8 @@ class Settled:
     on_record: bool = False
     """Whether the ledger has this outcome already."""
     refreshed: Row | None = None
-    """The row with the photo's new date, where the file is another but its content is the same."""
+    """The row with the photo's new date, where the file is another but its content is the same; or the row
+    alone, where the photo has failed since: noted again, it puts an end to that."""
     sidecar_due: Row | None = None
     """The row of a photo whose sidecar is another than the one carried, or gone beside the output."""
 
@@ -95,11 +97,20 @@ class Looks:
 
 
 def judge(
-    photo: Photo, source: str, row: Row | None, recipe: str, options: Options, looks: Looks
+    photo: Photo,
+    source: str,
+    row: Row | None,
+    recipe: str,
+    options: Options,
+    looks: Looks,
+    failure: Row | None = None,
 ) -> Todo | Settled:
     """Decide without opening the photo, unless its size or date differ from the ledger's or ``--rehash``.
 
-    ``source`` is how the ledger names the photo.
+    Args:
+        source: how the ledger names the photo.
+        row: what the ledger knows of the target.
+        failure: what has failed since, if the row is that of an output.
 
     Raises:
         PhotoError: the photo had to be read and could not be.
@@ -108,26 +119,33 @@ def judge(
         return Settled.failure(photo.problem)
     target = _Target.of(photo)
     if row is not None and target.is_output_of(row):
-        return _judge_output(photo, source, row, recipe, options, looks)
-    if row is not None and row.recipe == recipe and not _may_differ(photo, source, row, options):
-        if row.status == "skipped":
-            return Settled("skipped", row.reason or "")
-        free = not target.taken or options.overwrite
-        if is_remembered(row.error) and free and not options.retry_failed:
-            told = f"{row.reason} (as before; --retry-failed tries again)"
-            return Settled("failed", told, row.error, on_record=True)
+        return _judge_output(photo, source, row, recipe, options, looks, failure)
+    if row and row.status == "skipped" and _is_same(photo, source, row, recipe, options):
+        return Settled("skipped", row.reason or "")
+    free = not target.taken or options.overwrite
+    if free and (again := _as_before(photo, source, failure or row, recipe, options)):
+        return again
     if target.taken and not options.overwrite:
         return Settled.failure(_not_ours(photo, row))
     return Todo(replace=options.overwrite)
 
 
 def _judge_output(
-    photo: Photo, source: str, row: Row, recipe: str, options: Options, looks: Looks
+    photo: Photo,
+    source: str,
+    row: Row,
+    recipe: str,
+    options: Options,
+    looks: Looks,
+    failure: Row | None,
 ) -> Todo | Settled:
     """The output on record lies there. It stays if it is of this photo, unless other settings are wanted."""
     todo = Todo(replace=True, ours_sha256=None if options.overwrite else row.target_sha256)
-    refreshed = None
+    refreshed = row if failure else None
+    again = _as_before(photo, source, failure, recipe, options)
     if _may_differ(photo, source, row, options):
+        if again and (row.recipe == recipe or options.redo_changed):
+            return again
         if looks.sha256() != row.sha256:
             if source != row.source and not options.overwrite:
                 return Settled.failure(_another_source(photo, row))
@@ -141,12 +159,33 @@ def _judge_output(
         return Settled("skipped", CURRENT, refreshed=refreshed)
     if not options.redo_changed:
         return Settled("skipped", OTHER_SETTINGS, refreshed=refreshed)
-    return todo
+    return again or todo
+
+
+def source_path(row: Row, out: os.PathLike[str]) -> Path:
+    """Where the photo of a row lies, or lay."""
+    # By the names, as the row's own path was made, and not through links in them.
+    return Path(os.path.normpath(Path(os.path.abspath(out), row.source)))
 
 
 def _may_differ(photo: Photo, source: str, row: Row, options: Options) -> bool:
     """Whether only reading it tells if the photo is the one that the row is of."""
     return options.rehash or (photo.size, photo.mtime_ns, source) != (row.size, row.mtime_ns, row.source)
+
+
+def _is_same(photo: Photo, source: str, row: Row, recipe: str, options: Options) -> bool:
+    """Whether a row is of the same file, by all that is seen without reading it, and of these settings."""
+    return row.recipe == recipe and not _may_differ(photo, source, row, options)
+
+
+def _as_before(photo: Photo, source: str, known: Row | None, recipe: str, options: Options) -> Settled | None:
+    """The failure on record, if it would come again."""
+    if known is None or options.retry_failed or not is_remembered(known.error):
+        return None
+    if not _is_same(photo, source, known, recipe, options):
+        return None
+    told = f"{known.reason} (as before; --retry-failed tries again)"
+    return Settled("failed", told, known.error, on_record=True)
 
 
 def is_remembered(error: str | None) -> bool:

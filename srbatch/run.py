@@ -15,7 +15,7 @@ from srbatch.errors import ExitCode
 from srbatch.estimate import Estimate, estimate
 from srbatch.model import Model
 from srbatch.options import Options
-from srbatch.preflight import Job, Settings, prepare
+from srbatch.preflight import Job, Settings, forget_vanished, prepare
 from srbatch.report import Reporter, Several, Summary
 
 
@@ -39,6 +39,7 @@ def upscale(
     try:
         with session(settings, reporter=reporter, check=check, command=command) as run:
             reporter.found(found)
+            forget_vanished(run.ledger, options.out, options.inputs)
             run_all(run, found.photos, summary)
     finally:
         summary.seconds = time.monotonic() - start

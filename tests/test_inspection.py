@@ -88,6 +88,7 @@ def test_a_row_with_details_that_are_none_is_a_damaged_ledger(tmp_path: Path) ->
         "photos SET reason=x'05'",
         "photos SET error=x'ff'",
         "photos SET mtime_ns='today'",
+        "failures SET source=5",
         "pending SET temp=5",
         "pending SET target=5",
         "pending SET row=5",
@@ -103,6 +104,7 @@ def test_columns_that_hold_something_else_are_a_damaged_ledger(tmp_path: Path, c
     ledger.start_run("srbatch")
     ledger.close()
     with closing(sqlite3.connect(out / STATE_FOLDER / "ledger.sqlite", isolation_level=None)) as changed:
+        changed.execute("INSERT INTO failures SELECT * FROM photos")
         changed.execute(f"UPDATE {change}")
     with pytest.raises(LedgerError, match="damaged"):
         status(out, None)

@@ -114,13 +114,28 @@ def test_a_row_to_come_comes_back_as_it_was_whatever_the_names(coming: Row, temp
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(_rows, max_size=8))
-def test_the_last_outcome_of_each_target_counts(noted: list[Row]) -> None:
-    ledger = Ledger.in_memory()
+@given(st.lists(st.builds(replace, _rows, target=st.sampled_from("ab") | _path), max_size=8))
+def test_the_last_outcome_of_each_target_counts_and_a_failure_costs_no_output_its_row(
+    noted: list[Row],
+) -> None:
+    ledger, last, failed = Ledger.in_memory(), dict[str, Row](), dict[str, Row]()
     for outcome in noted:
         ledger.record(outcome)
-    last = {outcome.target: outcome for outcome in noted}
+        target = outcome.target
+        if outcome.status == "failed" and target in last and last[target].status == "done":
+            failed[target] = outcome
+        else:
+            last[target] = outcome
+            failed.pop(target, None)
+        assert ledger.look_up(target) == (last[target], failed.get(target))
+        assert ledger.latest(target) == outcome
     assert {found.target: found for found in ledger.rows()} == last
+    failures = [row for row in last.values() if row.status == "failed"] + list(failed.values())
+    assert {found.target: found for found in ledger.failures()} == {row.target: row for row in failures}
+    ledger.forget_failures([row.target for row in noted])
+    assert ledger.failures() == []
+    assert list(ledger.rows()) == [row for row in ledger.rows() if row.status != "failed"]
+    assert {row.target for row in ledger.rows()} == {r.target for r in last.values() if r.status != "failed"}
     ledger.close()
 
 
@@ -300,6 +315,25 @@ def test_a_page_that_was_damaged_is_an_error(state: Path) -> None:
             list(damaged.rows())
         finally:
             damaged.close()
+
+
+def test_a_ledger_from_before_there_was_a_table_of_failures_is_read_and_gets_one(
+    state: Path, ledger: Ledger
+) -> None:
+    ledger.record(row())
+    ledger.record(row("b.jpg", status="failed"))
+    ledger._db.execute("DROP TABLE failures")
+    before = file_of(state).read_bytes()
+    reader, copy = Ledger.open_readonly(state), Ledger.copy_in_memory(state)
+    assert reader.failures() == [row("b.jpg", status="failed")]
+    assert copy.look_up("a.jpg") == (row(), None)
+    reader.close()
+    copy.close()
+    assert file_of(state).read_bytes() == before
+    again = Ledger.open(state)
+    again.record(row(status="failed"))
+    assert again.look_up("a.jpg") == (row(), row(status="failed"))
+    again.close()
 
 
 @pytest.mark.parametrize("opened", [Ledger.open, Ledger.open_readonly, Ledger.copy_in_memory])

@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from srbatch import places
-from srbatch.places import Within, identity, is_within, marks, nearest_folder, open_file, surroundings
+from srbatch.places import (
+    Within,
+    identity,
+    is_gone,
+    is_within,
+    marks,
+    nearest_folder,
+    open_file,
+    surroundings,
+)
 from tests.conftest import without_privileges
 
 
@@ -107,3 +116,12 @@ def test_a_file_is_opened_and_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
             open_file(tmp_path / name, follow_links=False)
     with pytest.raises(OSError, match="not a regular file"):
         open_file(tmp_path / "pipe")
+
+
+def test_a_file_is_gone_only_where_the_disk_says_so(public: Path) -> None:
+    (public / "a").write_bytes(b"a file")
+    (public / "link").symlink_to("nowhere")
+    with without_privileges():
+        (public / "closed").mkdir(mode=0)
+        assert not any(is_gone(public / name) for name in ("a", "link", "closed", "closed/b"))
+        assert all(is_gone(public / name) for name in ("b", "a/b", "new/b"))

@@ -33,6 +33,7 @@ from srbatch.errors import (
     UsageError,
 )
 from srbatch.formats import Format
+from srbatch.inspection import status
 from srbatch.ledger import STATE_FOLDER, Ledger, LedgerError, locked
 from srbatch.options import Options, TargetSize
 from srbatch.resume import CURRENT
@@ -871,6 +872,122 @@ def test_a_rerun_writes_no_row_of_what_still_cannot_be_done(
     assert (first, again) == (ExitCode.SOME_FAILED, ExitCode.SOME_FAILED)
     assert {outcome.error for outcome in listener.outcomes} == {"UnsupportedPhoto"}
     assert recorded == []
+
+
+def failed(out: Path) -> list[str]:
+    """What ``srbatch status`` lists."""
+    return [source for source, _ in status(out, None).failures]
+
+
+def test_a_photo_damaged_after_it_was_done_has_failed_until_it_is_whole(
+    five: Path, originals: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, whole = tmp_path / "out", (five / "0.png").read_bytes()
+    upscale(five, out)
+    made = outputs(out)
+    (five / "0.png").write_bytes(whole[:40])
+    originals.remember()
+    assert upscale(five, out)[0] is ExitCode.SOME_FAILED
+    assert failed(out) == ["../photos/0.png"]
+    assert status(out, None).counts == {"done": 5, "failed": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr(codec_pool.CodecPool, "hash", lambda *_: pytest.fail("it was read"))
+        patch.setattr(codec_pool.CodecPool, "probe", lambda *_: pytest.fail("it was read"))
+        transactions = counted_transactions(patch)
+        code, listener = upscale(five, out)
+    assert code is ExitCode.SOME_FAILED
+    assert "(as before; " in listener.by_name()["0.png"].reason
+    assert transactions == []
+    assert upscale(five, out, retry_failed=True)[1].by_name()["0.png"].error == "UnreadablePhoto"
+    (five / "0.png").write_bytes(whole)
+    originals.remember()
+    code, listener = upscale(five, out)
+    assert (code, listener.by_name()["0.png"].reason) == (ExitCode.DONE, CURRENT)
+    assert failed(out) == []
+    assert outputs(out) == made, "they have been the output of a whole photo all the time"
+
+
+def test_edited_outputs_are_failures_on_record_until_they_are_settled(
+    five: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    upscale(five, out)
+    made = outputs(out)
+    for name in made:
+        (out / name).write_bytes(b"edited")
+    assert upscale(five, out)[0] is ExitCode.SOME_FAILED
+    assert failed(out) == [f"../photos/{name}" for name in sorted(made)]
+    with monkeypatch.context() as patch:
+        transactions = counted_transactions(patch)
+        upscale(five, out)
+    assert transactions == []
+    (out / "0.png").unlink()
+    (out / "1.png").write_bytes(made["1.png"])
+    upscale(five, out)
+    assert failed(out) == [f"../photos/{index}.png" for index in (2, 3, 4)]
+    assert upscale(five, out, overwrite=True)[0] is ExitCode.DONE
+    assert failed(out) == []
+
+
+def test_a_failure_with_other_settings_is_none_without_them(five: Path, tmp_path: Path) -> None:
+    out, larger = tmp_path / "out", {"size": TargetSize(long_edge=2000)}
+    upscale(five, out)
+    for _ in range(2):
+        assert upscale(five, out, **larger, redo_changed=True)[0] is ExitCode.SOME_FAILED
+    assert len(failed(out)) == 5
+    code, listener = upscale(five, out, **larger)
+    assert {outcome.status for outcome in listener.outcomes} == {"skipped"}
+    assert code is ExitCode.DONE
+    assert failed(out) == []
+
+
+def test_a_done_photo_that_need_not_be_enlarged_any_more_has_not_failed(
+    five: Path, originals: Originals, tmp_path: Path
+) -> None:
+    out, size = tmp_path / "out", {"size": TargetSize(long_edge=300)}
+    upscale(five, out, **size)
+    (five / "0.png").write_bytes(b"damaged")
+    originals.remember()
+    upscale(five, out, **size)
+    assert failed(out) == ["../photos/0.png"]
+    crop(300, 200).save(five / "0.png")
+    originals.remember()
+    assert upscale(five, out, **size)[0] is ExitCode.DONE
+    assert failed(out) == []
+
+
+def test_a_failure_of_a_photo_that_is_gone_is_forgotten(
+    originals: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, names = tmp_path / "out", ("a.png", "b.png", "1999/c.png")
+    (originals.folder / "1999").mkdir()
+    for name in names:
+        (originals.folder / name).write_bytes(b"damaged")
+    upscale(originals.folder, out)
+    assert len(failed(out)) == 3
+    for name in ("a.png", "1999/c.png"):
+        (originals.folder / name).unlink()
+    originals.remember()
+    upscale(originals.folder / "1999", out)
+    assert failed(out) == ["../photos/a.png", "../photos/b.png"], "these do not lie there"
+    upscale(originals.folder, out)
+    assert failed(out) == ["../photos/b.png"]
+    real = codec_pool.CodecPool.probe
+
+    def unmounted_first(self: codec_pool.CodecPool, paths: list[Path], max_pixels: float) -> Any:
+        for path in paths:
+            path.unlink()
+        return real(self, paths, max_pixels)
+
+    crop().save(originals.folder / "d.png")
+    (originals.folder / "b.png").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(codec_pool.CodecPool, "probe", unmounted_first)
+        assert upscale(originals.folder, out)[0] is ExitCode.SOME_FAILED
+    assert failed(out) == ["../photos/d.png"], "what a run tells of is on record until the next one"
+    originals.remember()
+    assert upscale(originals.folder, out)[0] is ExitCode.DONE
+    assert failed(out) == []
 
 
 def test_many_photos_that_need_no_work_are_noted_together(

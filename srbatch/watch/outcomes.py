@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from srbatch.batch import Run
 from srbatch.discover import Photo
 from srbatch.errors import DestinationError, PhotoTooLarge, UnsupportedPhoto, is_of_output, one_line
 from srbatch.names import show
-from srbatch.preflight import source_name
+from srbatch.preflight import forget_vanished, source_name
 from srbatch.report import Outcome, Silent, duration, outcome_line
 from srbatch.resume import HAS_OUTPUT, is_remembered
 from srbatch.watch.moving import NotMoved, OriginalsFolder, is_as_found
@@ -73,7 +72,7 @@ class OutcomeHandler:
 
     def failed_before(self, photo: Photo) -> bool:
         """Whether the ledger remembers a failure of this very file, so that it is not tried."""
-        row = self._ledger.row(photo.relative.as_posix())
+        row = self._ledger.latest(photo.relative.as_posix())
         if row is None or row.status != "failed" or self._retry_failed:
             return False
         return is_remembered(row.error) and (row.size, row.mtime_ns) == (photo.size, photo.mtime_ns)
@@ -107,7 +106,7 @@ class OutcomeHandler:
         pause_s = self._retries.failed(photo, final=failed_before or outcome.error in _FOREVER)
         if pause_s is None:
             log.warning("%s is given up until it changes", show(photo.relative))
-            if self._move_to.failed:
+            if self._move_to.failed and self._is_at_fault(outcome):
                 self._move(photo, self._move_to.failed, reason=outcome.reason.partition(" (as before;")[0])
         elif not self._once:
             log.info("%s is tried again in %s", show(photo.relative), duration(pause_s))
@@ -123,12 +122,20 @@ class OutcomeHandler:
             until = "until its output has a place"
             log.info("%s is tried again in %s, and %s", show(photo.relative), duration(pause_s), until)
 
+    def _is_at_fault(self, outcome: Outcome) -> bool:
+        """Whether it is the file that is to be mended, and not, of one that was done, something beside it."""
+        photo = outcome.photo
+        row = self._ledger.row(photo.relative.as_posix())
+        if row is None or row.status != "done":
+            return True
+        return is_remembered(outcome.error) and (row.size, row.mtime_ns) != (photo.size, photo.mtime_ns)
+
     def _move(self, photo: Photo, folder: OriginalsFolder, *, reason: str = "") -> None:
         """Move an original away; the ledger hears of it first, so that its output stays its own.
 
         Cut off in between, the next round knows the photo by its hash and moves it.
         """
-        row = self._ledger.row(photo.relative.as_posix())
+        row = self._ledger.latest(photo.relative.as_posix())
         if photo.source in self._unmoved or row is None:
             return
 
@@ -150,20 +157,13 @@ class OutcomeHandler:
 
     def forget_failures(self, outcomes: Iterable[Outcome]) -> None:
         """What failed because it went away, or because a signal hit the codecs with us, has not failed."""
-        for outcome in outcomes:
-            if outcome.status == "failed":
-                self._ledger.forget_failure(outcome.photo.relative.as_posix())
+        self._ledger.forget_failures(o.photo.relative.as_posix() for o in outcomes if o.status == "failed")
 
     def forget_vanished(self) -> None:
         """Failures of files that are there no more are none."""
         failed = self._move_to.failed
         tops = (self._folder, failed.top) if failed else (self._folder,)
-        below = tuple(os.path.abspath(top) + os.sep for top in tops)
-        out = Path(os.path.abspath(self._out))
-        for row in self._ledger.failures():
-            path = os.path.normpath(out / row.source)
-            if path.startswith(below) and not os.path.lexists(path):
-                self._ledger.forget_failure(row.target)
+        forget_vanished(self._ledger, self._out, tops)
 
 
 def has_changed(photo: Photo) -> bool:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from srbatch.errors import ExitCode
+from srbatch.errors import ExitCode, UnreadablePhoto
+from srbatch.inspection import status
 from srbatch.picture import Picture
 from srbatch.watch.moving import OriginalsFolder
 from tests.files import PACKET
@@ -135,3 +136,51 @@ def test_a_sidecar_with_the_whole_name_of_a_photo_goes_with_that_one(world: Worl
     assert world.files("done") == ["a.jpg.png"]
     assert world.files("failed") == ["a.jpg", "a.jpg.txt", "a.jpg.xmp"]
     assert list(world.outputs()) == ["a.jpg.png"]
+
+
+def test_a_done_photo_that_is_damaged_is_given_up_and_leaves_as_any_other(world: World) -> None:
+    once = {"once": True, "failed": world.top / "failed"}
+    world.photo("a.png", 1)
+    assert world.watch(**once) is ExitCode.DONE
+    (world.drop / "a.png").write_bytes(b"damaged")
+    assert world.watch(**once) is ExitCode.SOME_FAILED
+    assert world.files("drop") == ["a.png"], "it may be that it is still being copied"
+    assert world.watch(**once) is ExitCode.SOME_FAILED
+    assert world.files("drop") == []
+    assert world.files("failed") == ["a.png", "a.png.txt"]
+    assert [source for source, _ in status(world.out, None).failures] == ["../failed/a.png"]
+    assert world.watch(**once) is ExitCode.DONE
+    assert world.outputs() == {"a.png": 1}
+    (world.top / "failed" / "a.png").unlink()
+    world.watch(**once)
+    assert status(world.out, None).failures == []
+    world.photo("a.png", 2)
+    assert world.watch(**once) is ExitCode.DONE
+    assert world.outputs() == {"a.png": 2}
+
+
+@pytest.mark.parametrize("fault", ["its output is edited", "its sidecar", "its folder of outputs is closed"])
+@pytest.mark.parametrize("once", [True, False])
+def test_a_done_photo_never_leaves_as_failed_for_what_is_no_fault_of_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, fault: str, once: bool
+) -> None:
+    def unreadable(*_: object) -> None:
+        raise UnreadablePhoto("its codec ran out of time")
+
+    world.photo("1999/a.png", 1)
+    world.watch()
+    if fault == "its output is edited":
+        (world.out / "1999" / "a.png").write_bytes(b"edited")
+    elif fault == "its sidecar":
+        (world.drop / "1999" / "a.xmp").write_text("<x:xmpmeta xmlns:x='adobe:ns:meta/'/>")
+        monkeypatch.setattr(InProcess, "metadata", unreadable, raising=False)
+    else:
+        (world.out / "1999" / "a.png").unlink()
+        (world.out / "1999").rmdir()
+        (world.out / "1999").write_bytes(b"a file")
+    for _ in range(3):
+        code = world.watch(once=once, failed=world.top / "failed", until=1500)
+        assert code is (ExitCode.SOME_FAILED if once else ExitCode.DONE)
+        assert [source for source, _ in status(world.out, None).failures] == ["../drop/1999/a.png"]
+    assert "1999/a.png" in world.files("drop")
+    assert world.files("failed") == []
