@@ -6,6 +6,8 @@ import errno
 import hashlib
 import logging
 import os
+import re
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -25,6 +27,9 @@ from srbatch.sidecars import details_text, put_in_place, ready_path
 
 log = logging.getLogger(__name__)
 
+_SCRATCH = "scratch"
+_OLD_SCRATCH = re.compile("srbatch-[0-9a-f]{16}")
+"""The same as earlier versions named it, by where the output folder lay."""
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 """Of some network shares; that may be why the state lies elsewhere."""
 _CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -70,6 +75,7 @@ def opened(options: Options, command: str) -> Iterator[Archive]:
         with _claimed(options.out, state), closing(Ledger.open(state)) as ledger:
             ledger.start_run(command)
             put_right(ledger, options)
+            _remove_scratch(options)
             with closing(Scratch(scratch_folder(options))) as scratch:
                 yield Archive(ledger, scratch)
 
@@ -91,9 +97,23 @@ def looked_into(options: Options) -> Iterator[Archive]:
 
 def scratch_folder(options: Options) -> Path:
     """Where the pixels of a run into a folder lie."""
+    folder = options.scratch or options.state
+    if folder is None:  # our own by its lock, whatever name it has by then
+        return options.out / STATE_FOLDER / _SCRATCH
     # Others may use the same folder; what is deleted at the start must be this output folder's own.
-    owner = hashlib.sha256(os.fsencode(os.path.realpath(options.out))).hexdigest()[:16]
-    return (options.scratch or state_folder(options.out, options.state)) / f"srbatch-{owner}"
+    return folder / _scratch_name(os.path.realpath(options.out))
+
+
+def _scratch_name(out: str) -> str:
+    return f"srbatch-{hashlib.sha256(os.fsencode(out)).hexdigest()[:16]}"
+
+
+def _remove_scratch(options: Options) -> None:
+    """Remove what a killed run left in the output folder's own state folder."""
+    if options.state is None:
+        for path in (options.out / STATE_FOLDER).glob("*"):
+            if path.name == _SCRATCH or _OLD_SCRATCH.fullmatch(path.name):
+                shutil.rmtree(path, ignore_errors=True)  # no link is followed
 
 
 @contextmanager

@@ -351,6 +351,34 @@ def test_a_link_where_scratch_is_due_has_nothing_deleted_that_it_leads_to(
     assert names_below(foreign) == before
 
 
+@pytest.mark.parametrize("elsewhere", [None, "fast"])
+def test_scratch_of_a_killed_run_goes_also_once_its_output_folder_was_moved(
+    options: Options, tmp_path: Path, elsewhere: str | None
+) -> None:
+    with running(BE_KILLED, options.out, "") as run:
+        run.kill()
+        run.wait()
+    old = options.out / ".srbatch" / "srbatch-0123456789abcdef"  # as an earlier version named it
+    (old / "0").mkdir(parents=True)
+    (old / "0" / "0.raw").write_bytes(b"pixels")
+    assert len([name for name in names_below(options.out) if name.endswith(".raw")]) == 2
+    foreign = tmp_path / "foreign"
+    (foreign / "0").mkdir(parents=True)
+    (foreign / "0" / "only-copy.tif").write_bytes(b"precious")
+    (options.out / ".srbatch" / "srbatch-0123456789abcdee").symlink_to(foreign)
+    kept = ("srbatch-of-others", "srbatch-0123456789abcdef0")
+    for name in kept:
+        (options.out / ".srbatch" / name).mkdir()
+    options.out.rename(tmp_path / "moved")
+    changes = {"scratch": tmp_path / elsewhere} if elsewhere else {}
+    with opened(with_(options, out=tmp_path / "moved", **changes), "run"):
+        assert not [name for name in names_below(tmp_path / "moved") if name.endswith(".raw")]
+    assert {name for name in names_below(tmp_path / "moved") if "srbatch-" in name} >= {
+        f".srbatch/{name}" for name in kept
+    }
+    assert names_below(foreign) == ["0", "0/only-copy.tif"]
+
+
 def test_a_full_scratch_disk_is_a_destination_error(
     options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
