@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path, PurePath
 
 from srbatch.commit import LOCK, destination_error, discard, is_temp_name, make_folder, sha256_of
@@ -21,7 +22,7 @@ from srbatch.errors import DestinationError, UsageError
 from srbatch.ledger import STATE_FOLDER, Ledger, LedgerError, Row, UnfitRow, locked
 from srbatch.names import show, stays_below
 from srbatch.options import Options
-from srbatch.places import marks, surroundings
+from srbatch.places import is_gone, marks, surroundings
 from srbatch.scratch import Scratch
 from srbatch.sidecars import details_text, put_in_place, ready_path
 
@@ -177,18 +178,44 @@ def _check_owner(state: Path, options: Options) -> None:
     """A ledger's paths are relative to one output folder; elsewhere, a note says which."""
     if options.state is None:
         return
-    note, owner = state / "output-folder", os.fsencode(os.path.realpath(options.out))
+    note, owner = state / "output-folder", os.path.realpath(options.out)
     try:
-        if not note.exists():
-            note.write_bytes(owner)
-        known = note.read_bytes()
+        known = os.fsdecode(note.read_bytes()) if note.exists() else ""
+        if known == owner:
+            return
+        if known and not _has_moved(state, known, options.out):
+            raise UsageError(
+                f"--state {show(state)} belongs to the output folder {show(known)}; give each output folder"
+                f" a state folder of its own. If {show(options.out)} is that folder, moved or copied,"
+                f" delete {show(note)}"
+            )
+        if known:
+            shutil.rmtree(state / _scratch_name(known), ignore_errors=True)
+        note.write_bytes(os.fsencode(owner))
     except OSError as error:
         raise destination_error(error, note) from error
-    if known != owner:
-        raise UsageError(
-            f"--state {show(state)} belongs to the output folder {show(os.fsdecode(known))};"
-            " give each output folder a state folder of its own"
-        )
+
+
+def _has_moved(state: Path, old: str, out: Path) -> bool:
+    """Whether ``out`` is the folder that had the name ``old``: that is gone, and its outputs are here.
+
+    It may be gone with the disk that it is on, and ``out`` be another one.
+    """
+    if not is_gone(Path(old)):
+        return False
+    if not Ledger.is_in(state):
+        return True
+    with closing(Ledger.open_readonly(state)) as ledger:
+        done = (row for row in ledger.rows() if row.status == "done")
+        first = next(done, None)
+        return first is None or any(_has_output(out, row) for row in chain([first], done))
+
+
+def _has_output(out: Path, row: Row) -> bool:
+    try:
+        return (out / row.target).lstat().st_size == row.target_size
+    except (OSError, ValueError):
+        return False
 
 
 def put_right(ledger: Ledger, options: Options, *, keep_files: bool = False) -> None:

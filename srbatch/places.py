@@ -85,7 +85,7 @@ def is_gone(path: Path) -> bool:
     """Whether nothing has that name any more, which a disk that cannot be asked does not say."""
     try:
         path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last: no file can have that name
         return True
     except OSError:
         pass

@@ -21,6 +21,7 @@ from PIL import Image
 from torch import nn
 
 from srbatch import batch, codec_pool, commit, encode, run
+from srbatch.archive import scratch_folder
 from srbatch.commit import destination_error
 from srbatch.discover import Photo
 from srbatch.errors import (
@@ -790,6 +791,57 @@ def test_state_and_scratch_elsewhere(five: Path, tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "hi" / ".srbatch").iterdir()] == ["lock"]
     assert (state / "ledger.sqlite").exists()
     assert [p.name for p in scratch.iterdir()] == ["not-ours"]
+
+
+@pytest.fixture
+def archive(five: Path, tmp_path: Path) -> Path:
+    """A folder with photos, outputs and the state of their run, each in a folder of its own."""
+    folder = tmp_path / "archive"
+    shutil.copytree(five, folder / "in")
+    upscale(folder / "in", folder / "out", state=folder / "state")
+    return folder
+
+
+@pytest.mark.parametrize("moved", ["all", "the outputs"])
+def test_a_state_of_its_own_goes_with_an_output_folder_that_was_moved(
+    archive: Path, tmp_path: Path, moved: str
+) -> None:
+    known = tmp_path / "known"
+    (archive if moved == "all" else archive / "out").rename(known)
+    top, out = (known, known / "out") if moved == "all" else (archive, known)
+    for _ in range(2):
+        code, listener = upscale(top / "in", out, state=top / "state")
+        assert {outcome.reason for outcome in listener.outcomes} == {CURRENT}
+        assert code is ExitCode.DONE
+
+
+def test_scratch_of_a_killed_run_goes_with_a_state_that_was_moved(archive: Path, tmp_path: Path) -> None:
+    options = Options(inputs=(archive / "in",), out=archive / "out", state=archive / "state")
+    left = scratch_folder(options)
+    (left / "0").mkdir(parents=True)
+    archive.rename(tmp_path / "moved")
+    upscale(tmp_path / "moved" / "in", tmp_path / "moved" / "out", state=tmp_path / "moved" / "state")
+    assert not (tmp_path / "moved" / "state" / left.name).exists()
+
+
+@pytest.mark.parametrize("why", ["its own is on a disk that is away", "its own was copied"])
+def test_a_state_is_not_taken_up_for_another_output_folder(archive: Path, tmp_path: Path, why: str) -> None:
+    out, state = tmp_path / "other", archive / "state"
+    if why == "its own was copied":
+        shutil.copytree(archive / "out", out)
+    else:
+        (archive / "out").rename(tmp_path / "away")
+    before = (state / "output-folder").read_bytes()
+    with pytest.raises(UsageError, match=f"{out} is that folder, .* delete {state / 'output-folder'}"):
+        upscale(archive / "in", out, state=state)
+    assert (state / "output-folder").read_bytes() == before
+    (state / "output-folder").unlink()
+    upscale(archive / "in", out, state=state)
+
+
+def test_a_state_whose_owner_was_not_noted_yet_is_taken(archive: Path) -> None:
+    (archive / "state" / "output-folder").write_bytes(b"")  # the disk was full
+    assert upscale(archive / "in", archive / "out", state=archive / "state")[0] is ExitCode.DONE
 
 
 @pytest.mark.parametrize(
