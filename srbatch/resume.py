@@ -16,6 +16,7 @@ from srbatch.errors import PhotoError, TargetExists
 from srbatch.ledger import Row
 from srbatch.names import show
 from srbatch.options import Options
+from srbatch.places import identity, is_gone
 from srbatch.report import Status
 from srbatch.sidecars import Stamp, is_carried, is_missing
 
@@ -147,9 +148,9 @@ def _judge_output(
         if again and (row.recipe == recipe or options.redo_changed):
             return again
         if looks.sha256() != row.sha256:
-            if source != row.source and not options.overwrite:
-                return Settled.failure(_another_source(photo, row))
-            return todo
+            if options.overwrite or is_of(photo, source, row, options.out):
+                return todo
+            return Settled.failure(_another_source(photo, row, options.out))
         refreshed = replace(row, size=photo.size, mtime_ns=photo.mtime_ns, source=source)
     if row.recipe == recipe:
         if not is_carried(row.details, looks.sidecar()):
@@ -160,6 +161,17 @@ def _judge_output(
     if not options.redo_changed:
         return Settled("skipped", OTHER_SETTINGS, refreshed=refreshed)
     return again or todo
+
+
+def is_of(photo: Photo, source: str, row: Row, out: os.PathLike[str]) -> bool:
+    """Whether a row is of this very file, if need be by another name of it or of its folder.
+
+    One that is gone may have been another photo than this, whose output must not be lost.
+    """
+    if source == row.source:
+        return True
+    mark = identity(photo.source)
+    return mark is not None and mark == identity(source_path(row, out))
 
 
 def source_path(row: Row, out: os.PathLike[str]) -> Path:
@@ -201,9 +213,10 @@ def _not_ours(photo: Photo, row: Row | None) -> TargetExists:
     return TargetExists(f"{show(photo.target)} {why}; --overwrite replaces it")
 
 
-def _another_source(photo: Photo, row: Row) -> TargetExists:
+def _another_source(photo: Photo, row: Row, out: os.PathLike[str]) -> TargetExists:
+    gone = ", which is gone" if is_gone(source_path(row, out)) else ""
     return TargetExists(
-        f"{show(photo.target)} was made from another photo, {show(row.source)};"
+        f"{show(photo.target)} was made from another photo, {show(row.source)}{gone};"
         " choose another --out, or replace it with --overwrite"
     )
 

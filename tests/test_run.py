@@ -793,6 +793,46 @@ def test_state_and_scratch_elsewhere(five: Path, tmp_path: Path) -> None:
     assert [p.name for p in scratch.iterdir()] == ["not-ours"]
 
 
+def other_name(archive: Path, tmp_path: Path, name: str) -> Path:
+    """Another name of the folder of photos."""
+    if name == "a hard link":
+        (archive / "linked").mkdir()
+        (archive / "linked" / "0.png").hardlink_to(archive / "in" / "0.png")
+        return archive / "linked"
+    (tmp_path / "link").symlink_to(archive / "in" if name == "a link" else archive)
+    return tmp_path / "link" if name == "a link" else tmp_path / "link" / "in"
+
+
+@pytest.mark.parametrize("name", ["a link", "a link further up", "a hard link"])
+def test_a_photo_that_was_edited_is_done_again_also_by_another_name(
+    archive: Path, tmp_path: Path, name: str
+) -> None:
+    (archive / "in" / "0.png").write_bytes((archive / "in" / "1.png").read_bytes())
+    folder = other_name(archive, tmp_path, name)
+    code, listener = upscale(folder, archive / "out", state=archive / "state")
+    assert (code, listener.by_name()["0.png"].status) == (ExitCode.DONE, "done")
+    (archive / "out" / "0.png").write_bytes(b"edited")
+    (archive / "in" / "0.png").write_bytes((archive / "in" / "2.png").read_bytes())
+    assert upscale(archive / "in", archive / "out", state=archive / "state")[0] is ExitCode.SOME_FAILED
+    assert (archive / "out" / "0.png").read_bytes() == b"edited"
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_an_output_of_a_photo_that_lies_elsewhere_or_is_gone_is_kept(archive: Path, gone: bool) -> None:
+    before = outputs(archive / "out")
+    shutil.copytree(archive / "in", archive / "other")
+    if gone:
+        shutil.rmtree(archive / "in")
+    (archive / "other" / "0.png").write_bytes((archive / "other" / "1.png").read_bytes())
+    code, listener = upscale(archive / "other", archive / "out", state=archive / "state")
+    assert code is ExitCode.SOME_FAILED
+    reason = listener.by_name()["0.png"].reason
+    assert f"was made from another photo, ../in/0.png{', which is gone' if gone else ''};" in reason
+    assert outputs(archive / "out") == before
+    known = {name for name, outcome in listener.by_name().items() if outcome.reason == CURRENT}
+    assert known == {"1.png", "2.png", "3.png", "4.png"}
+
+
 @pytest.fixture
 def archive(five: Path, tmp_path: Path) -> Path:
     """A folder with photos, outputs and the state of their run, each in a folder of its own."""

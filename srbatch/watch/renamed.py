@@ -18,6 +18,7 @@ from srbatch.formats import Format
 from srbatch.ledger import Row
 from srbatch.names import collision_key, show
 from srbatch.preflight import source_name
+from srbatch.resume import is_of
 
 _DIGITS = (8, 16, 64)
 """Of the hash, in hexadecimal: more of them where fewer are taken."""
@@ -50,7 +51,9 @@ class OutputNames:
         """The photo with its own target."""
         row = self._ledger.row(photo.relative.as_posix())
         source = source_name(photo, self._options.out)
-        if photo.problem or row is None or row.status != "done" or row.source == source:
+        if photo.problem or row is None or row.status != "done":
+            return photo
+        if is_of(photo, source, row, self._options.out):
             return photo
         if not os.path.lexists(photo.target):
             return photo

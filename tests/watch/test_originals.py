@@ -184,3 +184,13 @@ def test_a_done_photo_never_leaves_as_failed_for_what_is_no_fault_of_it(
         assert [source for source, _ in status(world.out, None).failures] == ["../drop/1999/a.png"]
     assert "1999/a.png" in world.files("drop")
     assert world.files("failed") == []
+
+
+def test_a_photo_that_was_edited_is_made_again_also_where_its_folder_has_another_name(world: World) -> None:
+    world.photo("a.png", 1)
+    world.watch()
+    world.photo("a.png", 2)
+    (world.top / "link").symlink_to(world.drop)
+    world.drop = world.top / "link"
+    world.watch()
+    assert world.outputs() == {"a.png": 2}
