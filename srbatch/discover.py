@@ -72,6 +72,11 @@ class Selection:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
+    @property
+    def has_globs(self) -> bool:
+        """Whether the path to a file decides."""
+        return bool(self.include or self.exclude)
+
     def wants(self, relative: str) -> bool:
         """Whether the file at this path (with ``/``) is wanted."""
         if self.include and not _matches(relative, self.include):
@@ -299,8 +304,8 @@ def check_outside(inputs: tuple[Path, ...], places: Mapping[str, Path | None]) -
                 )
 
 
-_Way = tuple[Path, Path, tuple[Mark, ...]]
-"""(a folder, its path below the top, the marks of those above it)"""
+_Way = tuple[Path, Path, tuple[Mark, ...], bool]
+"""(a folder, its path below the top, the marks of those above it, whether it was gone into before)"""
 
 
 def _walk(
@@ -315,28 +320,34 @@ def _walk(
 
     A folder is gone into once, as links can make more ways to it than there is time to go: by its own path,
     or else by the first link to it, of those behind fewest others. So no link that comes or goes gives
-    other targets to photos that have a path of their own.
+    other targets to photos that have a path of their own. Where globs choose, another link to it may be the
+    way that is wanted; by that, the files come which did not come before.
 
     ``originals`` gets the marks of the folders on the way: those behind links may lie anywhere.
     """
     around_out, within_out = surroundings(out), Within(marks(out))
-    own: list[_Way] = [(top, Path(), ())]
+    own: list[_Way] = [(top, Path(), (), False)]
     linked: deque[_Way] = deque()
     known: set[Mark] = set()
+    taken: set[tuple[Mark, str]] = set()
     while own or linked:
         check()
         is_linked = not own
-        folder, relative, ancestors = linked.popleft() if is_linked else own.pop()
+        folder, relative, ancestors, again = linked.popleft() if is_linked else own.pop()
         there = _place(folder)
         at = marks(folder) if is_linked else {there}
         if not at.isdisjoint(around_out) or (is_linked and within_out(folder)):
             why = f"it leads to --out {show(out)}, and outputs are never taken for photos"
             found.unreadable_folders.append((folder, why))
             continue
-        if there in known:
+        if there in known and not again:
             back = there in ancestors
-            found.ignored[f"links that lead {'back to a folder above' if back else 'to a folder again'}"] += 1
-            continue
+            if back or not selection.has_globs:
+                found.ignored[
+                    f"links that lead {'back to a folder above' if back else 'to a folder again'}"
+                ] += 1
+                continue
+            again = True
         known.add(there)
         originals |= at
         try:
@@ -346,22 +357,25 @@ def _walk(
             found.unreadable_folders.append((folder, error.strerror or str(error)))
             continue
         below: list[_Way] = []
+        ignored = Counter[str]() if again else found.ignored
         for entry in entries:
             path, name = relative / entry.name, entry.name
             if _is_folder(entry):
                 if name.startswith("."):
-                    found.ignored["hidden folders"] += 1
-                elif selection.recursive:
-                    (linked if entry.is_symlink() else below).append(
-                        (folder / name, path, (*ancestors, there))
-                    )
-                else:
-                    found.ignored["sub-folders"] += 1
+                    ignored["hidden folders"] += 1
+                elif not selection.recursive:
+                    ignored["sub-folders"] += 1
+                elif not entry.is_symlink():
+                    below.append((folder / name, path, (*ancestors, there), again))
+                elif not again:  # it was followed before
+                    linked.append((folder / name, path, (*ancestors, there), False))
             elif reason := _why_ignored(name):
-                found.ignored[reason] += 1
+                ignored[reason] += 1
             elif not selection.wants(path.as_posix()):
-                found.ignored["not wanted by --include/--exclude"] += 1
-            else:
+                ignored["not wanted by --include/--exclude"] += 1
+            elif (there, name) not in taken:
+                if selection.has_globs:
+                    taken.add((there, name))
                 yield folder / name, path
         own.extend(reversed(below))
 

@@ -898,3 +898,27 @@ def test_an_output_that_would_have_the_name_of_a_folder_of_outputs_fails(photos:
 )
 def test_what_is_only_read_becomes_png(name: str, target: str) -> None:
     assert target_name(name, None) == target
+
+
+@pytest.mark.parametrize(
+    ("globs", "found"),
+    [
+        ({}, ["2020/best/sub/y.jpg", "2020/best/x.jpg", "2020/z.jpg"]),
+        ({"include": ("best/*",)}, ["best/sub/y.jpg", "best/x.jpg"]),
+        ({"exclude": ("2020/*",)}, ["best/sub/y.jpg", "best/x.jpg"]),
+        ({"include": ("2020/best/x.jpg", "best/*", "other/*")}, ["2020/best/x.jpg", "best/sub/y.jpg"]),
+    ],
+    ids=str,
+)
+def test_globs_may_want_the_path_through_a_link(
+    tmp_path: Path, globs: dict[str, tuple[str, ...]], found: list[str]
+) -> None:
+    top = tmp_path / "arch"
+    (top / "2020" / "best" / "sub").mkdir(parents=True)
+    for name in ("2020/z.jpg", "2020/best/x.jpg", "2020/best/sub/y.jpg"):
+        (top / name).write_bytes(b"photo")
+    (top / "best").symlink_to("2020/best")
+    (top / "other").symlink_to("2020/best")
+    (top / "2020" / "best" / "up").symlink_to("../..")
+    photos = discover((top,), tmp_path / "hi", selection=Selection(**globs)).photos
+    assert sorted(photo.relative.as_posix() for photo in photos) == found
