@@ -22,7 +22,7 @@ from srbatch.errors import DestinationError, UsageError
 from srbatch.ledger import STATE_FOLDER, Ledger, LedgerError, Row, UnfitRow, locked
 from srbatch.names import show, stays_below
 from srbatch.options import Options
-from srbatch.places import is_gone, marks, surroundings
+from srbatch.places import is_folder, is_gone, marks, surroundings
 from srbatch.scratch import Scratch
 from srbatch.sidecars import details_text, put_in_place, ready_path
 
@@ -244,6 +244,8 @@ def put_right(ledger: Ledger, options: Options, *, keep_files: bool = False) -> 
             )
             ledger.drop(target)
             continue
+        if not is_folder((out / target).parent):
+            continue  # behind a link, it may be on a disk that is away for now
         is_finished = row is not None and _has_its_name(row, ledger, out)
         if not keep_files:
             if row is not None and is_finished:

@@ -47,7 +47,7 @@ from srbatch.overlap import Overlap
 from srbatch.permissions import permissions_of
 from srbatch.picture import Picture
 from srbatch.places import surroundings
-from srbatch.preflight import Job, Settings, SidecarDue, output_size, prepare, remember, source_name
+from srbatch.preflight import Job, Notes, Settings, SidecarDue, output_size, prepare, remember, source_name
 from srbatch.provenance import SOFTWARE, Provenance, provenance_of
 from srbatch.report import Outcome, Reporter, Summary
 from srbatch.scratch import PhotoScratch, Scratch
@@ -331,8 +331,10 @@ def run_all(run: Run, photos: list[Photo], summary: Summary) -> None:
     at_once, scratch, head = photos_at_once(run.codecs), run.scratch.folder, run.model.largest_head
     room = Room(run.options.out, scratch, largest_head=head)
     jobs, without_room = _parted_by_room(jobs, room)
-    for job in without_room:
-        finish(_outcome_of(job.photo, partial(_refuse, job, room), run))
+    with Notes(run.settings, run.ledger) as notes:
+        for job, why in without_room:
+            notes.remember(outcome := Outcome.failure(job.photo, NoRoom(why)))
+            finish(outcome)
     if not jobs:
         return
     space = space_of(jobs, run.options.out, scratch, at_once=at_once, largest_head=head)
@@ -358,22 +360,17 @@ def run_all(run: Run, photos: list[Photo], summary: Summary) -> None:
         )
 
 
-def _parted_by_room(jobs: list[Job], room: Room) -> tuple[list[Job], list[Job]]:
-    """(those to be begun, those that would fill the disk and cost the others their turn).
+def _parted_by_room(jobs: list[Job], room: Room) -> tuple[list[Job], list[tuple[Job, str]]]:
+    """(those to be begun, those that would fill the disk and cost the others their turn, and why).
 
     Where none has room, the disk is full, and not one photo too large: then they are begun, and the run ends
     when the disk says so. But for those that no emptier disk of its size could hold.
     """
-    lacking = {id(job) for job in jobs if room.lacking(job)}
-    if len(lacking) == len(jobs):
-        lacking = {id(job) for job in jobs if room.can_never_hold(job)}
-    return [job for job in jobs if id(job) not in lacking], [job for job in jobs if id(job) in lacking]
-
-
-def _refuse(job: Job, room: Room) -> Outcome:
-    why = room.lacking(job)
-    assert why is not None, "what an empty disk cannot hold, no disk can"
-    raise NoRoom(why)
+    reasons = [room.lacking(job) for job in jobs]
+    if all(reasons):
+        reasons = [why if room.can_never_hold(job) else None for job, why in zip(jobs, reasons, strict=True)]
+    parted = list(zip(jobs, reasons, strict=True))
+    return [job for job, why in parted if why is None], [(job, why) for job, why in parted if why is not None]
 
 
 def photos_at_once(codecs: CodecPool) -> int:

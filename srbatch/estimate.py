@@ -128,20 +128,22 @@ class Room:
         self._apart = nearest_folder(scratch).stat().st_dev != nearest_folder(out).stat().st_dev
 
     def lacking(self, job: Job) -> str | None:
-        """Why a photo does not fit, and what to do about it; None where it should."""
+        """Why a photo does not fit, and what to do about it; None where it should.
+
+        The text does not change as other files come and go: it is told once, and kept on record.
+        """
         scratch, output = scratch_bytes(job, largest_head=self._largest_head), round(_output_bytes(job))
         if self._apart and output > self._free_out:
             return (
-                f"its output needs about {_gb(output)} in {show(self._out)}"
-                f" and {_gb(self._free_out)} are free;"
-                " choose another disk, a smaller --scale or --format jpeg"
+                f"its output needs about {_gb(output)} in {show(self._out)}, more than is free there;"
+                " make room, or choose another disk, a smaller --scale or --format jpeg"
             )
         needed, what = (scratch, "") if self._apart else (scratch + output, " and for its output")
         if needed <= self._disk.free:
             return None
         return (
-            f"it needs about {_gb(needed)} of scratch space{what} in {show(self._scratch.parent)}"
-            f" and {_gb(self._disk.free)} are free; choose another --scratch or a smaller --scale"
+            f"it needs about {_gb(needed)} of scratch space{what} in {show(self._scratch.parent)},"
+            " more than is free there; make room, or choose another --scratch or a smaller --scale"
         )
 
     def can_never_hold(self, job: Job) -> bool:

@@ -50,7 +50,12 @@ _OUTCOMES = """(
     finished REAL NOT NULL        -- seconds since 1970
 ) WITHOUT ROWID;
 """
-_FAILURES = f"CREATE TABLE IF NOT EXISTS failures {_OUTCOMES}"  # a ledger may be older than this table
+# A ledger may be older than these.
+_FAILURES = f"""
+CREATE TABLE IF NOT EXISTS failures {_OUTCOMES}
+CREATE INDEX IF NOT EXISTS failed_photos ON photos (source) WHERE status='failed';
+CREATE INDEX IF NOT EXISTS failed_again ON failures (source);
+"""
 _SCHEMA = f"""
 CREATE TABLE photos {_OUTCOMES}
 {_FAILURES}
@@ -176,7 +181,7 @@ class Ledger:
             copy = cls.in_memory()
             copy._path = original._path  # what is wrong with the one is wrong with the other
             original._db.backup(copy._db)
-            copy._db.execute(_FAILURES)
+            copy._db.executescript(_FAILURES)
         return copy
 
     @classmethod
@@ -192,7 +197,7 @@ class Ledger:
             if version == 0:
                 connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_SCHEMA_VERSION};COMMIT;")
             elif not read_only:
-                connection.execute(_FAILURES)
+                connection.executescript(_FAILURES)
             stack.pop_all()
             return cls(connection, path)
 
@@ -404,6 +409,10 @@ class Ledger:
         else:
             self._db.execute("DELETE FROM failures WHERE target=?", key)
         self._db.execute(f"INSERT OR REPLACE INTO {table} VALUES ({','.join('?' * len(values))})", values)
+        # What became of the photo under another name of its output, in another format or tree, is past.
+        past = (os.fsencode(row.source), *key)
+        for table in ("photos", "failures"):
+            self._db.execute(f"DELETE FROM {table} WHERE source=? AND target<>? AND status='failed'", past)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

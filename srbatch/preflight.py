@@ -93,7 +93,7 @@ def prepare(
     """
     waiting: list[tuple[Photo, Todo]] = []
     sidecars = Stamps(len(photos))
-    with _Notes(settings, ledger) as notes, _Headers(settings, notes, codecs) as headers:
+    with Notes(settings, ledger) as notes, _Headers(settings, notes, codecs) as headers:
         for photo in photos:
             check()
             verdict = _verdict(photo, settings, ledger, codecs, sidecars)
@@ -133,7 +133,7 @@ def _verdict(
         return Settled.failure(error)
 
 
-class _Notes:
+class Notes:
     """Rows for the ledger, many of which wait for the disk at once.
 
     One that is lost, by a kill, costs no more than that the photo is judged again.
@@ -143,7 +143,7 @@ class _Notes:
         self._settings, self._ledger = settings, ledger
         self._rows: dict[str, Row] = {}
 
-    def __enter__(self) -> _Notes:
+    def __enter__(self) -> Notes:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -175,7 +175,7 @@ class _Notes:
 class _Headers:
     """Reads the headers of many photos in all codec workers at once; what comes of them keeps its order."""
 
-    def __init__(self, settings: Settings, notes: _Notes, codecs: CodecPool) -> None:
+    def __init__(self, settings: Settings, notes: Notes, codecs: CodecPool) -> None:
         self._settings, self._notes, self._codecs = settings, notes, codecs
         self._pool = ThreadPoolExecutor(codecs.workers, "srbatch headers")  # they wait for the workers
         self._due: deque[tuple[list[tuple[Photo, Todo]], Future[list[Header | PhotoError]]]] = deque()

@@ -75,7 +75,7 @@ class StripMemory:
             margins: what tiles share; of the row above that is kept beside the strip.
             smallest: rows of a tile that is not all overlap.
         """
-        self._free = free_bytes(device)
+        self._device, self._free = device, free_bytes(device)
         self._margins, self._smallest = margins, smallest
 
     def highest(self, width: int, colours: int, head: int) -> int:
@@ -94,13 +94,15 @@ class StripMemory:
         """See whether the lowest strip fits, so that the system need not end us for it; as :meth:`highest`.
 
         Raises:
-            NoRoom: not even into all of the memory that was free.
+            NoRoom: not even into all of the memory that is free.
         """
         needed = _strip_bytes(self._smallest + self._margins.overlap, width, colours, head)
         if needed > self._free:
+            self._free = free_bytes(self._device)  # a watcher may have begun when memory was short
+        if needed > self._free:
             raise NoRoom(
-                f"{width} px across take {needed / 1e9:.1f} GB of memory, even in the lowest tiles, and"
-                f" {self._free / 1e9:.1f} GB were free; cut the photo into narrower ones"
+                f"{width} px across take {needed / 1e9:.1f} GB of memory, even in the lowest tiles,"
+                " more than is free; let other programs end, or cut the photo into narrower ones"
             )
 
 

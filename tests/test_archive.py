@@ -7,7 +7,7 @@ import errno
 import hashlib
 import json
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from filelock import FileLock
 from srbatch.archive import Archive, looked_into, opened, state_folder
 from srbatch.commit import temp_path
 from srbatch.errors import DestinationError, LockedError, SrbatchError
-from srbatch.ledger import Ledger, LedgerError, Row
+from srbatch.ledger import STATE_FOLDER, Ledger, LedgerError, Row
 from srbatch.options import Options
 from tests.conftest import without_privileges
 from tests.processes import running
@@ -662,3 +662,28 @@ def test_a_look_at_a_folder_whose_first_run_was_killed_at_once_finds_nothing_don
     (state_folder(options.out, None) / "ledger.sqlite").touch()
     with looked_into(options) as archive:
         assert list(archive.ledger.rows()) == []
+
+
+def test_what_was_cut_off_in_a_folder_that_is_away_is_put_right_when_it_is_back(
+    options: Options, tmp_path: Path
+) -> None:
+    disk, away = tmp_path / "disk", tmp_path / "away"
+    disk.mkdir()
+    options.out.mkdir(exist_ok=True)
+    (options.out / "1999").symlink_to(disk)
+    with opened(options, ""):
+        pass
+    (disk / "a.jpg").write_bytes(b"whole")
+    (disk / OWN).write_bytes(b"part")
+    with closing(Ledger.open(options.out / STATE_FOLDER)) as ledger:
+        ledger.begin("1999/a.jpg", f"1999/{OWN}", row_of(b"whole", target="1999/a.jpg"))
+    disk.rename(away)
+    with opened(options, "") as archive:
+        assert len(archive.ledger.pending()) == 1
+    away.rename(disk)
+    with opened(options, "") as archive:
+        assert archive.ledger.pending() == []
+        found = archive.ledger.row("1999/a.jpg")
+    assert found is not None
+    assert found.status == "done"
+    assert [path.name for path in disk.iterdir()] == ["a.jpg"]

@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from srbatch.formats import Format
 from srbatch.inspection import status, verify
 from srbatch.ledger import STATE_FOLDER, Ledger, LedgerError, Row
+from tests.conftest import Originals, crop
+from tests.networks import upscaled
 
 OUTPUT = b"the output as it was written"
 RECIPE = json.dumps({"model": "0" * 64, "size": "x2", "strength": 1.0, "quality": None})
@@ -183,3 +186,18 @@ def test_nothing_beyond_the_output_folder_is_read(tmp_path: Path, target: str) -
     found = verify(out, None)
     assert (found.outputs, found.sound) == (1, 0)
     assert [problem for _, problem in found.problems] == ["leads out of the output folder; nothing was read"]
+
+
+def test_a_failure_is_listed_once_and_gone_when_the_photo_is_done_under_another_name(
+    originals: Originals, tmp_path: Path
+) -> None:
+    photo, out = originals.folder / "a.jpg", tmp_path / "hi"
+    photo.write_bytes(b"junk")
+    originals.remember()
+    upscaled(originals.folder, out)
+    upscaled(originals.folder, out, format=Format.PNG)
+    assert [source for source, _ in status(out, None).failures] == ["../photos/a.jpg"]
+    crop().save(photo)
+    originals.remember()
+    upscaled(originals.folder, out, format=Format.PNG)
+    assert status(out, None).failures == []

@@ -114,14 +114,24 @@ def test_a_row_to_come_comes_back_as_it_was_whatever_the_names(coming: Row, temp
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.builds(replace, _rows, target=st.sampled_from("ab") | _path), max_size=8))
+@given(
+    st.lists(
+        st.builds(replace, _rows, target=st.sampled_from("ab") | _path, source=st.sampled_from("xy") | _path),
+        max_size=8,
+    )
+)
 def test_the_last_outcome_of_each_target_counts_and_a_failure_costs_no_output_its_row(
     noted: list[Row],
 ) -> None:
+    """A failure lasts until its photo, or another with its target, has another outcome."""
     ledger, last, failed = Ledger.in_memory(), dict[str, Row](), dict[str, Row]()
     for outcome in noted:
         ledger.record(outcome)
         target = outcome.target
+        for known in (last, failed):
+            for row in list(known.values()):
+                if row.source == outcome.source and row.target != target and row.status == "failed":
+                    del known[row.target]
         if outcome.status == "failed" and target in last and last[target].status == "done":
             failed[target] = outcome
         else:

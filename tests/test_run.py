@@ -316,8 +316,8 @@ def test_a_photo_that_does_not_fit_on_the_disk_costs_no_other(
     assert outputs(tmp_path / "hi") == expected
     failed = listener.by_name()["0-huge.png"]
     assert (failed.status, failed.error) == ("failed", "NoRoom")
-    space = f"MB of scratch space and for its output in {tmp_path / 'hi' / STATE_FOLDER} and 5.0 MB are free;"
-    assert f"{space} choose another --scratch or a smaller --scale" in failed.reason
+    space = f"MB of scratch space and for its output in {tmp_path / 'hi' / STATE_FOLDER}, more than is free"
+    assert f"{space} there; make room, or choose another --scratch or a smaller --scale" in failed.reason
     disk(1 << 40, 1 << 39)
     code, listener = upscale(six, tmp_path / "hi")
     assert code is ExitCode.DONE, "it is tried again"

@@ -288,6 +288,13 @@ def test_a_photo_too_wide_for_the_memory_is_told_before_the_system_ends_us(
     assert enlarge(upscaler(Local(), tile=96), noise(300, 900, 3), (600, 1800)).shape == (600, 1800, 3)
 
 
+def test_memory_that_was_short_at_the_start_and_is_free_now_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("srbatch.tile_memory.free_bytes", lambda device: 1000)
+    engine = upscaler(Local(), tile=96)
+    monkeypatch.setattr("srbatch.tile_memory.free_bytes", lambda device: 10**9)
+    assert enlarge(engine, noise(300, 1000, 3), (600, 2000)).shape == (600, 2000, 3)
+
+
 def test_the_ladder_ends() -> None:
     engine = upscaler(Nothing(), tile=512, batch=8)
     seen = [engine.tiles]
