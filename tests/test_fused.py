@@ -72,6 +72,7 @@ globals()[sys.argv[1]]()
 """
 
 
+@pytest.mark.timeout(320)  # a network takes Triton's interpreter a hundred seconds, and more beside others
 @pytest.mark.parametrize("what", ["shuffle", "block", "no_number", "network"])
 def test_they_give_what_torch_gives(what: str) -> None:
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
