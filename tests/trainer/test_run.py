@@ -42,7 +42,7 @@ def test_two_processes_share_what_one_would_do(tiny: Tiny, photo_folder: Path, t
         text=True,
         check=False,
         timeout=170,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
     got = weights.load(tmp_path / "two" / "tiny.safetensors").network.state_dict()

@@ -32,8 +32,8 @@ config = Config.model_validate_json(sys.argv[1])
 run.train(config, (Path(sys.argv[2]),), Path(sys.argv[3]), say=lambda _: None)
 """
 """A program that trains by itself."""
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(run.__file__).parents[1])}
-"""Of such a program."""
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(run.__file__).parents[1])}
+"""Of such a program, which has as many threads as this process: sums depend on their number."""
 TWO = (phase("one", epochs=2, samples_per_epoch=6), phase("two", scale=2, size=64, train="all"))
 
 
