@@ -167,7 +167,7 @@ def held_by_reading(folder: Path, refusal: Callable[[], str]) -> Iterator[None]:
         raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
     import fcntl
 
-    with (folder / LOCK).open("rb") as file:
+    with open_file(folder / LOCK) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -341,11 +341,11 @@ def _walk(
             found.unreadable_folders.append((folder, why))
             continue
         if there in known and not again:
-            back = there in ancestors
-            if back or not selection.has_globs:
-                found.ignored[
-                    f"links that lead {'back to a folder above' if back else 'to a folder again'}"
-                ] += 1
+            if there in ancestors:
+                found.ignored["links that lead back to a folder above"] += 1
+                continue
+            if not selection.has_globs:
+                found.ignored["links that lead to a folder again"] += 1
                 continue
             again = True
         known.add(there)

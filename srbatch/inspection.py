@@ -65,7 +65,7 @@ class Status:
         if self.watcher:
             lines += [self.watcher.headline, *([] if self.watcher.alive is False else [self.watcher.numbers])]
         lines += [
-            f"  {count:6} made with {one_line(_recipe_text(text))}"
+            f"  {count:6} made with {one_line(_recipe_text(json.loads(text)))}"
             for text, count in self.recipes.most_common()
         ]
         lines += [f"  {count:6} skipped: {one_line(reason)}" for reason, count in self.skipped.most_common()]
@@ -107,8 +107,9 @@ def status(out: Path, state: Path | None) -> Status:
     found = Status()
     with closing(Ledger.open_readonly(state_folder(out, state))) as ledger:
         for recipe, photos, size in ledger.done():
+            made = ledger.read_json(recipe)
             try:
-                _recipe_text(recipe)
+                _recipe_text(made)
             except (KeyError, TypeError, ValueError) as error:
                 raise ledger.damaged(recipe) from error
             found.recipes[recipe] = photos
@@ -173,8 +174,7 @@ def _problem(path: Path, written: str | None, size: int | None = None) -> str | 
     return None
 
 
-def _recipe_text(recipe: str) -> str:
-    made = json.loads(recipe)
+def _recipe_text(made: Mapping[str, Any]) -> str:
     quality = f", quality {made['quality']}" if made["quality"] is not None else ""
     strength = f", strength {made['strength']:g}" if made["strength"] != 1 else ""
     views = ", tta" if made.get("tta") else ""

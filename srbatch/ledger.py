@@ -362,7 +362,7 @@ class Ledger:
         Raises:
             LedgerError: they are none; the ledger is damaged.
         """
-        return self._read_json(row.details)
+        return self.read_json(row.details)
 
     def damaged(self, text: object) -> LedgerError:
         """The error where a value in the ledger is not what srbatch writes there."""
@@ -387,11 +387,16 @@ class Ledger:
 
     def _row_of(self, text: str) -> Row:
         try:
-            return Row(**self._read_json(text))
+            return Row(**self.read_json(text))
         except TypeError as error:
             raise self.damaged(text) from error
 
-    def _read_json(self, text: str) -> dict[str, Any]:
+    def read_json(self, text: str) -> dict[str, Any]:
+        """An object that it keeps as JSON.
+
+        Raises:
+            LedgerError: it is none; the ledger is damaged.
+        """
         try:
             found = json.loads(text)
         except (TypeError, ValueError, RecursionError) as error:  # a column may hold anything

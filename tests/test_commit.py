@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from srbatch.commit import (
+    LOCK,
     commit,
     destination_error,
     discard,
+    held_by_reading,
     is_full,
     make_folder,
     output_error,
@@ -460,3 +462,10 @@ def test_a_folder_of_outputs_that_is_closed_costs_what_lies_there(public: Path, 
 def test_an_odd_name_can_be_shown_in_an_error() -> None:
     error = destination_error(OSError(errno.EIO, "broken"), Path(os.fsdecode(b"caf\xe9.jpg")))
     assert "caf\\xe9.jpg: broken" in str(error)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with a name")
+def test_a_pipe_in_the_place_of_anothers_lock_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / LOCK)
+    with pytest.raises(OSError, match="not a regular file"), held_by_reading(tmp_path, str):
+        pass
