@@ -15,6 +15,7 @@ import psutil
 from torch import nn
 
 from srbatch import cli, upscaler
+from srbatch.arrays import Pixels
 from tests.networks import Nothing
 
 ROOT = Path(__file__).parents[2]
@@ -51,10 +52,10 @@ class _Clocked(upscaler.Upscaler):
         super().__init__(Nothing() if _Clocked.stand_in else network, **settings)
         _Clocked.ready_s = _since_start()
 
-    def enlarge(self, *arguments: Any, **settings: Any) -> Iterator[upscaler.Pixels]:
+    def enlarge(self, *arguments: Any, **settings: Any) -> Iterator[Pixels]:
         return _clocked(super().enlarge(*arguments, **settings))
 
-    def enlarge_together(self, *arguments: Any, **settings: Any) -> list[Iterator[upscaler.Pixels]]:
+    def enlarge_together(self, *arguments: Any, **settings: Any) -> list[Iterator[Pixels]]:
         start = time.perf_counter()
         results = super().enlarge_together(*arguments, **settings)
         _Clocked.busy_s += time.perf_counter() - start

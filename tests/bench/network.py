@@ -26,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from srbatch import weights
 from srbatch.card import Card
+from srbatch.errors import SrbatchError
 from srbatch.openvino_engine import OpenVinoNetwork
 from srbatch.options import PRECISIONS
 from srbatch.tile_memory import Tiles
@@ -57,10 +58,13 @@ def main() -> None:
     flags.add_argument("--runs", type=int, default=5, help="of each row of the table  [default: 5]")
     flags.add_argument("--profile", action="store_true", help="show the operators that take most")
     arguments = flags.parse_args()
-    path = weights.find(arguments.model)
-    card, network = weights.read_card(path), weights.load(path).network
-    macs = {scale: macs_per_px(network, scale) for scale in arguments.scales or card.scales}
-    setting = Setting.of(network, card, arguments)
+    try:
+        path = weights.find(arguments.model)
+        card, network = weights.read_card(path), weights.load(path).network
+        macs = {scale: macs_per_px(network, scale) for scale in arguments.scales or card.scales}
+        setting = Setting.of(network, card, arguments)
+    except (SrbatchError, ValueError) as error:  # ValueError: no head for this scale
+        flags.error(str(error))
     works = setting.works(macs)
     seconds = measure({name: work for name, (work, _) in works.items()}, setting.device, arguments.runs)
     rates = {name: count / median(seconds[name]) for name, (_, count) in works.items()}
