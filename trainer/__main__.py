@@ -77,7 +77,7 @@ def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 _photos = click.argument("photos", nargs=-1, required=True, type=_PATH, metavar="PHOTOS...")
 _configured = _options(
-    click.option("--preset", default="release", show_default=True, help="article, release or smoke."),
+    click.option("--preset", default="release", show_default=True, help="article, release, restore, smoke."),
     click.option("--config", "config_file", type=_PATH, metavar="FILE", help="A TOML file over the preset."),
     click.option("--set", "values", multiple=True, metavar="KEY=VALUE", help="One value: phases.0.lr=1e-4."),
     click.option("--encoder-weights", metavar="FILE", help="The same as --set start.encoder=FILE."),

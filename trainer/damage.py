@@ -19,9 +19,10 @@ from trainer.wear import Scratches, scratch_layers
 Mask = NDArray[np.bool_]
 _Strike = Callable[[Pixels, np.random.Generator], tuple[Pixels, Mask | None]]
 
-KNOWN = "jpeg:q10 (q1 to q100), noise:25 (0 to 255), holes, text, watermark, scratches"
+KNOWN = "jpeg:q10 (q1 to q100), noise:25 and grain:25 (0 to 255), holes, text, watermark, scratches"
 
 _HOLE_GREY = np.float32(0.5)
+_GRAIN_PX = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,9 @@ def parse_damage(text: str) -> Damage:
         quality = int(match[1])
         if 1 <= quality <= 100:
             return _jpeg(text, quality)
-    elif match := re.fullmatch(r"noise:(\d{1,3}(?:\.\d+)?)", text):
-        if float(match[1]) <= 255:
-            return _noise(text, float(match[1]))
+    elif match := re.fullmatch(r"(noise|grain):(\d{1,3}(?:\.\d+)?)", text):
+        if float(match[2]) <= 255:
+            return {"noise": _noise, "grain": _grain}[match[1]](text, float(match[2]))
     elif text in _MARKS:
         return _MARKS[text]
     raise ValueError(f"{text!r} is no known damage: {KNOWN}")
@@ -74,6 +75,16 @@ def _noise(name: str, sigma: float) -> Damage:
         name,
         f"normal noise of standard deviation {sigma:g}/255, independent in each channel, clipped to [0, 1]"
         " and not rounded",
+        lambda pixels, rng: (noise(pixels, rng, fixed), None),
+    )
+
+
+def _grain(name: str, sigma: float) -> Damage:
+    fixed = Noise(sigma=(sigma, sigma), grey=0, correlated=1, grain_px=(_GRAIN_PX, _GRAIN_PX))
+    return Damage(
+        name,
+        f"normal noise of standard deviation {sigma:g}/255, independent in each channel, in grains: blurred"
+        f" by a Gaussian of {_GRAIN_PX} px before it is given that deviation; clipped to [0, 1], not rounded",
         lambda pixels, rng: (noise(pixels, rng, fixed), None),
     )
 

@@ -111,11 +111,19 @@ PHOTO = Degradations(
 )
 """For `photo`: what every digital photo has some of, down to none. Nothing that asks for invention."""
 
+STRONG = Degradations(
+    blur=Blur(probability=0.2, sigma_px=(0.2, 1.0), anisotropic=0.3),
+    noise=Noise(probability=0.6, sigma=(0, 35), grey=0.35, correlated=0.5),
+    poisson=Poisson(probability=0.15, photons=(100, 5000), correlated=0.5),
+    jpeg=Jpeg(probability=0.7, quality=(8, 100), double=0.15),
+)
+"""For `restore` 0.1: noise and JPEG of any strength, down to none. Nothing that asks for invention."""
+
 RESTORE = Degradations(
     kernel=Kernel(bicubic=0.6, bilinear=0.15, area=0.15, lanczos3=0.1),
     blur=Blur(probability=0.5, sigma_px=(0.2, 1.6), anisotropic=0.4, defocus=0.1, motion=0.1),
-    noise=Noise(probability=0.5, sigma=(0, 30), grey=0.4),
-    poisson=Poisson(probability=0.2, photons=(100, 5000)),
+    noise=Noise(probability=0.5, sigma=(0, 30), grey=0.4, correlated=0.5),
+    poisson=Poisson(probability=0.2, photons=(100, 5000), correlated=0.5),
     jpeg=Jpeg(probability=0.75, quality=(8, 100), double=0.2),
     holes=Holes(probability=0.25),
     text=Text(probability=0.25),
@@ -124,6 +132,6 @@ RESTORE = Degradations(
     dust=Dust(probability=0.25),
     folds=Folds(probability=0.15),
 )
-"""For `restore`: all of them, strongly, but for grey: to undo it is to colour black-and-white prints."""
+"""For a model that fills and removes too: all, strongly, but for grey: to undo it is to colour old prints."""
 
-PRESETS: Mapping[str, Degradations] = MappingProxyType({"photo": PHOTO, "restore": RESTORE})
+PRESETS: Mapping[str, Degradations] = MappingProxyType({"photo": PHOTO, "strong": STRONG, "restore": RESTORE})

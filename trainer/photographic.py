@@ -41,14 +41,27 @@ class Blur(Settings):
         return self
 
 
-class Noise(Settings):
+class Grain(Settings):
+    """What both kinds of noise share: how far neighbouring pixels have it in common."""
+
+    correlated: Probability = Field(
+        default=0.0,
+        description="Share whose grain is larger than a pixel, as that of film, of a sensor with colour"
+        " filters, and of whatever was enlarged or softened later.",
+    )
+    grain_px: Lengths = Field(
+        default=(0.4, 1.3), description="Standard deviation of the Gaussian that such grain is blurred with."
+    )
+
+
+class Noise(Grain):
     """Normal noise, as a sensor's read-out adds it."""
 
     sigma: Levels = Field(default=(0.0, 8.0), description="Standard deviation in levels of 255.")
     grey: Probability = Field(default=0.3, description="Share whose noise is equal in the channels.")
 
 
-class Poisson(Settings):
+class Poisson(Grain):
     """Noise whose variance grows with the brightness, as that of few photons."""
 
     strongest_at_low: ClassVar[frozenset[str]] = frozenset({"photons"})
@@ -84,16 +97,15 @@ def blur(pixels: Pixels, rng: np.random.Generator, settings: Blur) -> Pixels:
     if rng.random() < settings.anisotropic:
         across = rng.uniform(settings.sigma_px[0], along)
         return clipped(convolved(pixels, _ellipse(along, across, angle)))
-    taps = np.exp(-0.5 * (np.arange(-ceil(3 * along), ceil(3 * along) + 1) / along) ** 2)
-    return clipped(filtered(pixels, taps / taps.sum(), -ceil(3 * along), 1))
+    taps = _gaussian(along)
+    return clipped(filtered(pixels, taps, -(len(taps) // 2), 1))
 
 
 def noise(pixels: Pixels, rng: np.random.Generator, settings: Noise) -> Pixels:
     """Add normal noise of one standard deviation over the whole picture."""
     sigma = np.float32(rng.uniform(*settings.sigma) / 255)
     channels = 1 if rng.random() < settings.grey else 3
-    grain = rng.standard_normal((*pixels.shape[:2], channels), dtype=np.float32)
-    return clipped(pixels + sigma * grain)
+    return clipped(pixels + sigma * _grain((*pixels.shape[:2], channels), rng, settings))
 
 
 def poisson(pixels: Pixels, rng: np.random.Generator, settings: Poisson) -> Pixels:
@@ -106,8 +118,18 @@ def poisson(pixels: Pixels, rng: np.random.Generator, settings: Poisson) -> Pixe
     """
     low, high = np.log(settings.photons)
     photons = np.float32(np.exp(rng.uniform(low, high)))
-    grain = rng.standard_normal(pixels.shape, dtype=np.float32)
-    return clipped(pixels + np.sqrt(pixels / photons) * grain)
+    return clipped(pixels + np.sqrt(pixels / photons) * _grain(pixels.shape, rng, settings))
+
+
+def _grain(shape: tuple[int, ...], rng: np.random.Generator, settings: Grain) -> NDArray[np.float32]:
+    """Normal noise of standard deviation 1, (H, W, C), with the correlation that is drawn."""
+    white = rng.standard_normal(shape, dtype=np.float32)
+    # Where it never strikes nothing is drawn: the same seed goes on giving the same pictures.
+    if not settings.correlated or rng.random() >= settings.correlated:
+        return white
+    taps = _gaussian(rng.uniform(*settings.grain_px))
+    # The variance of a sum of independent values is that of one times the sum of the squared weights.
+    return filtered(white, taps / np.linalg.norm(taps), -(len(taps) // 2), 1)
 
 
 def jpeg(pixels: Pixels, rng: np.random.Generator, settings: Jpeg) -> Pixels:
@@ -130,6 +152,13 @@ def grey(pixels: Pixels, rng: np.random.Generator, settings: Grey) -> Pixels:
     """Every channel replaced by the luma of ITU-R BT.601. Nothing is drawn from ``rng``."""
     luma = weighted(lambda channel: pixels[..., channel], np.array(LUMA))
     return np.repeat(clipped(luma)[..., None], 3, axis=2)
+
+
+def _gaussian(sigma: float) -> NDArray[np.float64]:
+    """Taps of a Gaussian up to three standard deviations, an odd number of them; their sum is 1."""
+    reach = ceil(3 * sigma)
+    taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    return np.asarray(taps / taps.sum())
 
 
 def _levels(pixels: Pixels) -> NDArray[np.uint8]:

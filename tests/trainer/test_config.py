@@ -43,7 +43,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_the_presets_are_those_of_the_help() -> None:
-    assert presets() == ("article", "release", "smoke")
+    assert presets() == ("article", "release", "restore", "smoke")
 
 
 @pytest.mark.parametrize("name", presets())
@@ -76,7 +76,7 @@ def test_release_trains_every_head_and_only_then_the_last_stage_for_texture() ->
 
 
 def test_an_unknown_preset_names_the_known() -> None:
-    assert "article, release, smoke" in refused(preset="smok")
+    assert "article, release, restore, smoke" in refused(preset="smok")
 
 
 def _fields(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, str | None, Any]]:
@@ -155,7 +155,7 @@ def test_an_unknown_key_of_a_loss_that_has_the_name_of_a_key() -> None:
         ("run.precision=fp16", "run.precision: input should be 'auto', 'fp32' or 'bf16'"),
         ("network.features=many", "network.features: input should be a valid integer"),
         ("degradations.jpeg.quality=[90, 10]", "degradations.jpeg.quality: the low bound 90 is above"),
-        ("degradations=foto", "there is no such preset; known are photo, restore"),
+        ("degradations=foto", "there is no such preset; known are photo, strong, restore"),
         ("degradations=3", "degradations: input should be"),
     ],
 )
