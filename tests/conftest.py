@@ -91,9 +91,10 @@ def _load_weights_once() -> Iterator[None]:
 
     Others are not kept: a training leaves half a gigabyte of them.
     """
-    patch, load, shipped = pytest.MonkeyPatch(), weights.load, weights.find("photo")
+    patch, load = pytest.MonkeyPatch(), weights.load
+    shipped = {path for path, _ in weights.released()}
     cached: Callable[[Path], weights.Weights] = functools.cache(load)
-    patch.setattr(weights, "load", lambda path: cached(path) if path == shipped else load(path))
+    patch.setattr(weights, "load", lambda path: cached(path) if path in shipped else load(path))
     yield
     patch.undo()
 

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -28,7 +27,6 @@ from srbatch.model import Model
 from srbatch.network import SuperResolutionNet
 from srbatch.options import Options, TargetSize
 
-GOLDEN = Path(__file__).parent / "golden" / "photo-parity.npz"
 CONFIG = NetworkConfig("resnet18", features=4, refine_blocks=1, stages=1, mean=(0.5, 0.4, 0.3))
 CARD = Card(
     name="tiny-1",
@@ -396,13 +394,6 @@ def test_paths_and_names_are_told_apart() -> None:
         weights.find("nope")
 
 
-def test_released_models_are_faithful_where_they_should_be() -> None:
-    cards = {card.name: card for path, card in weights.released() if card.name == path.stem}
-    assert len(cards) == len(weights.released())
-    assert not cards["photo"].generative
-    assert cards["photo"].scales == (1, 2, 4)
-
-
 def test_released_files_are_checked(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "_released_folder", lambda: tmp_path)
     path = tmp_path / "tiny.safetensors"
@@ -425,22 +416,3 @@ def test_listing_models_does_not_import_torch() -> None:
         [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True
     )
     assert (done.stdout.strip(), done.stderr) == ("set()", "")
-
-
-# ---- the shipped weights ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("scale", [1, 2, 4])
-def test_shipped_weights_give_the_golden_pixels(photo_model: weights.Weights, scale: int) -> None:
-    """The expected pixels are from the code that trained the weights.
-
-    The photo is a piece of scikit-learn's china.jpg (by danielbuechele, CC BY 2.0).
-    """
-    with np.load(GOLDEN) as golden:
-        x = torch.from_numpy(golden["input"]).permute(2, 0, 1)[None] / 255  # (1, 3, 64, 32)
-        expected = golden[f"x{scale}"].astype(int)  # (64 scale, 32 scale, 3) in [0, 255]
-    network = photo_model.network
-    y = network.enlarge(x, scale) + network(x, scale)
-    got = (y[0].clamp(0, 1) * 255).round().int().permute(1, 2, 0).numpy()
-    levels, counts = np.unique(np.abs(got - expected), return_counts=True)
-    assert levels.max() <= 1, f"differences: {dict(zip(levels.tolist(), counts.tolist(), strict=True))}"

@@ -113,8 +113,8 @@ PHOTO = Degradations(
 
 STRONG = Degradations(
     blur=Blur(probability=0.2, sigma_px=(0.2, 1.0), anisotropic=0.3),
-    noise=Noise(probability=0.6, sigma=(0, 35), grey=0.35, correlated=0.5),
-    poisson=Poisson(probability=0.15, photons=(100, 5000), correlated=0.5),
+    noise=Noise(probability=0.6, sigma=(0, 35), grey=0.35, correlated=0.35),
+    poisson=Poisson(probability=0.15, photons=(100, 5000), correlated=0.35),
     jpeg=Jpeg(probability=0.7, quality=(8, 100), double=0.15),
 )
 """For `restore` 0.1: noise and JPEG of any strength, down to none. Nothing that asks for invention."""
