@@ -54,7 +54,7 @@ def parse_damage(text: str) -> Damage:
             return _jpeg(text, quality)
     elif match := re.fullmatch(r"(noise|grain):(\d{1,3}(?:\.\d+)?)", text):
         if float(match[2]) <= 255:
-            return {"noise": _noise, "grain": _grain}[match[1]](text, float(match[2]))
+            return _noise(text, float(match[2]), in_grains=match[1] == "grain")
     elif text in _MARKS:
         return _MARKS[text]
     raise ValueError(f"{text!r} is no known damage: {KNOWN}")
@@ -69,22 +69,13 @@ def _jpeg(name: str, quality: int) -> Damage:
     )
 
 
-def _noise(name: str, sigma: float) -> Damage:
-    fixed = Noise(sigma=(sigma, sigma), grey=0)
+def _noise(name: str, sigma: float, *, in_grains: bool) -> Damage:
+    fixed = Noise(sigma=(sigma, sigma), grey=0, correlated=float(in_grains), grain_px=(_GRAIN_PX, _GRAIN_PX))
+    grains = f", in grains: blurred by a Gaussian of {_GRAIN_PX} px before it is given that deviation"
     return Damage(
         name,
-        f"normal noise of standard deviation {sigma:g}/255, independent in each channel, clipped to [0, 1]"
-        " and not rounded",
-        lambda pixels, rng: (noise(pixels, rng, fixed), None),
-    )
-
-
-def _grain(name: str, sigma: float) -> Damage:
-    fixed = Noise(sigma=(sigma, sigma), grey=0, correlated=1, grain_px=(_GRAIN_PX, _GRAIN_PX))
-    return Damage(
-        name,
-        f"normal noise of standard deviation {sigma:g}/255, independent in each channel, in grains: blurred"
-        f" by a Gaussian of {_GRAIN_PX} px before it is given that deviation; clipped to [0, 1], not rounded",
+        f"normal noise of standard deviation {sigma:g}/255, independent in each channel"
+        f"{grains if in_grains else ''}, clipped to [0, 1] and not rounded",
         lambda pixels, rng: (noise(pixels, rng, fixed), None),
     )
 
