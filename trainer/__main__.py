@@ -226,7 +226,12 @@ def evaluate(weights: str, data: Path, **options: Any) -> None:
 )
 @click.option("--onnx", is_flag=True, help="Write an ONNX file for each scale, fp32.")
 @click.option("--dtype", type=click.Choice(get_args(Storage)), help="Of weights.  [default: int8]")
-@click.option("--halo-photos", type=_PATH, metavar="DIR", help="Measure the halo anew on these photos.")
+@click.option(
+    "--halo-photos",
+    type=_PATH,
+    metavar="DIR",
+    help="Measure the halo anew on these photos: noisy ones, for a model that takes noise out.",
+)
 def export(weights: str, out: Path, **options: Any) -> None:
     """Write MODEL in another storage, or as ONNX; it is read back and compared before it has its name."""
     from trainer import reexport

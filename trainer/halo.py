@@ -9,6 +9,7 @@ weight.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -113,6 +114,29 @@ def measure(
     if any(tally.kept_px == 0 for tally in tallies.values()):
         raise ValueError("a halo is measured on one photo or more, not on none")
     return tuple(_margin(pair, network, tallies) for pair in MARGINS_PX)
+
+
+def worst(measured: Iterable[Sequence[Margin]]) -> tuple[Margin, ...]:
+    """Return each margin as it fares on that set of photos on which it fares worst, scale by scale.
+
+    Args:
+        measured: what :func:`measure` returned for each set. Photos of several kinds are not to be pooled:
+            those of which a network changes nothing need no halo, and would outvote the others.
+
+    Raises:
+        ValueError: there is no set.
+    """
+    sets = list(measured)
+    if not sets:
+        raise ValueError("the worst of no measurements")
+    return tuple(
+        dataclasses.replace(
+            same[0],
+            within={scale: min(margin.within[scale] for margin in same) for scale in same[0].within},
+            largest={scale: max(margin.largest[scale] for margin in same) for scale in same[0].largest},
+        )
+        for same in zip(*sets, strict=True)
+    )
 
 
 def choose(margins: Sequence[Margin]) -> Choice:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import datetime
 import logging
 import platform
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from srbatch.card import Json
 from srbatch.network import SuperResolutionNet
-from trainer import export, halo
+from trainer import degrade, export, halo
+from trainer.bounds import Pixels
 from trainer.checkpoint import State
 from trainer.config import Config
-from trainer.data import Stores, sample_crops
+from trainer.data import Stores, sample_crops, to_integers
+from trainer.degrade import Degradations
 from trainer.export import Exported
-from trainer.photos import Photos, Store
+from trainer.photos import Photos
 from trainer.schedule import up_to_scale
 
 log = logging.getLogger(__name__)
@@ -25,6 +28,9 @@ log = logging.getLogger(__name__)
 _SQUARES_PX = ((448, 256), (384, 192), (288, 160))
 """(side of a square of a photo, side of the tile in its middle) that the halo can be measured on."""
 _SQUARES = 6
+_DAMAGED_SQUARES = 2
+"""Of each kind of damage."""
+_ON = "for clean photos and for each kind of damage at its strongest"
 _UNMEASURED = (32, 32)
 
 
@@ -39,9 +45,10 @@ def release(
         WeightsError, DestinationError: as :func:`trainer.export.export`.
     """
     scales = served_scales(config, state.begun.get("scales", ()))
-    learnt = (name for phase in config.phases for name in config.degradations_of(phase).names())
+    suffered = tuple(config.degradations_of(phase) for phase in config.phases)
+    learnt = (name for degradations in suffered for name in degradations.names())
     network = up_to_scale(network, scales[-1]).eval()
-    margin = measure_halo(network, stores, config.run.seed)
+    margin = measure_halo(network, stores, config.run.seed, suffered)
     about = config.release
     return export.export(
         network,
@@ -57,7 +64,7 @@ def release(
             found,
             state,
             next(network.parameters()).device,
-            str(margin) if margin else "not measured: photos too small",
+            f"{margin}, {_ON}" if margin else "not measured: photos too small",
         ),
         metrics={"validation crops, PSNR-RGB in dB": dict(state.validation)},
         halo=margin.halo if margin else _UNMEASURED,
@@ -83,26 +90,42 @@ def served_scales(config: Config, begun: Collection[int]) -> tuple[int, ...]:
     return tuple(sorted(served))
 
 
-def measure_halo(network: SuperResolutionNet, stores: Stores, seed: int) -> halo.Choice | None:
+def measure_halo(
+    network: SuperResolutionNet, stores: Stores, seed: int, learnt: Iterable[Degradations]
+) -> halo.Choice | None:
     """What tiles need, on squares of validation photos, or of training photos if those are too small.
+
+    Measured on the squares as they are and, each by itself, on some of them with each kind of damage that
+    was ``learnt``, at its strongest: a network that leaves clean photos alone looks no further than a pixel
+    there, and takes out noise by what lies far around. The margin is chosen by the kind that it serves worst.
 
     None if no photo holds a square.
     """
+    damages = {
+        (kind, settings.of(kind).strongest()): None for settings in learnt for kind in settings.kinds()
+    }
     for side, tile in _SQUARES_PX:
         for store in (stores.valid, stores.train):
-            if squares := _squares(store, side, seed):
-                choice = halo.choose(halo.measure(network, squares, tile_px=tile))
-                log.info("%s", choice)
-                return choice
+            large = store.of_at_least(side)
+            if not len(large):
+                continue
+            clean = sample_crops(large, side, range(_SQUARES), seed)
+            sets = [("clean", clean)]
+            for number, (kind, strongest) in enumerate(damages):
+                some = [clean[(number + i) % len(clean)] for i in range(_DAMAGED_SQUARES)]
+                rng = np.random.default_rng([seed, number])
+                sets.append((kind, [degrade.apply(kind, square, rng, strongest) for square in some]))
+            measured = []
+            for name, squares in sets:
+                measured.append(halo.measure(network, map(_tensor, squares), tile_px=tile))
+                log.info("%s: %s", name, halo.choose(measured[-1]))
+            return halo.choose(halo.worst(measured))
     return None
 
 
-def _squares(store: Store, side: int, seed: int) -> list[torch.Tensor]:
-    large = store.of_at_least(side)
-    if not len(large):
-        return []
-    crops = sample_crops(large, side, range(_SQUARES), seed)
-    return [torch.from_numpy(crop).permute(2, 0, 1)[None] for crop in crops]
+def _tensor(pixels: Pixels) -> torch.Tensor:
+    """(H, W, 3) in [0, 1] as (1, 3, H, W), rounded to 8 bits as photos are."""
+    return torch.from_numpy(to_integers(pixels)).permute(2, 0, 1)[None] / 255
 
 
 def record(

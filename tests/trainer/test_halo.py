@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
@@ -14,7 +16,12 @@ from srbatch.errors import WeightsError
 from srbatch.tiling import Axis
 from tests.networks import Local
 from trainer import halo
+from trainer.data import Stores
+from trainer.degrade import Degradations
 from trainer.halo import Choice, Margin
+from trainer.photographic import Jpeg, Noise
+from trainer.photos import Store, find_all
+from trainer.release import measure_halo
 
 TILE_PX = 160
 WHOLE_PX = TILE_PX + 128
@@ -36,15 +43,16 @@ class Heads(nn.Module):
 
 
 class Shift(nn.Module):
-    """Every pixel is what lies ``reach`` px above and left of it, and black where the tile ends."""
+    """Every pixel is what lies ``reach`` px above and left of it; beyond the tile: black, or its rim."""
 
-    def __init__(self, reach: int) -> None:
+    def __init__(self, reach: int, beyond: str = "constant") -> None:
         super().__init__()
         self.reach = reach
+        self.beyond = beyond
 
     def forward(self, x: torch.Tensor, scale: int) -> torch.Tensor:
         side = x.shape[-1]
-        seen = F.pad(x, (self.reach, 0, self.reach, 0))[..., :side, :side]
+        seen = F.pad(x, (self.reach, 0, self.reach, 0), self.beyond)[..., :side, :side]
         return F.interpolate(seen, scale_factor=scale, mode="nearest")
 
 
@@ -105,6 +113,47 @@ def test_the_rule_takes_the_worst_scale_then_overlap_then_share_then_ramp() -> N
     assert halo.choose([failing, seam, wide, narrow, better, longer]).margin == longer
     with pytest.raises(ValueError, match="no margin with a ramp"):
         halo.choose([seam])
+
+
+def test_the_worst_is_taken_scale_by_scale_and_not_pooled() -> None:
+    def margins(first: float, x1: float, x2: float) -> list[Margin]:
+        found = {1: x1, 2: x2}
+        return [Margin(0, 8, 32, {1: first, 2: 1.0}, {1: 0.0, 2: 0.0}), Margin(8, 8, 32, found, found)]
+
+    clean, noisy = margins(1.0, 0.9, 0.5), margins(0.7, 0.8, 0.6)
+    expected = Margin(8, 8, 32, {1: 0.8, 2: 0.5}, {1: 0.9, 2: 0.6})
+    assert halo.worst([clean, noisy]) == (noisy[0], expected)
+    assert halo.worst([clean]) == tuple(clean)
+    with pytest.raises(ValueError, match="no measurements"):
+        halo.worst([])
+
+
+@pytest.mark.parametrize(
+    ("learnt", "needed"),
+    [
+        ([], 0),
+        ([Degradations(noise=Noise(sigma=(0, 25)))], 0),  # it never strikes
+        ([Degradations(noise=Noise(probability=0.01, sigma=(0, 25)))], 40),
+        ([Degradations(jpeg=Jpeg(probability=1.0))], 0),  # changes nothing here: all is one grey
+        ([Degradations(jpeg=Jpeg(probability=1.0)), Degradations(noise=Noise(probability=0.5))], 40),
+    ],
+)
+def test_a_release_is_measured_on_what_it_was_trained_for(
+    learnt: list[Degradations], needed: int, tmp_path: Path
+) -> None:
+    """A network that looks 40 px far where there is noise, and gives clean pictures back as they are."""
+    Image.new("RGB", (300, 288), (128, 128, 128)).save(tmp_path / "grey.png")
+    store = Store(find_all([tmp_path], smallest=32)[0], tmp_path, cache_bytes=0)
+    choice = measure_halo(Heads(Shift(40, "replicate")), Stores(store, store), 1, learnt)  # type: ignore[arg-type]
+    assert choice is not None
+    assert choice.met
+    assert choice.margin.halo_px == needed
+
+
+def test_photos_too_small_are_not_measured_on(tmp_path: Path) -> None:
+    Image.new("RGB", (300, 280)).save(tmp_path / "small.png")
+    store = Store(find_all([tmp_path], smallest=32)[0], tmp_path, cache_bytes=0)
+    assert measure_halo(Heads(Local()), Stores(store, store), 1, []) is None  # type: ignore[arg-type]
 
 
 def test_every_margin_can_stand_on_a_card() -> None:
