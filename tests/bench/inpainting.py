@@ -1,7 +1,7 @@
 """Holes filled by the network, which has to find them, beside OpenCV, which is told where they are.
 
     pip install opencv-python-headless
-    python -m tests.bench.inpainting PICTURES [--weights restore]
+    python -m tests.bench.inpainting PICTURES --weights MODEL
 
 The holes are those of ``trainer evaluate --scale 1 --degrade holes``: squares of 4 to 16 px, 5 % of the area.
 PSNR on the Y channel inside the holes, the mean over the pictures: of the picture with holes, of what Telea's
@@ -31,7 +31,7 @@ _METHODS = ("input", "Telea", "Navier-Stokes", PREDICTION)
 def main() -> None:
     flags = report.parser(__doc__)
     flags.add_argument("pictures", type=Path, help="a folder of whole pictures")
-    flags.add_argument("--weights", default="restore", help="name or path  [default: restore]")
+    flags.add_argument("--weights", required=True, help="name or path of a model that fills holes")
     arguments = flags.parse_args()
     model = weights.load(weights.find(arguments.weights))
     card = model.card

@@ -61,9 +61,12 @@ def main() -> None:
     try:
         path = weights.find(arguments.model)
         card, network = weights.read_card(path), weights.load(path).network
-        macs = {scale: macs_per_px(network, scale) for scale in arguments.scales or card.scales}
+        scales = arguments.scales or card.scales
+        if not set(scales) <= set(card.scales):
+            flags.error(f"--scales: {card.name} {card.version} has {', '.join(map(str, card.scales))}")
+        macs = {scale: macs_per_px(network, scale) for scale in scales}
         setting = Setting.of(network, card, arguments)
-    except (SrbatchError, ValueError) as error:  # ValueError: no head for this scale
+    except SrbatchError as error:
         flags.error(str(error))
     works = setting.works(macs)
     seconds = measure({name: work for name, (work, _) in works.items()}, setting.device, arguments.runs)
