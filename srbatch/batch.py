@@ -328,8 +328,8 @@ def run_all(run: Run, photos: list[Photo], summary: Summary) -> None:
                 finish(prepared)
     if not jobs:
         return
-    at_once, scratch, head = photos_at_once(run.codecs), run.scratch.folder, run.model.largest_head
-    room = Room(run.options.out, scratch, largest_head=head)
+    at_once, scratch, passes = photos_at_once(run.codecs), run.scratch.folder, run.model.passes
+    room = Room(run.options.out, scratch, passes=passes)
     jobs, without_room = _parted_by_room(jobs, room)
     with Notes(run.settings, run.ledger) as notes:
         for job, why in without_room:
@@ -337,14 +337,14 @@ def run_all(run: Run, photos: list[Photo], summary: Summary) -> None:
             finish(outcome)
     if not jobs:
         return
-    space = space_of(jobs, run.options.out, scratch, at_once=at_once, largest_head=head)
+    space = space_of(jobs, run.options.out, scratch, at_once=at_once, passes=passes)
     if not space.fits:
         log.warning("%s", too_little(space))
     run.reporter.begin(len(jobs), sum(job.pixels for job in jobs))
     overlap = Overlap(
         lambda job, check: _outcome_of(job.photo, partial(upscale_photo, job, run.checked_by(check)), run),
         at_once=at_once,
-        cost=partial(scratch_bytes, largest_head=head),
+        cost=partial(scratch_bytes, passes=passes),
         budget=scratch_budget(scratch),
         check=run.check,
         goes_on=run.goes_on,

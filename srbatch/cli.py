@@ -68,6 +68,7 @@ _model = _options(
     click.option(
         "--model", default="photo", show_default=True, help="A name of `srbatch models`, or a path."
     ),
+    click.option("--first", metavar="MODEL", help="Run this model first, at the photo's own size: restore."),
     click.option("--strength", default=1.0, show_default=True, help="0 (bicubic) to 1 (all of the network)."),
     click.option("--tta", is_flag=True, help="Average over 8 views: nearer to the truth, 8 times the time."),
     click.option(
@@ -176,6 +177,7 @@ def upscale(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, **flags: A
     \b
     srbatch upscale ./photos --scale 4 --out ./hi
     srbatch upscale old.jpg --scale 1 --out better.jpg
+    srbatch upscale ./scans --first restore --scale 4 --out ./hi
     """
     options = _chosen(**flags)
     from srbatch import run

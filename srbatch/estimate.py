@@ -22,7 +22,7 @@ from srbatch.preflight import Job
 from srbatch.report import duration
 
 if TYPE_CHECKING:
-    from srbatch.model import Model
+    from srbatch.model import Model, Passes
     from srbatch.upscaler import Upscaler
 
 BYTES_PER_SAMPLE = {
@@ -95,19 +95,18 @@ class Estimate:
 
 def estimate(jobs: list[Job], out: Path, scratch: Path, model: Model, *, at_once: int) -> Estimate:
     """Add up what the jobs will cost, so many at once; the network's rate is measured now."""
-    largest_head = model.largest_head
     return Estimate(
         by_format=Counter(job.format.value for job in jobs),
         pixels=sum(job.pixels for job in jobs),
         pixels_out=sum(job.size[0] * job.size[1] for job in jobs),
-        space=space_of(jobs, out, scratch, at_once=at_once, largest_head=largest_head),
+        space=space_of(jobs, out, scratch, at_once=at_once, passes=model.passes),
         seconds=_seconds(jobs, model.upscaler) / len(model.upscalers) if jobs else 0.0,
     )
 
 
-def space_of(jobs: list[Job], out: Path, scratch: Path, *, at_once: int, largest_head: int) -> Space:
+def space_of(jobs: list[Job], out: Path, scratch: Path, *, at_once: int, passes: Passes) -> Space:
     """Add up the space that the jobs will take, with so many at once as scratch space has room for."""
-    largest = sorted((scratch_bytes(job, largest_head=largest_head) for job in jobs), reverse=True)[:at_once]
+    largest = sorted((scratch_bytes(job, passes=passes) for job in jobs), reverse=True)[:at_once]
     apart = nearest_folder(scratch).stat().st_dev != nearest_folder(out).stat().st_dev
     return Space(
         outputs=round(sum(_output_bytes(job) for job in jobs)),
@@ -121,9 +120,9 @@ def space_of(jobs: list[Job], out: Path, scratch: Path, *, at_once: int, largest
 class Room:
     """What is free on the disks of a run while nothing is in hand, against what a photo alone needs."""
 
-    def __init__(self, out: Path, scratch: Path, *, largest_head: int) -> None:
+    def __init__(self, out: Path, scratch: Path, *, passes: Passes) -> None:
         """Look at the disks of the outputs and of the run's own folder in the scratch space."""
-        self._out, self._scratch, self._largest_head = out, scratch, largest_head
+        self._out, self._scratch, self._passes = out, scratch, passes
         self._free_out, self._disk = _free(out), shutil.disk_usage(nearest_folder(scratch))
         self._apart = nearest_folder(scratch).stat().st_dev != nearest_folder(out).stat().st_dev
 
@@ -132,7 +131,7 @@ class Room:
 
         The text does not change as other files come and go: it is told once, and kept on record.
         """
-        scratch, output = scratch_bytes(job, largest_head=self._largest_head), round(_output_bytes(job))
+        scratch, output = scratch_bytes(job, passes=self._passes), round(_output_bytes(job))
         if self._apart and output > self._free_out:
             return (
                 f"its output needs about {_gb(output)} in {show(self._out)}, more than is free there;"
@@ -149,7 +148,7 @@ class Room:
     def can_never_hold(self, job: Job) -> bool:
         """Whether the scratch space of a photo is larger than the whole disk, however empty."""
         # Some file systems do not say how large they are.
-        return 0 < self._disk.total < scratch_bytes(job, largest_head=self._largest_head)
+        return 0 < self._disk.total < scratch_bytes(job, passes=self._passes)
 
 
 def scratch_budget(scratch: Path) -> int:
@@ -168,10 +167,10 @@ def _output_bytes(job: Job) -> float:
     return samples * BYTES_PER_SAMPLE[job.format] / sqrt(job.factor)
 
 
-def scratch_bytes(job: Job, *, largest_head: int) -> int:
+def scratch_bytes(job: Job, *, passes: Passes) -> int:
     """Of its pixels before and after, and between two passes (in 16 bits)."""
     before = job.pixels * sample_bytes(job.header.bits)
-    between = job.pixels * largest_head**2 * 2 if job.factor > largest_head else 0
+    between = job.pixels * sum(factor**2 for factor in passes.between(job.factor)) * 2
     after = job.size[0] * job.size[1] * sample_bytes(job.bits)
     return (before + between + after) * job.header.channels
 

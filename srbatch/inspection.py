@@ -178,7 +178,8 @@ def _recipe_text(made: Mapping[str, Any]) -> str:
     quality = f", quality {made['quality']}" if made["quality"] is not None else ""
     strength = f", strength {made['strength']:g}" if made["strength"] != 1 else ""
     views = ", tta" if made.get("tta") else ""
-    return f"{made['size']}, model {made['model'][:12]}{quality}{strength}{views}"
+    first = f", first model {made['first'][:12]}" if made.get("first") else ""
+    return f"{made['size']}, model {made['model'][:12]}{first}{quality}{strength}{views}"
 
 
 def card_text(path: Path, card: Card) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srbatch import weights
+from srbatch.card import Card
 from srbatch.errors import UsageError, WeightsError
 from srbatch.options import MAX_FACTOR, Options
 from srbatch.provenance import SOURCE_TYPES
@@ -15,33 +17,101 @@ from srbatch.provenance import SOURCE_TYPES
 if TYPE_CHECKING:
     from torch import nn
 
+    from srbatch.network import SuperResolutionNet
     from srbatch.upscaler import Upscaler
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file of weights that a run will use, by what it held as the run began."""
+
+    path: Path
+    card: Card
+    sha256: str
+    """Of the file, in hexadecimal."""
+
+    @classmethod
+    def of(cls, model: str) -> Found:
+        """Find a model by its name or path, and read its card.
+
+        Raises:
+            WeightsError: it is missing or damaged.
+        """
+        path = weights.find(model)
+        card = weights.read_card(path)
+        try:
+            with path.open("rb") as file:
+                return cls(path, card, hashlib.file_digest(file, "sha256").hexdigest())
+        except OSError as error:
+            raise WeightsError(f"weights {path} cannot be read: {error.strerror}") from error
+
+    def network(self) -> SuperResolutionNet:
+        """Load the network.
+
+        Raises:
+            WeightsError: the weights are damaged, or others than the run began with.
+        """
+        loaded = weights.load(self.path)
+        if loaded.sha256 != self.sha256:  # else outputs and ledger would name weights that made none of them
+            raise WeightsError(f"weights {self.path} were replaced since the run began; start it again")
+        return loaded.network
+
+    def __str__(self) -> str:
+        return f"{self.card.name} {self.card.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """How often a photo goes through a network."""
+
+    largest_head: int
+    """The largest factor that one pass gives."""
+    first: bool = False
+    """Whether there is one before, at the photo's own size."""
+
+    def between(self, factor: float) -> list[int]:
+        """The factors at which a photo lies between two passes, where it is enlarged by ``factor``."""
+        return [1] * self.first + [self.largest_head] * (factor > self.largest_head)
+
+
 class Model:
-    """A file of weights and what a run wants of it. torch is loaded with :attr:`upscaler`, not before."""
+    """The weights of a run and what it wants of them. torch is loaded with :attr:`upscaler`, not before."""
+
+    first: Found | None = None
+    """What is run before, at the photo's own size."""
 
     def __init__(self, options: Options) -> None:
-        """Find the weights and read their card.
+        """Find the weights and read their cards.
 
         Raises:
             WeightsError: they are missing or damaged.
             UsageError: they do not reach the factor that was asked for.
         """
         self._options = options
-        self.path: Path = weights.find(options.model)
-        self.card = weights.read_card(self.path)
+        self._found = Found.of(options.model)
+        self.path, self.card, self.sha256 = self._found.path, self._found.card, self._found.sha256
         scale = options.size.scale
         if scale is not None and scale > self.reach:
             raise UsageError(
-                f"--scale {scale:g}: the model {self.card.name} {self.card.version} reaches {self.reach};"
-                f" use --scale {self.reach}, or another --model"
+                f"--scale {scale:g}: the model {self._found} reaches {self.reach};"
+                f" use --scale {self.reach}, or another --model{self._instead()}"
             )
-        try:
-            with self.path.open("rb") as file:
-                self.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise WeightsError(f"weights {self.path} cannot be read: {error.strerror}") from error
+        if options.first is not None:
+            self.first = Found.of(options.first)
+            if 1 not in self.first.card.scales:
+                raise UsageError(
+                    f"--first {options.first}: the model {self.first} does not serve x1, as what is run first"
+                    " has to; choose another"
+                )
+
+    def _instead(self) -> str:
+        """What to do with a model for x1 alone where more is asked."""
+        if self.reach > 1:
+            return ""
+        return f"; to enlarge what it makes, put it first: --first {self._options.model} --scale ..."
+
+    def __str__(self) -> str:
+        return f"{self.first}, then {self._found}" if self.first else str(self._found)
 
     @property
     def reach(self) -> int:
@@ -49,15 +119,17 @@ class Model:
         return min(self.card.reach, MAX_FACTOR)
 
     @property
-    def largest_head(self) -> int:
-        """The largest factor that one pass gives."""
-        return max(self.card.scales)
+    def passes(self) -> Passes:
+        """How often a photo goes through a network."""
+        return Passes(max(self.card.scales), first=self.first is not None)
 
     @property
     def source_type(self) -> str:
         """IPTC's digital source type of what this model makes, as a URI (release 2024-10-23)."""
-        name = "compositeWithTrainedAlgorithmicMedia" if self.card.generative else "algorithmicallyEnhanced"
-        return SOURCE_TYPES + name
+        generative = self.card.generative or (self.first is not None and self.first.card.generative)
+        return SOURCE_TYPES + (
+            "compositeWithTrainedAlgorithmicMedia" if generative else "algorithmicallyEnhanced"
+        )
 
     @property
     def upscaler(self) -> Upscaler:
@@ -80,22 +152,27 @@ class Model:
         return [self._on(str(device)) for device in devices]
 
     def _on(self, device: str) -> Upscaler:
+        first = self._upscaler(self.first, device, scales=(1,)) if self.first else None
+        return self._upscaler(self._found, device, scales=self.card.scales, first=first)
+
+    def _upscaler(
+        self, found: Found, device: str, *, scales: tuple[int, ...], first: Upscaler | None = None
+    ) -> Upscaler:
         from srbatch.upscaler import Upscaler
 
-        options, loaded = self._options, weights.load(self.path)
-        if loaded.sha256 != self.sha256:  # else outputs and ledger would name weights that made none of them
-            raise WeightsError(f"weights {self.path} were replaced since the run began; start it again")
+        options = self._options
         return Upscaler(
-            _in_engine(options.engine, loaded.network, device),
-            scales=self.card.scales,
-            halo=self.card.halo_px,
-            ramp=self.card.ramp_px,
+            _in_engine(options.engine, found.network(), device),
+            scales=scales,
+            halo=found.card.halo_px,
+            ramp=found.card.ramp_px,
             device=device,
             precision=options.precision,
             tile=options.tile,
             batch=options.batch,
             strength=options.strength,
             tta=options.tta,
+            first=first,
         )
 
 

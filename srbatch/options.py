@@ -87,6 +87,8 @@ class Options:
     exclude: tuple[str, ...] = ()
 
     model: str = "photo"
+    first: str | None = None
+    """A model that is run before, at the photo's own size."""
     strength: float = 1.0
     tta: bool = False
     """Average the network over eight views of each tile."""

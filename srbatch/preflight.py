@@ -43,7 +43,8 @@ class Settings:
     def recipe_of(self, photo: Photo) -> str:
         """What decides the output's pixels, beside the photo itself."""
         lossy = photo.format is not None and photo.format.lossy
-        return recipe(self.options, self.model.sha256, lossy=lossy)
+        first = self.model.first.sha256 if self.model.first else None
+        return recipe(self.options, self.model.sha256, lossy=lossy, first_sha256=first)
 
 
 @dataclass(frozen=True, slots=True)

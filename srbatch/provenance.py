@@ -68,7 +68,7 @@ def provenance_of(
     done = [
         f"{options.size} from {width_in} x {height_in} px to {width_out} x {height_out} px",
         _encoding(fmt, options.quality, lossless=lossless),
-        f"model {show(Path(options.model).stem)} (sha256 {model.sha256})",
+        *_models(options, model),
     ]
     if options.strength != 1:
         done.append(f"strength {options.strength:g}")
@@ -81,6 +81,15 @@ def provenance_of(
         parameters=", ".join(done),
         source_sha256=source_sha256,
     )
+
+
+def _models(options: Options, model: Model) -> list[str]:
+    """What was run, in that order."""
+    last = f"model {show(Path(options.model).stem)} (sha256 {model.sha256})"
+    if options.first is None or model.first is None:
+        return [last]
+    first = f"first, at the photo's own size, model {show(Path(options.first).stem)}"
+    return [f"{first} (sha256 {model.first.sha256})", f"then {last}"]
 
 
 def _encoding(fmt: Format, quality: int, *, lossless: bool) -> str:

@@ -72,8 +72,14 @@ class Settled:
         return cls("failed", str(error), type(error).__name__)
 
 
-def recipe(options: Options, weights_sha256: str, *, lossy: bool) -> str:
-    """What the user asked that changes pixels, as text that is equal exactly if the pixels will be."""
+def recipe(options: Options, weights_sha256: str, *, lossy: bool, first_sha256: str | None = None) -> str:
+    """What the user asked that changes pixels, as text that is equal exactly if the pixels will be.
+
+    Args:
+        weights_sha256: of the file of weights, in hexadecimal.
+        lossy: whether the output's format is.
+        first_sha256: of the weights that are run before, where there are any.
+    """
     return json.dumps(
         {
             "model": weights_sha256,
@@ -82,6 +88,7 @@ def recipe(options: Options, weights_sha256: str, *, lossy: bool) -> str:
             "quality": options.quality if lossy else None,
             # Absent where it is off: what was made before there was a choice stays what was asked for.
             **({"tta": True} if options.tta else {}),
+            **({"first": first_sha256} if first_sha256 is not None else {}),
         },
         sort_keys=True,
     )

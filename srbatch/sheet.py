@@ -62,7 +62,7 @@ def write(options: Options, count: int, *, check: Callable[[], None]) -> list[st
     if not rows:
         raise UsageError("none of the photos could be read: " + "; ".join(failures))
     _save(
-        _composed(rows, f"{model.card.name} {model.card.version}, x{options.size.scale:g}"),
+        _composed(rows, f"{model}, x{options.size.scale:g}"),
         out,
         replace=options.overwrite,
     )

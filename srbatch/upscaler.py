@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from math import ceil
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -49,6 +50,10 @@ Spool = Callable[[int, int, int], NDArray[np.uint16]]
 """Gives an array (height, width, C), in memory or on disk, that is ours until the photo is done."""
 
 
+_Wanted: TypeAlias = tuple[Pixels, tuple[int, int], Tick, int | None]
+"""A photo of a batch: pixels, (height, width) of the result, whom to tell, bits of the result."""
+
+
 def head_for(factor: float, scales: Collection[int]) -> int:
     """The smallest of the heads that reaches the factor; the largest, for two passes, where none does."""
     return min((scale for scale in scales if scale >= factor), default=max(scales))
@@ -65,6 +70,8 @@ _KEPT_BYTES = 64 * 2**20
 """On a CPU, at a tile of 512 px: the body's feature maps in bf16 and x4's picture in fp32 have 52 MB."""
 _ROWS_AT_ONCE = 128
 """Of the result, given out together."""
+_SHARE_OF_FIRST = 1 / 3
+"""Of a photo's time, about, that the network takes which is run first: a half at x1, a quarter at x4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +109,14 @@ class Upscaler:
         batch: int | None = None,
         strength: float = 1.0,
         tta: bool = False,
+        first: Upscaler | None = None,
     ) -> None:
         """``network(x, scale)`` returns the residual over the bicubic enlargement, as
 
         :class:`srbatch.network.SuperResolutionNet` does, for sides that are multiples of its stride;
         ``scales`` are its heads; ``halo`` and ``ramp`` (input pixels) what its tiles need; ``tta`` averages
-        it over eight views of each tile.
+        it over eight views of each tile. ``first`` is run before, at the photo's own size and on the same
+        device, and is ours from then on; what it makes is held in 16 bits.
 
         Raises:
             DeviceError: the device does not exist.
@@ -127,6 +136,7 @@ class Upscaler:
         self._margins = tiling.Margins(halo, ramp, SuperResolutionNet.stride)
         self._strength = strength
         self._views = len(ensemble.VIEWS) if tta else 1
+        self._first = first
         self._smallest = self._margins.overlap + 2 * self._margins.stride
         if tile is not None and tile < self._smallest:
             raise UsageError(f"--tile {tile}: the tiles of this model overlap; at least {self._smallest}")
@@ -157,7 +167,13 @@ class Upscaler:
 
         They share the network, and each has tiles of its own; there is to be a thread for each.
         """
-        return [self] + [copy(self) for _ in range(_LANES[self.device.type] - 1)]
+        return [self] + [self._another() for _ in range(_LANES[self.device.type] - 1)]
+
+    def _another(self) -> Upscaler:
+        other = copy(self)
+        if self._first is not None:
+            other._first = copy(self._first)
+        return other
 
     @contextmanager
     def lane(self) -> Iterator[None]:
@@ -178,6 +194,13 @@ class Upscaler:
 
     def shrink(self) -> bool:
         """Go one step down, smaller batches first, then smaller tiles; False where there is none."""
+        # Both: which of the two had no room is not known, and what is smaller than need be costs little.
+        smaller = [one._shrink() for one in (self, self._first) if one is not None]
+        if any(smaller) and self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return any(smaller)
+
+    def _shrink(self) -> bool:
         tile, batch = self._tiles.tile, self._tiles.batch
         if batch > 1:
             self._tiles = Tiles(tile, batch // 2)
@@ -187,8 +210,6 @@ class Upscaler:
         else:
             return False
         log.warning("out of memory on %s: going on with %s", self.device, self._tiles)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
         return True
 
     def work_px(self, height: int, width: int) -> int:
@@ -208,7 +229,7 @@ class Upscaler:
 
         ``size`` is (height, width); ``bits``, 8 or 16, is the depth of the result, or None for the photo's
         own. Floats are rounded to it once. Beyond the largest head the photo takes two passes, with the
-        first one's result held in 16 bits.
+        first one's result held in 16 bits; the network that is run first is a pass of its own, likewise.
 
         Raises:
             OutOfMemory: what was yielded is void.
@@ -244,11 +265,12 @@ class Upscaler:
         plan = self._plan_of(pixels, head)
         if plan.tiles > 1:
             return None
-        return head, plan.rows.tile, plan.columns.tile, colour_channels(pixels), pixels.dtype
+        first = None
+        if self._first is not None and (first := self._first.batch_key(pixels, pixels.shape[:2])) is None:
+            return None
+        return head, plan.rows.tile, plan.columns.tile, colour_channels(pixels), pixels.dtype, first
 
-    def enlarge_together(
-        self, photos: Sequence[tuple[Pixels, tuple[int, int], Tick, int | None]]
-    ) -> list[Iterator[Pixels]]:
+    def enlarge_together(self, photos: Sequence[_Wanted]) -> list[Iterator[Pixels]]:
         """Run photos of one :meth:`batch_key`, at most a batch of them, through the network at once.
 
         Each is given as (pixels, size, tick, bits); for each there is an iterator as :meth:`enlarge` gives.
@@ -256,6 +278,8 @@ class Upscaler:
         Raises:
             OutOfMemory, WrongOutput, DeviceError: as :meth:`enlarge`; the iterators may raise them too.
         """
+        if self._first is not None:
+            photos = _after_first(self._first, photos)
         head = self._head(*photos[0][:2])
         tiles = []
         for pixels, *_ in photos:
@@ -322,16 +346,15 @@ class Upscaler:
     ) -> Iterator[Pixels]:
         height, width, channels = pixels.shape
         largest = self._heads[-1]
+        if self._first is not None:
+            bands = self._first._pass(pixels, (height, width), 65_535, _part(tick, _SHARE_OF_FIRST))
+            pixels = _filled(spool(height, width, channels), bands)
+            tick = _part(tick, 1 - _SHARE_OF_FIRST)
         if self._two_passes(pixels, size):
             middle = (height * largest, width * largest)
-            share = 1 / (1 + largest**2)  # the second pass sees largest² as many pixels
-            first, row = spool(*middle, channels), 0
-            for band in self._pass(pixels, middle, 65_535, lambda px: tick(px * share)):
-                first[row : row + len(band)] = band
-                row += len(band)
-            yield from self._pass(first, size, levels, lambda px: tick(px * share))
-        else:
-            yield from self._pass(pixels, size, levels, tick)
+            tick = _part(tick, 1 / (1 + largest**2))  # the second pass sees largest² as many pixels
+            pixels = _filled(spool(*middle, channels), self._pass(pixels, middle, 65_535, tick))
+        yield from self._pass(pixels, size, levels, tick)
 
     def _pass(
         self,
@@ -458,6 +481,31 @@ class Upscaler:
             if self._views > 1:
                 return ensemble.averaged(network, x, head, pause)
             return network(x, head).float()
+
+
+def _part(tick: Tick, share: float) -> Tick:
+    """For a pass that is a part of the work."""
+    return lambda px: tick(px * share)
+
+
+def _after_first(first: Upscaler, photos: Sequence[_Wanted]) -> list[_Wanted]:
+    """What the network that is run first makes of a batch, in 16 bits, with what is still to be done."""
+    sent: list[_Wanted] = [
+        (pixels, pixels.shape[:2], _part(tick, _SHARE_OF_FIRST), 16) for pixels, _, tick, _ in photos
+    ]
+    return [
+        (np.concatenate(list(bands)), size, _part(tick, 1 - _SHARE_OF_FIRST), bits or 8 * pixels.itemsize)
+        for bands, (pixels, size, tick, bits) in zip(first.enlarge_together(sent), photos, strict=True)
+    ]
+
+
+def _filled(whole: NDArray[np.uint16], bands: Iterator[Pixels]) -> NDArray[np.uint16]:
+    """``whole`` with the bands in it, from top to bottom."""
+    row = 0
+    for band in bands:
+        whole[row : row + len(band)] = band
+        row += len(band)
+    return whole
 
 
 def _run(network: torch.nn.Module, x: torch.Tensor, head: int) -> torch.Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from srbatch import run
-from srbatch.model import Model
+from srbatch.model import Model, Passes
 from srbatch.network import BasicBlock, ResNetEncoder
 from srbatch.options import Options, TargetSize
 from srbatch.report import Outcome, Silent
@@ -88,7 +88,7 @@ class FakeModel(Model):
     sha256 = "0" * 64
     source_type = "http://cv.iptc.org/newscodes/digitalsourcetype/algorithmicallyEnhanced"
     reach = 8
-    largest_head = 4
+    passes = Passes(largest_head=4)
 
     def __init__(self, network: nn.Module, **changes: Any) -> None:
         settings = {"tile": 96, "batch": 1, "precision": "fp32", **changes}

@@ -21,6 +21,7 @@ from srbatch.errors import WrongOutput
 from srbatch.estimate import BYTES_PER_DEEP_SAMPLE, BYTES_PER_SAMPLE, Space, space_of, too_little
 from srbatch.formats import Format
 from srbatch.metadata import Metadata
+from srbatch.model import Passes
 from srbatch.picture import Header
 from srbatch.preflight import Job
 from srbatch.resume import Todo
@@ -232,8 +233,8 @@ def test_space_counts_two_bytes() -> None:
 
     samples = 400 * 800 * 3
 
-    def space(one: Job, head: int = 4) -> Space:
-        return space_of([one], Path("/"), Path("/"), at_once=1, largest_head=head)
+    def space(one: Job, head: int = 4, *, first: bool = False) -> Space:
+        return space_of([one], Path("/"), Path("/"), at_once=1, passes=Passes(head, first=first))
 
     deep, flat = (space(job(bits, Format.PNG)) for bits in (16, 8))
     assert deep.outputs == round(samples * BYTES_PER_DEEP_SAMPLE)
@@ -244,6 +245,8 @@ def test_space_counts_two_bytes() -> None:
     assert lossy.outputs == round(samples * BYTES_PER_SAMPLE[Format.JPEG] / 2)
     between = 200 * 400 * 3 * 2
     assert space(job(8, Format.PNG), head=2).scratch == flat.scratch + between, "x4 by two passes of x2"
+    both = space(job(8, Format.PNG), head=2, first=True)
+    assert both.scratch == flat.scratch + between + 100 * 200 * 3 * 2, "and one before"
 
 
 def test_scratch_space_on_another_disk_is_held_against_that_disk() -> None:

@@ -522,6 +522,8 @@ def test_what_changes_pixels_changes_the_recipe(changes: dict[str, object]) -> N
 
 def test_other_weights_change_the_recipe() -> None:
     assert recipe(BASE, "abc", lossy=True) != recipe(BASE, "abd", lossy=True)
+    firsts = (None, "abc", "abd")
+    assert len({recipe(BASE, "abc", lossy=True, first_sha256=first) for first in firsts}) == 3
 
 
 @pytest.mark.parametrize(

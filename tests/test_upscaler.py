@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 from srbatch import hardware, tiling, weights
+from srbatch import upscaler as upscaler_module
 from srbatch.arrays import Pixels
 from srbatch.card import NetworkConfig
 from srbatch.errors import DeviceError, NoRoom, OutOfMemory, UsageError, WrongOutput
@@ -19,6 +22,18 @@ from srbatch.network import SuperResolutionNet
 from srbatch.tile_memory import Tiles
 from srbatch.upscaler import Upscaler
 from tests.networks import Faulty, Local, Nothing
+
+
+def add(sums: list[float], index: int, amount: float) -> None:
+    sums[index] += amount
+
+
+class Negative(nn.Module):
+    """Adds what makes a negative."""
+
+    def forward(self, x: torch.Tensor, scale: int) -> torch.Tensor:
+        assert scale == 1
+        return 1 - 2 * x
 
 
 def upscaler(network: nn.Module, **changes: object) -> Upscaler:
@@ -220,6 +235,105 @@ def test_progress_adds_up_to_the_photo() -> None:
         engine = upscaler(Nothing(), tta=factor == 2)
         list(engine.enlarge(pixels, (150 * factor, 170 * factor), tick=ticks.append))
         assert sum(ticks) == pytest.approx(150 * 170)
+
+
+# ---- a network that is run first --------------------------------------------------------------------------
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    height=st.integers(1, 120),
+    width=st.integers(1, 120),
+    channels=st.integers(1, 4),
+    factor=st.sampled_from([1, 1.5, 2, 4, 6]),
+    dtype=st.sampled_from([np.uint8, np.uint16]),
+)
+def test_what_is_run_first_is_a_run_of_its_own_that_is_held_in_16_bits(
+    height: int, width: int, channels: int, factor: float, dtype: type
+) -> None:
+    pixels, size = noise(height, width, channels, dtype), (round(height * factor), round(width * factor))
+    first = upscaler(Negative(), scales=(1,), strength=0.3)
+    between = first.enlarge_whole(pixels, (height, width), bits=16)
+    bits = pixels.dtype.itemsize * 8
+    expected = upscaler(Local()).enlarge_whole(between, size, bits=bits)
+    found = upscaler(Local(), first=first).enlarge_whole(pixels, size)
+    assert found.dtype == dtype
+    assert np.array_equal(found, expected)
+
+
+def test_what_is_run_first_changes_the_result() -> None:
+    pixels = noise(40, 60, 3)
+    alone = enlarge(upscaler(Nothing()), pixels, (40, 60))
+    assert np.array_equal(
+        enlarge(upscaler(Nothing(), first=upscaler(Negative())), pixels, (40, 60)), 255 - alone
+    )
+
+
+@pytest.mark.parametrize("k", range(0, 30, 4))
+def test_out_of_memory_in_either_network_gives_the_same_photo_after_shrinking(k: int) -> None:
+    pixels, size = noise(200, 200, 3), (400, 400)
+    expected = upscaler(Local(), first=upscaler(Local())).enlarge_whole(pixels, size)
+    faulty = Faulty(Local(), k, "out of memory")  # both call it: the first 9 times, then the other
+    engine = upscaler(faulty, batch=2, first=upscaler(faulty, batch=2))
+    result = engine.enlarge_whole(pixels, size)
+    assert np.abs(result.astype(int) - expected.astype(int)).max() <= 1
+    assert engine.tiles == Tiles(96, 1 if k < faulty.calls else 2)
+
+
+def test_the_ladder_of_two_networks_ends_with_the_longer_one() -> None:
+    engine = upscaler(Local(), tile=96, first=upscaler(Local(), tile=160))
+    assert [engine.shrink() for _ in range(2)] == [True, False]
+
+
+def test_lanes_have_tiles_of_their_own_for_both_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(upscaler_module._LANES, "cpu", 2)
+    one, other = upscaler(Local(), batch=4, first=upscaler(Local(), batch=4)).lanes()
+    assert one.shrink()
+    assert (one.tiles.batch, other.tiles.batch) == (2, 4)
+    assert one._first is not other._first
+    assert other._first is not None
+    assert other._first.tiles.batch == 4
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("bits", [None, 8, 16])
+def test_photos_that_share_a_batch_of_both_networks_are_what_they_are_alone(
+    dtype: type, bits: int | None
+) -> None:
+    engine = upscaler(Local(), batch=4, first=upscaler(Negative(), scales=(1,), batch=4, strength=0.3))
+    photos = [noise(50 + 3 * i, 64, 4, dtype, seed=i) for i in range(3)]
+    sizes = [(2 * len(pixels), 128) for pixels in photos]
+    assert len({engine.batch_key(*one) for one in zip(photos, sizes, strict=True)}) == 1
+    done = [0.0] * 3
+    ticks = [partial(add, done, index) for index in range(3)]
+    together = engine.enlarge_together(
+        [(p, size, tick, bits) for p, size, tick in zip(photos, sizes, ticks, strict=True)]
+    )
+    for pixels, size, bands in zip(photos, sizes, together, strict=True):
+        alone = engine.enlarge_whole(pixels, size, bits=bits)
+        found = np.concatenate(list(bands))
+        assert found.dtype == alone.dtype
+        assert np.abs(found.astype(int) - alone.astype(int)).max() <= (1 if found.itemsize == 1 else 2)
+    assert done == pytest.approx([pixels.shape[0] * pixels.shape[1] for pixels in photos])
+
+
+def test_photos_that_do_not_fit_into_one_tile_of_either_network_share_no_batch() -> None:
+    pixels, size = noise(150, 60, 3), (300, 120)
+    large, small = {"tile": 192, "batch": 4}, {"tile": 96, "batch": 4}
+    assert upscaler(Local(), **large, first=upscaler(Local(), **large)).batch_key(pixels, size) is not None
+    assert upscaler(Local(), **large, first=upscaler(Local(), **small)).batch_key(pixels, size) is None
+    assert upscaler(Local(), **small, first=upscaler(Local(), **large)).batch_key(pixels, size) is None
+    alone = upscaler(Local(), **large, first=upscaler(Local(), tile=192, batch=1))
+    assert alone.batch_key(pixels, size) is None
+
+
+@pytest.mark.parametrize("factor", [1, 2, 8])
+def test_progress_of_two_networks_adds_up_to_the_photo(factor: int) -> None:
+    done: list[float] = []
+    engine = upscaler(Nothing(), first=upscaler(Nothing()))
+    list(engine.enlarge(noise(150, 170, 3), (150 * factor, 170 * factor), tick=done.append))
+    assert sum(done) == pytest.approx(150 * 170)
+    assert min(done) > 0
 
 
 def test_bands_keep_memory_flat() -> None:

@@ -22,7 +22,7 @@ from torch import Tensor
 import srbatch
 from srbatch import weights
 from srbatch.card import Card, NetworkConfig
-from srbatch.errors import WeightsError
+from srbatch.errors import UsageError, WeightsError
 from srbatch.model import Model
 from srbatch.network import SuperResolutionNet
 from srbatch.options import Options, TargetSize
@@ -384,6 +384,47 @@ def test_weights_that_are_replaced_during_a_run_are_refused(file: Path, tmp_path
     rewrite(file, path, lambda tensors: tensors["heads.0.bias"].add_(1))
     with pytest.raises(WeightsError, match=r"model.safetensors were replaced since the run began"):
         _ = model.upscaler
+
+
+def test_what_is_run_first_has_to_serve_x1_and_is_refused_when_replaced(file: Path, tmp_path: Path) -> None:
+    first = tmp_path / "first.safetensors"
+
+    def model(**changes: Any) -> Model:
+        base = {"inputs": (tmp_path,), "out": tmp_path / "hi", "size": TargetSize(scale=4), "engine": "torch"}
+        return Model(Options(**{**base, "model": "photo", "first": str(first), **changes}))
+
+    with pytest.raises(WeightsError, match=r"first.safetensors"):
+        model()
+    card = dataclasses.replace(CARD, scales=(2,))
+    weights.save(first, weights.load(file).network, card, "int8")
+    with pytest.raises(UsageError, match=r"--first .*: the model tiny-1 1.0 does not serve x1"):
+        model()
+    first.write_bytes(file.read_bytes())
+    found = model()
+    assert str(found) == f"tiny-1 1.0, then photo {weights.read_card(weights.find('photo')).version}"
+    assert found.passes.between(4) == [1]
+    assert found.passes.between(8) == [1, 4]
+    assert model(first=None).passes.between(8) == [4]
+    rewrite(file, first, lambda tensors: tensors["heads.0.bias"].add_(1))
+    with pytest.raises(WeightsError, match=r"first.safetensors were replaced since the run began"):
+        _ = found.upscaler
+
+
+@pytest.mark.parametrize(("first", "then"), [("faithful", "generative"), ("generative", "faithful")])
+def test_one_generative_network_of_two_makes_the_output_so(first: str, then: str, tmp_path: Path) -> None:
+    network = SuperResolutionNet(CONFIG).eval()
+    for name, degradations in (("faithful", ("noise",)), ("generative", ("holes",))):
+        card = dataclasses.replace(CARD, degradations=degradations, training={"samples": 1})
+        weights.save(tmp_path / f"{name}.safetensors", network, card, "int8")
+
+    def made_by(model: str, first: str | None) -> str:
+        paths = {"model": model, "first": first}
+        found = {name: str(tmp_path / f"{path}.safetensors") for name, path in paths.items() if path}
+        options = Options(inputs=(tmp_path,), out=tmp_path / "hi", size=TargetSize(scale=1), **found)
+        return Model(options).source_type.rpartition("/")[2]
+
+    assert made_by(then, first) == "compositeWithTrainedAlgorithmicMedia"
+    assert made_by("faithful", "faithful") == made_by("faithful", None) == "algorithmicallyEnhanced"
 
 
 def test_paths_and_names_are_told_apart() -> None:

@@ -204,13 +204,16 @@ def mix(first: str, second: str, out: Path, share: float, keep_x1: bool, dtype: 
 @click.option("--weights", required=True, metavar="MODEL", help="A name of `srbatch models`, or a path.")
 @click.option("--data", type=_PATH, required=True, metavar="DIR", help="Photos of full resolution.")
 @click.option("--scale", type=int, required=True, metavar="N", help="A whole factor, 1 to 8; 1 restores.")
-@click.option("--degrade", metavar="KIND", help="jpeg:q10, noise:25, holes, text, watermark, scratches.")
+@click.option(
+    "--degrade", metavar="KIND", help="jpeg:q10, noise:25, grain:15, holes, text, watermark, scratches."
+)
 @click.option("--out", type=_PATH, required=True, metavar="DIR", help="Tables and sheets.")
 @click.option("--feature-weights", type=_PATH, metavar="FILE", help="DenseNet-169, for the feature distance.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--precision", type=click.Choice(PRECISIONS), default="auto")
 @click.option("--strength", default=1.0, show_default=True, help="0 (bicubic) to 1 (all of the network).")
 @click.option("--tta", is_flag=True, help="Average over eight views, as srbatch does with this flag.")
+@click.option("--first", metavar="MODEL", help="Run this model first, as srbatch does with this flag.")
 def evaluate(weights: str, data: Path, **options: Any) -> None:
     """Measure PSNR, SSIM and feature distance beside nearest, bilinear, bicubic and Lanczos."""
     from trainer import evaluate as evaluation

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +42,7 @@ def evaluate(
     precision: str = "auto",
     strength: float = 1.0,
     tta: bool = False,
+    first: str | None = None,
 ) -> Results:
     """Measure weights on the pictures in the folder ``data`` and write the report into the folder ``out``.
 
@@ -56,9 +58,10 @@ def evaluate(
         feature_weights: DenseNet-169 for `metrics.FeatureDistance`; without it that is not measured.
         strength: of the network's residual, as ``srbatch --strength``.
         tta: whether it is averaged over eight views, as ``srbatch --tta``.
+        first: a model that is run before, at the size of the low resolution, as ``srbatch --first``.
 
     Raises:
-        UsageError: no picture can be used, or ``degrade`` or ``scale`` is not known.
+        UsageError: no picture can be used, ``degrade`` or ``scale`` is not known, or ``first`` not for x1.
         WeightsError: weights are missing or damaged.
         DeviceError: there is no such device, or a picture does not fit into it.
         DestinationError: ``out`` cannot be written.
@@ -73,16 +76,12 @@ def evaluate(
             f"--scale {scale}: the model {card.name} {card.version} reaches {card.reach};"
             f" use --scale {card.reach}, or other --weights"
         )
-    upscaler = Upscaler(
-        model.network,
-        scales=card.scales,
-        halo=card.halo_px,
-        ramp=card.ramp_px,
-        device=device,
-        precision=precision,
-        strength=strength,
-        tta=tta,
-    )
+    before = files.load(files.find(first)) if first else None
+    if before and 1 not in before.card.scales:
+        raise UsageError(f"--first {first}: the model {_told(before)} does not serve x1; choose another")
+    how: dict[str, Any] = {"device": device, "precision": precision, "strength": strength, "tta": tta}
+    run_first = _upscaler(before, (1,), **how) if before else None
+    upscaler = _upscaler(model, card.scales, **how, first=run_first)
     bench = Bench.of(upscaler, scale, degrade, feature_weights)
     paths, left_out = pictures(data, bench)
     tally = _Tally()
@@ -90,20 +89,34 @@ def evaluate(
         paths, unit="picture", dynamic_ncols=True, disable=None
     ):  # None: seen at a terminal only
         tally.add(bench, bench.sample(path))
-    name = f"{card.name} {card.version}"
     protocol = {
-        "weights": f"{name} ({model.path.name}, sha256 {model.sha256})",
+        **({"run first, at x1": _file(before)} if before else {}),
+        "weights": _file(model),
         "data": f"{data.resolve().name}, {len(paths)} pictures",
         "scale": f"x{scale}",
         "head": _head(card.scales, scale),
         "run": f"{upscaler.device}, {upscaler.precision}, strength {strength:g}{', tta' if tta else ''}",
         **bench.protocol(feature_weights),
     }
-    title = f"{name} on {data.resolve().name} x{scale}{f', {degrade}' if degrade else ''}"
+    models = f"{_told(before)}, then {_told(model)}" if before else _told(model)
+    title = f"{models} on {data.resolve().name} x{scale}{f', {degrade}' if degrade else ''}"
     results = Results(title, protocol, tuple(tally.rows), tally.summary(), left_out, bench.not_measured)
     write(results, out)
     sheets.write(_cases(results, bench, {path.name: path for path in paths}), out)
     return results
+
+
+def _upscaler(model: files.Weights, scales: tuple[int, ...], **how: Any) -> Upscaler:
+    card = model.card
+    return Upscaler(model.network, scales=scales, halo=card.halo_px, ramp=card.ramp_px, **how)
+
+
+def _told(model: files.Weights) -> str:
+    return f"{model.card.name} {model.card.version}"
+
+
+def _file(model: files.Weights) -> str:
+    return f"{_told(model)} ({model.path.name}, sha256 {model.sha256})"
 
 
 def pictures(data: Path, bench: Bench) -> tuple[list[Path], tuple[tuple[str, str], ...]]:

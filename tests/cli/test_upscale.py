@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -402,6 +403,57 @@ def test_eight_views_are_another_recipe_and_are_declared(
     assert ", tta" in srbatch("status", out).out
     with Image.open(out / "a.png") as image, Image.open(io.BytesIO(before)) as one:
         assert np.abs(np.asarray(image).astype(int) - np.asarray(one)).max() > 0
+
+
+def test_noise_is_taken_out_first_and_declared(
+    srbatch: Srbatch, originals: Originals, tmp_path: Path
+) -> None:
+    clean = np.asarray(crop(64, 96))
+    strong = np.random.default_rng(0).normal(0, 25, clean.shape)
+    Image.fromarray((clean + strong).round().clip(0, 255).astype(np.uint8)).save(originals.folder / "a.png")
+    originals.remember()
+    out = tmp_path / "hi"
+    arguments = ("upscale", originals.folder, "--scale", 2, "--out", out)
+    srbatch(*arguments)
+    before = (out / "a.png").read_bytes()
+    assert b"model restore" not in before
+    again = (*arguments, "--first", "restore")
+    assert "1 skipped: made with other settings" in srbatch(*again).err
+    assert "1 done" in srbatch(*again, "--redo-changed").err
+    after = (out / "a.png").read_bytes()
+    declared = rb"first, at the photo's own size, model restore \(sha256 [0-9a-f]{64}\), then model photo"
+    assert re.search(declared, after)
+    assert ", first model " in srbatch("status", out).out
+    assert "1 skipped: done before" in srbatch(*again).err
+    truth = np.asarray(crop(64, 96).resize((192, 128), Image.Resampling.BICUBIC)).astype(float)
+
+    def error(data: bytes) -> float:
+        with Image.open(io.BytesIO(data)) as image:
+            return float(np.abs(np.asarray(image) - truth).mean())
+
+    assert error(after) < 0.6 * error(before)
+    sheet = tmp_path / "sheet.png"
+    srbatch("try", originals.folder, "--first", "restore", "--scale", 2, "--out", sheet)
+    with Image.open(sheet) as image:
+        assert image.format == "PNG"
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--first", "nope"), "'nope'; known: "),
+        (
+            ("--model", "restore"),
+            "or another --model; to enlarge what it makes, put it first: --first restore",
+        ),
+    ],
+)
+def test_models_that_do_not_fit_are_told(
+    srbatch: Srbatch, photos: Path, tmp_path: Path, flags: tuple[str, ...], told: str
+) -> None:
+    result = srbatch("upscale", photos, "--scale", 2, "--out", tmp_path / "hi", *flags)
+    assert result.code in (2, 4)
+    assert told in result.err
 
 
 def test_files_that_are_not_ours_are_never_replaced(srbatch: Srbatch, photos: Path, tmp_path: Path) -> None:

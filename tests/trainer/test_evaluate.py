@@ -8,6 +8,7 @@ import io
 import json
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,23 @@ def test_eight_views_are_another_result_and_the_report_says_so(model: Path, pict
     assert eight.protocol["run"] == one.protocol["run"] + ", tta"
     assert eight.summary["prediction"] != one.summary["prediction"]
     assert eight.summary["bicubic"] == one.summary["bicubic"]
+
+
+def test_what_is_run_first_is_named_and_counts(model: Path, pictures: Path) -> None:
+    alone, both = run(model, pictures, 2), run(model, pictures, 2, first=str(model))
+    assert both.title == f"tiny 0.0, then {alone.title}"
+    assert both.protocol["run first, at x1"] == both.protocol["weights"]
+    assert both.summary["bicubic"] == alone.summary["bicubic"]
+    assert both.summary["prediction"] != alone.summary["prediction"]
+    without = run(model, pictures, 2, first=str(model), strength=0.0)
+    assert without.summary["prediction"] == run(model, pictures, 2, strength=0.0).summary["prediction"]
+
+
+def test_what_is_run_first_has_to_serve_x1(model: Path, pictures: Path, tmp_path: Path) -> None:
+    loaded, other = weights.load(model), tmp_path / "x2.safetensors"
+    weights.save(other, loaded.network, replace(loaded.card, scales=(2,)), "fp16")
+    with pytest.raises(UsageError, match=r"--first .*: the model tiny 0.0 does not serve x1"):
+        run(model, pictures, 2, first=str(other))
 
 
 def test_x1_without_damage_has_no_finite_psnr(model: Path, pictures: Path) -> None:
