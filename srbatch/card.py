@@ -112,6 +112,9 @@ class Card:
                 f"halo {self.halo_px} px and ramp {self.ramp_px} px: 0 to {MAX_MARGIN_PX} together"
             )
 
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
     @property
     def reach(self) -> int:
         """The largest factor that it gives: that of two passes, one after the other."""

@@ -185,7 +185,7 @@ def _recipe_text(made: Mapping[str, Any]) -> str:
 def card_text(path: Path, card: Card) -> str:
     """A model card for people."""
     lines = [
-        f"{card.name} {card.version}: {card.description}",
+        f"{card}: {card.description}",
         f"  scales    {', '.join(f'x{scale}' for scale in card.scales)}{_between(card)}",
         f"  learnt    {', '.join(card.degradations) or 'nothing on record'}",
         f"  licence   {card.licence}",

@@ -57,7 +57,7 @@ class Found:
         return loaded.network
 
     def __str__(self) -> str:
-        return f"{self.card.name} {self.card.version}"
+        return str(self.card)
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,12 +73,12 @@ def evaluate(
     card = model.card
     if scale > card.reach:
         raise UsageError(
-            f"--scale {scale}: the model {card.name} {card.version} reaches {card.reach};"
+            f"--scale {scale}: the model {card} reaches {card.reach};"
             f" use --scale {card.reach}, or other --weights"
         )
     before = files.load(files.find(first)) if first else None
     if before and 1 not in before.card.scales:
-        raise UsageError(f"--first {first}: the model {_told(before)} does not serve x1; choose another")
+        raise UsageError(f"--first {first}: the model {before.card} does not serve x1; choose another")
     how: dict[str, Any] = {"device": device, "precision": precision, "strength": strength, "tta": tta}
     run_first = _upscaler(before, (1,), **how) if before else None
     upscaler = _upscaler(model, card.scales, **how, first=run_first)
@@ -98,7 +98,7 @@ def evaluate(
         "run": f"{upscaler.device}, {upscaler.precision}, strength {strength:g}{', tta' if tta else ''}",
         **bench.protocol(feature_weights),
     }
-    models = f"{_told(before)}, then {_told(model)}" if before else _told(model)
+    models = f"{before.card}, then {card}" if before else str(card)
     title = f"{models} on {data.resolve().name} x{scale}{f', {degrade}' if degrade else ''}"
     results = Results(title, protocol, tuple(tally.rows), tally.summary(), left_out, bench.not_measured)
     write(results, out)
@@ -111,12 +111,8 @@ def _upscaler(model: files.Weights, scales: tuple[int, ...], **how: Any) -> Upsc
     return Upscaler(model.network, scales=scales, halo=card.halo_px, ramp=card.ramp_px, **how)
 
 
-def _told(model: files.Weights) -> str:
-    return f"{model.card.name} {model.card.version}"
-
-
 def _file(model: files.Weights) -> str:
-    return f"{_told(model)} ({model.path.name}, sha256 {model.sha256})"
+    return f"{model.card} ({model.path.name}, sha256 {model.sha256})"
 
 
 def pictures(data: Path, bench: Bench) -> tuple[list[Path], tuple[tuple[str, str], ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 import platform
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from srbatch.card import Json
 from srbatch.network import SuperResolutionNet
 from trainer import degrade, export, halo
-from trainer.bounds import Pixels
+from trainer.bounds import Pixels, Settings
 from trainer.checkpoint import State
 from trainer.config import Config
 from trainer.data import Stores, sample_crops, to_integers
@@ -110,17 +110,23 @@ def measure_halo(
             if not len(large):
                 continue
             clean = sample_crops(large, side, range(_SQUARES), seed)
-            sets = [("clean", clean)]
-            for number, (kind, strongest) in enumerate(damages):
-                some = [clean[(number + i) % len(clean)] for i in range(_DAMAGED_SQUARES)]
-                rng = np.random.default_rng([seed, number])
-                sets.append((kind, [degrade.apply(kind, square, rng, strongest) for square in some]))
             measured = []
-            for name, squares in sets:
+            for name, squares in _sets(clean, tuple(damages), seed):
                 measured.append(halo.measure(network, map(_tensor, squares), tile_px=tile))
                 log.info("%s: %s", name, halo.choose(measured[-1]))
             return halo.choose(halo.worst(measured))
     return None
+
+
+def _sets(
+    clean: Sequence[Pixels], damages: Sequence[tuple[str, Settings]], seed: int
+) -> Iterator[tuple[str, Sequence[Pixels]]]:
+    """The squares as they are, and for each kind of damage, at that strength, some that have suffered it."""
+    yield "clean", clean
+    for number, (kind, settings) in enumerate(damages):
+        some = [clean[(number + i) % len(clean)] for i in range(_DAMAGED_SQUARES)]
+        rng = np.random.default_rng([seed, number])
+        yield kind, [degrade.apply(kind, square, rng, settings) for square in some]
 
 
 def _tensor(pixels: Pixels) -> torch.Tensor:

@@ -41,7 +41,7 @@ def main() -> None:
     found = {path.name: inside(bench.sample(path)) for path in paths}
     rows = [(name, *values) for name, values in found.items()]
     rows.append(("mean", *map(mean, zip(*found.values(), strict=True))))
-    print(f"{card.name} {card.version} on {report.machine()}; PSNR in dB inside the holes")
+    print(f"{card} on {report.machine()}; PSNR in dB inside the holes")
     print(report.table(("picture", *_METHODS), rows))
     report.write(arguments.json, {"methods": _METHODS, "psnr_db": found})
 

@@ -63,7 +63,7 @@ def main() -> None:
         card, network = weights.read_card(path), weights.load(path).network
         scales = arguments.scales or card.scales
         if not set(scales) <= set(card.scales):
-            flags.error(f"--scales: {card.name} {card.version} has {', '.join(map(str, card.scales))}")
+            flags.error(f"--scales: {card} has {', '.join(map(str, card.scales))}")
         macs = {scale: macs_per_px(network, scale) for scale in scales}
         setting = Setting.of(network, card, arguments)
     except SrbatchError as error:
