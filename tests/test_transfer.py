@@ -1,4 +1,4 @@
-"""Pixels to a device and back; what differs on CUDA is tried in test_cuda.py."""
+"""Pixels to a device and back; what differs on CUDA is tried in tests/cuda."""
 
 from __future__ import annotations
 
