@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterator
+import gc
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ from srbatch import weights
 from srbatch.arrays import Pixels
 from srbatch.card import NetworkConfig
 from srbatch.devices import Devices
+from srbatch.errors import OutOfMemory
 from srbatch.network import SuperResolutionNet
+from srbatch.tile_memory import Tiles
 from srbatch.upscaler import Upscaler, in_memory
 from tests.networks import Local
 
@@ -211,3 +214,35 @@ def times(pixels: Pixels, factor: int) -> tuple[int, int]:
 
 def ask(made: Devices, pixels: Pixels, factor: int = 4) -> Any:
     return made.enlarge(pixels, times(pixels, factor), spool=in_memory, tick=lambda _: None, bits=None)
+
+
+# ---- memory ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def leave_free() -> Iterator[Callable[[int], None]]:
+    """Have torch take at most so many further bytes of the device."""
+
+    def limit(free: int) -> None:
+        gc.collect()
+        torch.cuda.empty_cache()
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + free) / total)
+
+    yield limit
+    torch.cuda.set_per_process_memory_fraction(1.0)
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+def with_what_fits(engine: Upscaler, pixels: Pixels, factor: int) -> tuple[Pixels, int, Tiles]:
+    """The photo, how often it had no room, and the tiles that it was done with in the end."""
+    with Devices(lambda: [engine]) as made:
+        for failed in range(40):
+            with ask(made, pixels, factor) as asked:
+                try:
+                    done = np.concatenate(list(asked.bands(lambda: None)))
+                except OutOfMemory:
+                    continue
+                return done, failed, asked.taken_by[1]
+    raise AssertionError("it never fits")

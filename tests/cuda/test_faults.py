@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-import torch
 
 from srbatch import weights
 from srbatch.arrays import Pixels
 from srbatch.devices import Devices
 from srbatch.errors import OutOfMemory, WrongOutput
 from srbatch.tile_memory import Tiles
-from srbatch.upscaler import Upscaler
 from tests.cuda.conftest import (
     NEEDS_CUDA,
     Brightness,
@@ -26,6 +23,7 @@ from tests.cuda.conftest import (
     noise,
     photograph,
     upscaler,
+    with_what_fits,
 )
 from tests.networks import Local, Nothing
 
@@ -87,35 +85,6 @@ def test_a_photo_with_no_numbers_costs_none_that_shares_its_batch() -> None:
 
 
 # ---- memory ----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def leave_free() -> Iterator[Callable[[int], None]]:
-    """Have torch take at most so many further bytes of the device."""
-
-    def limit(free: int) -> None:
-        gc.collect()
-        torch.cuda.empty_cache()
-        total = torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + free) / total)
-
-    yield limit
-    torch.cuda.set_per_process_memory_fraction(1.0)
-    gc.collect()
-    torch.cuda.empty_cache()
-
-
-def with_what_fits(engine: Upscaler, pixels: Pixels, factor: int) -> tuple[Pixels, int, Tiles]:
-    """The photo, how often it had no room, and the tiles that it was done with in the end."""
-    with Devices(lambda: [engine]) as made:
-        for failed in range(40):
-            with ask(made, pixels, factor) as asked:
-                try:
-                    done = np.concatenate(list(asked.bands(lambda: None)))
-                except OutOfMemory:
-                    continue
-                return done, failed, asked.taken_by[1]
-    raise AssertionError("it never fits")
 
 
 def test_out_of_memory_tiles_shrink_until_the_photo_fits(leave_free: Callable[[int], None]) -> None:
