@@ -205,7 +205,9 @@ def mix(first: str, second: str, out: Path, share: float, keep_x1: bool, dtype: 
 @click.option("--data", type=_PATH, required=True, metavar="DIR", help="Photos of full resolution.")
 @click.option("--scale", type=int, required=True, metavar="N", help="A whole factor, 1 to 8; 1 restores.")
 @click.option(
-    "--degrade", metavar="KIND", help="jpeg:q10, noise:25, grain:15, holes, text, watermark, scratches."
+    "--degrade",
+    metavar="KIND",
+    help="jpeg:q10, jpeg:q10+4, noise:25, grain:15, holes, text, watermark, scratches.",
 )
 @click.option("--out", type=_PATH, required=True, metavar="DIR", help="Tables and sheets.")
 @click.option("--feature-weights", type=_PATH, metavar="FILE", help="DenseNet-169, for the feature distance.")

@@ -19,7 +19,10 @@ from trainer.wear import Scratches, scratch_layers
 Mask = NDArray[np.bool_]
 _Strike = Callable[[Pixels, np.random.Generator], tuple[Pixels, Mask | None]]
 
-KNOWN = "jpeg:q10 (q1 to q100), noise:25 and grain:25 (0 to 255), holes, text, watermark, scratches"
+KNOWN = (
+    "jpeg:q10 (q1 to q100), jpeg:q10+4 (cropped by 1 to 15 px since), noise:25 and grain:25 (0 to 255),"
+    " holes, text, watermark, scratches"
+)
 
 _HOLE_GREY = np.float32(0.5)
 _GRAIN_PX = 0.8
@@ -43,15 +46,15 @@ class Damage:
 
 
 def parse_damage(text: str) -> Damage:
-    """The damage that ``text`` names, such as "jpeg:q10", "noise:25" or "holes".
+    """The damage that ``text`` names, such as "jpeg:q10", "jpeg:q10+4", "noise:25" or "holes".
 
     Raises:
         ValueError: it is not known; the message lists those that are.
     """
-    if match := re.fullmatch(r"jpeg:q(\d{1,3})", text):
-        quality = int(match[1])
-        if 1 <= quality <= 100:
-            return _jpeg(text, quality)
+    if match := re.fullmatch(r"jpeg:q(\d{1,3})(?:\+(\d{1,2}))?", text):
+        quality, cropped = int(match[1]), int(match[2] or 0)
+        if 1 <= quality <= 100 and (match[2] is None or 1 <= cropped <= 15):
+            return _jpeg(text, quality, cropped)
     elif match := re.fullmatch(r"(noise|grain):(\d{1,3}(?:\.\d+)?)", text):
         if float(match[2]) <= 255:
             return _noise(text, float(match[2]), in_grains=match[1] == "grain")
@@ -60,13 +63,16 @@ def parse_damage(text: str) -> Damage:
     raise ValueError(f"{text!r} is no known damage: {KNOWN}")
 
 
-def _jpeg(name: str, quality: int) -> Damage:
+def _jpeg(name: str, quality: int, cropped: int) -> Damage:
     fixed = Jpeg(quality=(quality, quality), subsampling=("4:2:0",))
-    return Damage(
-        name,
-        f"JPEG by libjpeg at quality {quality}, chroma 4:2:0, blocks from the picture's corner",
-        lambda pixels, rng: (jpeg(pixels, rng, fixed), None),
-    )
+    start = f"{cropped} px before the picture's corner" if cropped else "from the picture's corner"
+
+    def strike(pixels: Pixels, rng: np.random.Generator) -> tuple[Pixels, None]:
+        before = np.pad(pixels, ((cropped, 0), (cropped, 0), (0, 0)), mode="edge")
+        return np.ascontiguousarray(jpeg(before, rng, fixed)[cropped:, cropped:]), None
+
+    description = f"JPEG by libjpeg at quality {quality}, chroma 4:2:0, blocks {start}"
+    return Damage(name, description, strike)
 
 
 def _noise(name: str, sigma: float, *, in_grains: bool) -> Damage:

@@ -107,7 +107,7 @@ PHOTO = Degradations(
     blur=Blur(probability=0.3, sigma_px=(0.2, 0.9), anisotropic=0.3),
     noise=Noise(probability=0.5, sigma=(0, 8), grey=0.3),
     poisson=Poisson(probability=0.15, photons=(600, 20000)),
-    jpeg=Jpeg(probability=0.7, quality=(30, 100), double=0.1),
+    jpeg=Jpeg(probability=0.7, quality=(30, 100), double=0.1, cropped=0.4),
 )
 """For `photo`: what every digital photo has some of, down to none. Nothing that asks for invention."""
 
@@ -115,16 +115,16 @@ STRONG = Degradations(
     blur=Blur(probability=0.2, sigma_px=(0.2, 1.0), anisotropic=0.3),
     noise=Noise(probability=0.6, sigma=(0, 35), grey=0.35, correlated=0.35),
     poisson=Poisson(probability=0.15, photons=(100, 5000), correlated=0.35),
-    jpeg=Jpeg(probability=0.7, quality=(8, 100), double=0.15),
+    jpeg=Jpeg(probability=0.7, quality=(8, 100), double=0.15, cropped=0.4),
 )
-"""For `restore` 0.1: noise and JPEG of any strength, down to none. Nothing that asks for invention."""
+"""For `restore`: noise and JPEG of any strength, down to none. Nothing that asks for invention."""
 
 RESTORE = Degradations(
     kernel=Kernel(bicubic=0.6, bilinear=0.15, area=0.15, lanczos3=0.1),
     blur=Blur(probability=0.5, sigma_px=(0.2, 1.6), anisotropic=0.4, defocus=0.1, motion=0.1),
     noise=Noise(probability=0.5, sigma=(0, 30), grey=0.4, correlated=0.5),
     poisson=Poisson(probability=0.2, photons=(100, 5000), correlated=0.5),
-    jpeg=Jpeg(probability=0.75, quality=(8, 100), double=0.2),
+    jpeg=Jpeg(probability=0.75, quality=(8, 100), double=0.2, cropped=0.4),
     holes=Holes(probability=0.25),
     text=Text(probability=0.25),
     watermark=Watermark(probability=0.25),

@@ -79,6 +79,9 @@ class Jpeg(Settings):
         default=("4:2:0", "4:4:4"), min_length=1, description="Chroma; all as likely."
     )
     double: Probability = Field(default=0.0, description="Share saved before on another grid.")
+    cropped: Probability = Field(
+        default=0.0, description="Share cropped since, so that its blocks begin anywhere."
+    )
 
 
 class Grey(Settings):
@@ -137,14 +140,17 @@ def jpeg(pixels: Pixels, rng: np.random.Generator, settings: Jpeg) -> Pixels:
 
     The 8 x 8 blocks of the last compression start at the picture's corner, as they do in a file. With the
     probability ``double`` the picture was compressed once before with its corner inside of a block, 1 to
-    7 pixels from the block's sides, as in a picture that was cropped between two savings.
+    7 pixels from the block's sides, as in a picture that was cropped between two savings. With the
+    probability ``cropped`` the last blocks start 0 to 15 pixels before the corner (of halved chroma they have
+    16), as in a picture that was cropped and then saved without loss, or with too little to leave blocks of
+    its own. A network that is always shown the blocks in one place takes others for the picture.
     """
     levels = _levels(pixels)
     if rng.random() < settings.double:
-        top, left = (int(n) for n in rng.integers(1, 8, 2))
-        framed = np.pad(levels, ((top, 0), (left, 0), (0, 0)), mode="edge")
-        levels = _compressed(framed, rng, settings)[top:, left:]
-    levels = _compressed(levels, rng, settings)
+        levels = _compressed(levels, rng.integers(1, 8, 2), rng, settings)
+    is_cropped = settings.cropped > 0 and rng.random() < settings.cropped
+    before = rng.integers(0, 16, 2) if is_cropped else np.zeros(2, int)
+    levels = _compressed(levels, before, rng, settings)
     return levels.astype(np.float32) / np.float32(255)
 
 
@@ -165,14 +171,19 @@ def _levels(pixels: Pixels) -> NDArray[np.uint8]:
     return (pixels * np.float32(255) + np.float32(0.5)).astype(np.uint8)
 
 
-def _compressed(levels: NDArray[np.uint8], rng: np.random.Generator, settings: Jpeg) -> NDArray[np.uint8]:
+def _compressed(
+    levels: NDArray[np.uint8], before: NDArray[np.int64], rng: np.random.Generator, settings: Jpeg
+) -> NDArray[np.uint8]:
+    """``before`` are the rows and columns by which the first block starts before the picture."""
+    top, left = (int(n) for n in before)
+    framed = np.pad(levels, ((top, 0), (left, 0), (0, 0)), mode="edge")
     low, high = settings.quality
     quality = int(rng.integers(low, high + 1))
     subsampling = settings.subsampling[int(rng.integers(len(settings.subsampling)))]
     file = io.BytesIO()
-    Image.fromarray(levels).save(file, "JPEG", quality=quality, subsampling=subsampling)
+    Image.fromarray(framed).save(file, "JPEG", quality=quality, subsampling=subsampling)
     with Image.open(file) as picture:
-        return np.asarray(picture)
+        return np.asarray(picture)[top:, left:]
 
 
 def _offsets(radius: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

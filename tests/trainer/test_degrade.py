@@ -286,21 +286,45 @@ def test_second_compression_is_on_another_grid() -> None:
         assert error(photographic.jpeg(saved, np.random.default_rng(seed), twice), saved) > 10 * same
 
 
-def test_first_of_two_grids_lies_1_to_7_px_off_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = []
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """How far before the picture the blocks of each compression start; no pixel is changed."""
+    found = []
 
-    def kept(levels: np.ndarray, rng: np.random.Generator, one: Jpeg) -> np.ndarray:
-        sizes.append(levels.shape[:2])
+    def kept(levels: np.ndarray, before: np.ndarray, rng: np.random.Generator, one: Jpeg) -> np.ndarray:
+        found.append((int(before[0]), int(before[1])))
         return levels
 
     monkeypatch.setattr(photographic, "_compressed", kept)
-    levels = np.round(photo(40, 48) * 255) / np.float32(255)
+    return found
+
+
+def test_first_of_two_grids_lies_1_to_7_px_off_both_ways(starts: list[tuple[int, int]]) -> None:
     for seed in range(200):
-        result = photographic.jpeg(levels, np.random.default_rng(seed), Jpeg(double=1))
-        assert np.abs(result - levels).max() < 1e-6
-    assert set(sizes[1::2]) == {(40, 48)}
-    assert {height for height, _ in sizes[::2]} == set(range(41, 48))
-    assert {width for _, width in sizes[::2]} == set(range(49, 56))
+        photographic.jpeg(photo(40, 48), np.random.default_rng(seed), Jpeg(double=1))
+    assert set(starts[1::2]) == {(0, 0)}
+    for found in zip(*starts[::2], strict=True):
+        assert set(found) == set(range(1, 8))
+
+
+def test_blocks_of_a_picture_that_was_cropped_start_anywhere(starts: list[tuple[int, int]]) -> None:
+    for seed in range(400):
+        photographic.jpeg(photo(40, 48), np.random.default_rng(seed), Jpeg(cropped=1))
+    for found in zip(*starts, strict=True):
+        assert set(found) == set(range(16))
+    del starts[:]
+    for seed in range(400):
+        photographic.jpeg(photo(40, 48), np.random.default_rng(seed), Jpeg(cropped=0.25))
+    assert 0.7 < starts.count((0, 0)) / len(starts) < 0.82
+
+
+@pytest.mark.parametrize("cropped", [0, 1])
+def test_a_cropped_picture_keeps_its_size_and_what_is_in_it(cropped: int) -> None:
+    fine = Jpeg(quality=(100, 100), subsampling=("4:4:4",), cropped=cropped)
+    for seed in range(10):
+        result = photographic.jpeg(photo(41, 47), np.random.default_rng(seed), fine)
+        assert result.shape == (41, 47, 3)
+        assert error(result, photo(41, 47)) < (1.5 / 255) ** 2
 
 
 def test_grey_is_luma() -> None:
@@ -414,7 +438,13 @@ def test_evaluation_holes_are_as_described() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("jpeg:q10", "quality 10"), ("noise:25", "25/255"), ("grain:15", "0.8 px")]
+    ("name", "words"),
+    [
+        ("jpeg:q10", "quality 10"),
+        ("jpeg:q10+4", "quality 10"),
+        ("noise:25", "25/255"),
+        ("grain:15", "0.8 px"),
+    ],
 )
 def test_damage_of_every_pixel_has_no_mask(name: str, words: str) -> None:
     damage = parse_damage(name)
@@ -435,8 +465,28 @@ def test_evaluation_noise_and_jpeg_are_those_of_training() -> None:
     assert np.array_equal(parse_damage("jpeg:q10")(photo(), 0)[0], expected)
 
 
+def test_evaluation_crops_before_it_measures() -> None:
+    before = np.pad(photo(), ((4, 0), (4, 0), (0, 0)), mode="edge")
+    damage = parse_damage("jpeg:q10+4")
+    assert np.array_equal(damage(photo(), 0)[0], parse_damage("jpeg:q10")(before, 0)[0][4:, 4:])
+    assert "blocks 4 px before the picture's corner" in damage.description
+
+
 @pytest.mark.parametrize(
-    "name", ["", "jpeg", "jpeg:q0", "jpeg:q101", "jpeg:10", "noise:-1", "noise:256", "grain:256", "fog"]
+    "name",
+    [
+        "",
+        "jpeg",
+        "jpeg:q0",
+        "jpeg:q101",
+        "jpeg:10",
+        "jpeg:q10+0",
+        "jpeg:q10+16",
+        "noise:-1",
+        "noise:256",
+        "grain:256",
+        "fog",
+    ],
 )
 def test_unknown_damage_is_refused_with_those_known(name: str) -> None:
     with pytest.raises(ValueError, match=r"no known damage: jpeg:q10.*noise:25.*holes, text, .*scratches"):
