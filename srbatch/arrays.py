@@ -15,6 +15,9 @@ Pixels = NDArray[Any]
 """Integers, uint8 or uint16, of shape (H, W, C)."""
 
 
+_ROWS_AT_ONCE = 256
+
+
 def largest_level(pixels: Pixels, bits: int | None) -> int:
     """What stands for 1.0 in a result of that many bits, or of the photo's own where it is None."""
     return 2**bits - 1 if bits else int(np.iinfo(pixels.dtype).max)
@@ -24,6 +27,25 @@ def colour_channels(pixels: Pixels) -> int:
     """Channels without alpha."""
     channels: int = pixels.shape[2]
     return channels - (channels + 1) % 2
+
+
+def is_neutral(pixels: Pixels) -> bool:
+    """Whether a photo in RGB has no colours: its three channels are one."""
+    return pixels.shape[2] >= 3 and all(
+        np.array_equal(rows[:, :, 0], rows[:, :, channel])
+        for rows in (pixels[top : top + _ROWS_AT_ONCE] for top in range(0, len(pixels), _ROWS_AT_ONCE))
+        for channel in (1, 2)
+    )
+
+
+def as_grey(neutral: Pixels) -> Pixels:
+    """One channel in place of three that are equal; alpha stays. A view."""
+    return neutral[:, :, :1] if neutral.shape[2] == 3 else neutral[:, :, ::3]
+
+
+def as_rgb(grey: Pixels) -> Pixels:
+    """Three equal channels in place of one; alpha stays."""
+    return grey[:, :, [0, 0, 0, *range(1, grey.shape[2])]]
 
 
 def enlargement(pixels: Pixels, size: tuple[int, int]) -> float:

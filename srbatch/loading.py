@@ -31,7 +31,11 @@ CODEC_ERRORS = (pyvips.Error, UnicodeDecodeError)
 BITS = {"uchar": 8, "ushort": 16}
 """By libvips' name for the numbers of a picture."""
 LAB = "its colours are Lab, which is not supported; convert it to RGB of 16 bits"
-_UNSUPPORTED = re.compile("not supported|unsupported|not configured", re.IGNORECASE)
+_UNSUPPORTED = re.compile(
+    # The last is what libvips says of a sound file with 10, 12 or 14 packed bits for each channel.
+    "not supported|unsupported|not configured|not a whole number of bytes",
+    re.IGNORECASE,
+)
 _LOADERS = {
     Format.JPEG: pyvips.Image.jpegload_source,
     Format.PNG: pyvips.Image.pngload_source,

@@ -6,12 +6,13 @@ from typing import BinaryIO
 
 from srbatch import exif
 from srbatch.containers import C2PA_LOST, Blocks
-from srbatch.errors import UnreadablePhoto
+from srbatch.errors import UnreadablePhoto, UnsupportedPhoto
 from srbatch.exif_build import block_of
 from srbatch.photoshop import take_photoshop
 from srbatch.tiff_structure import LONG, BrokenTiff, TiffReader
 
-_PHOTOMETRIC, _SAMPLES_PER_PIXEL = 0x0106, 0x0115
+_COMPRESSION, _PHOTOMETRIC, _SAMPLES_PER_PIXEL = 0x0103, 0x0106, 0x0115
+_YCBCR, _JPEG_COMPRESSIONS = 6, ([6], [7])
 _COLOURS_OF = {0: 1, 1: 1, 3: 1, 5: 4}
 """Samples of a colour by PhotometricInterpretation: grey, palettes, inks; all others have 3."""
 _TIFF_GEOGRAPHY = frozenset([33550, 33922, 34264, 34735, 34736, 34737])
@@ -22,12 +23,18 @@ _TIFF_NOT_MISSED = (exif.ICC, exif.IPTC, exif.PHOTOSHOP, exif.EXIF_IFD, exif.GPS
 
 
 def read_tiff(file: BinaryIO) -> Blocks:
-    """The tags of the first picture in a TIFF or BigTIFF file."""
+    """The tags of the first picture in a TIFF or BigTIFF file.
+
+    Raises:
+        UnreadablePhoto: its structure is damaged.
+        UnsupportedPhoto: its colours are of a kind that the decoder takes for another.
+    """
     try:
         reader = TiffReader(file)
         tags = exif.tags_in(reader)
     except BrokenTiff as error:
         raise UnreadablePhoto(f"the TIFF file is damaged or cut off: {error}") from error
+    _check_colour(reader)
     blocks = Blocks()
     blocks.icc = _tiff_block(reader, exif.ICC, blocks)
     blocks.xmp = _tiff_block(reader, exif.XMP, blocks)
@@ -43,6 +50,18 @@ def read_tiff(file: BinaryIO) -> Blocks:
     _note_tiff_losses(reader, blocks)
     blocks.extra_is_data = _extra_is_data(reader)
     return blocks
+
+
+def _check_colour(reader: TiffReader) -> None:
+    """Refuse YCbCr that is not JPEG's own: libvips gives its numbers out as if they were RGB."""
+    try:
+        compression, colours = (reader.numbers(reader.ifd0.find(tag)) for tag in (_COMPRESSION, _PHOTOMETRIC))
+    except BrokenTiff:
+        return
+    if colours == [_YCBCR] and compression not in _JPEG_COMPRESSIONS:
+        raise UnsupportedPhoto(
+            "its colours are YCbCr without JPEG compression, which is not supported; convert it to RGB"
+        )
 
 
 def _extra_is_data(reader: TiffReader) -> bool:

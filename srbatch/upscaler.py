@@ -25,9 +25,12 @@ from srbatch import allocator, ensemble, tile_memory, tiling, transfer
 from srbatch.arrays import (
     AlphaRows,
     Pixels,
+    as_grey,
+    as_rgb,
     colour_channels,
     cut_tile,
     enlargement,
+    is_neutral,
     largest_level,
     to_floats,
     to_integers,
@@ -92,7 +95,8 @@ class Upscaler:
     """Enlarges photos with one network on one device. Not to be called from two threads at once.
 
     A photo is integer pixels of shape (H, W, C): C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha;
-    the result has the same type and channels. Grey goes through the network as three equal channels.
+    the result has the same type and channels. Grey goes through the network as three equal channels, whose
+    results, which differ a little, are averaged. A photo in RGB whose channels are all equal is grey too.
     Alpha is not a picture: it takes a path of its own, bicubic.
     """
 
@@ -237,8 +241,12 @@ class Upscaler:
             NoRoom: the photo is so wide that a row of tiles does not fit into the memory.
             DeviceError: the device failed.
         """
+        neutral = is_neutral(pixels)
+        if neutral:
+            pixels = as_grey(pixels)
         with self._explained():
-            yield from self._passes(pixels, size, largest_level(pixels, bits), spool, tick)
+            for band in self._passes(pixels, size, largest_level(pixels, bits), spool, tick):
+                yield as_rgb(band) if neutral else band
 
     def enlarge_whole(
         self, pixels: Pixels, size: tuple[int, int], *, spool: Spool = in_memory, bits: int | None = None
@@ -268,7 +276,8 @@ class Upscaler:
         first = None
         if self._first is not None and (first := self._first.batch_key(pixels, pixels.shape[:2])) is None:
             return None
-        return head, plan.rows.tile, plan.columns.tile, colour_channels(pixels), pixels.dtype, first
+        colours = 1 if is_neutral(pixels) else colour_channels(pixels)
+        return head, plan.rows.tile, plan.columns.tile, colours, pixels.dtype, first
 
     def enlarge_together(self, photos: Sequence[_Wanted]) -> list[Iterator[Pixels]]:
         """Run photos of one :meth:`batch_key`, at most a batch of them, through the network at once.
@@ -278,6 +287,17 @@ class Upscaler:
         Raises:
             OutOfMemory, WrongOutput, DeviceError: as :meth:`enlarge`; the iterators may raise them too.
         """
+        neutral = [is_neutral(pixels) for pixels, *_ in photos]
+        grey: list[_Wanted] = [
+            (as_grey(pixels) if is_grey else pixels, size, tick, bits)
+            for (pixels, size, tick, bits), is_grey in zip(photos, neutral, strict=True)
+        ]
+        return [
+            map(as_rgb, bands) if is_grey else bands
+            for bands, is_grey in zip(self._together(grey), neutral, strict=True)
+        ]
+
+    def _together(self, photos: Sequence[_Wanted]) -> list[Iterator[Pixels]]:
         if self._first is not None:
             photos = _after_first(self._first, photos)
         head = self._head(*photos[0][:2])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pyvips
 import tifffile
 from PIL import Image
 
@@ -124,6 +125,42 @@ def test_what_the_decoder_does_not_know_is_refused_and_not_made_up(tmp_path: Pat
     """libtiff goes on after it has said that it cannot, and gives a picture of nothing."""
     with pytest.raises(UnsupportedPhoto, match=r"of a kind that is not read .*not configured.*convert it"):
         decoded(with_compression(tmp_path / "a.tif", number), tmp_path)
+
+
+def overwritten(path: Path, tag: str, value: object) -> None:
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags[tag].overwrite(value)
+
+
+@pytest.mark.parametrize("subsampling", [(1, 1), (2, 2)])
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate"])
+def test_colours_that_the_decoder_takes_for_others_are_refused(
+    tmp_path: Path, subsampling: tuple[int, int], compression: str | None
+) -> None:
+    """It would give the numbers of YCbCr out as RGB, without a warning."""
+    path = tmp_path / "a.tif"
+    crop().convert("YCbCr").save(path, compression=compression)
+    overwritten(path, "YCbCrSubSampling", subsampling)
+    for read in (lambda: picture.probe(path, 1e9), lambda: decoded(path, tmp_path)):
+        with pytest.raises(UnsupportedPhoto, match=r"YCbCr without JPEG compression.*convert it to RGB"):
+            read()
+
+
+def test_ycbcr_of_jpeg_compression_is_read(tmp_path: Path) -> None:
+    pyvips.Image.new_from_array(np.asarray(crop())).tiffsave(
+        str(tmp_path / "a.tif"), compression="jpeg", Q=85, tile=True, tile_width=256, tile_height=256
+    )
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert file.pages[0].photometric.name == "YCBCR"
+    found = decoded(tmp_path / "a.tif", tmp_path)
+    assert np.abs(found.pixels().astype(int) - np.asarray(crop()).astype(int)).mean() < 6
+
+
+def test_packed_bits_are_of_a_kind_that_is_not_read_and_no_damage(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.asarray(crop()), photometric="rgb")
+    overwritten(tmp_path / "a.tif", "BitsPerSample", (12, 12, 12))
+    with pytest.raises(UnsupportedPhoto, match=r"of a kind that is not read .*convert it"):
+        decoded(tmp_path / "a.tif", tmp_path)
 
 
 def test_a_reason_is_never_that_of_another_photo(tmp_path: Path) -> None:

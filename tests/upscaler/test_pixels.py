@@ -86,12 +86,48 @@ def test_low_frequencies_stay_those_of_the_photo(factor: float) -> None:
     assert np.abs(back.astype(int) - pixels.astype(int))[4:-4, 4:-4].max() <= 2
 
 
-def test_grey_is_three_equal_channels() -> None:
+def test_grey_is_the_mean_of_three_equal_channels() -> None:
     grey = noise(80, 90, 1) // 4 + 96  # clear of the ends: a mean of clipped channels is another number
     colour = np.repeat(grey, 3, axis=2)
+    colour[0, 0, 0] ^= 1  # else it would be taken for grey itself
     expected = enlarge(upscaler(Local()), colour, (160, 180)).mean(axis=2)
     result = enlarge(upscaler(Local()), grey, (160, 180))[:, :, 0]
-    assert np.abs(result - expected).max() <= 1
+    assert np.abs(result - expected)[6:, 6:].max() <= 1  # beyond the reach of that pixel
+
+
+@pytest.mark.parametrize("first", [None, Local()])
+@pytest.mark.parametrize("factor", [1, 2, 6])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_a_photo_in_rgb_without_colours_gets_none(alpha: bool, factor: int, first: Local | None) -> None:
+    grey = noise(300, 50, 1 + alpha)
+    colour = grey[:, :, [0, 0, 0, 1][: 3 + alpha]]
+    engine = upscaler(Local(), first=first and upscaler(first))
+    size = (300 * factor, 50 * factor)
+    result = enlarge(engine, colour, size)
+    assert np.array_equal(result[:, :, ::3] if alpha else result[:, :, :1], enlarge(engine, grey, size))
+    assert np.array_equal(result[:, :, 0], result[:, :, 1])
+    assert np.array_equal(result[:, :, 0], result[:, :, 2])
+    colour[299, 49, 1] ^= 1  # a single one, in the last row
+    result = enlarge(engine, colour, size)
+    assert not np.array_equal(result[:, :, 0], result[:, :, 2])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_photos_with_and_without_colours_share_no_batch_and_grey_ones_do(dtype: type) -> None:
+    engine = upscaler(Local(), batch=4)
+    grey = [noise(50 + i, 64, 1, dtype, seed=i) for i in range(3)]
+    photos = [grey[0], np.repeat(grey[1], 3, axis=2), np.repeat(grey[2], 3, axis=2)]
+    sizes = [(2 * len(pixels), 128) for pixels in photos]
+    keys = {engine.batch_key(*one) for one in zip(photos, sizes, strict=True)}
+    assert len(keys) == 1
+    assert engine.batch_key(noise(50, 64, 3, dtype), (100, 128)) not in keys
+    together = engine.enlarge_together(
+        [(p, size, lambda _: None, None) for p, size in zip(photos, sizes, strict=True)]
+    )
+    for pixels, size, bands in zip(photos, sizes, together, strict=True):
+        found, alone = np.concatenate(list(bands)), engine.enlarge_whole(pixels, size)
+        assert found.shape == alone.shape == (*size, pixels.shape[2])
+        assert np.abs(found.astype(int) - alone.astype(int)).max() <= 1
 
 
 def test_alpha_takes_its_own_path() -> None:
