@@ -183,7 +183,7 @@ def _infer(
             with (
                 raw.open("wb") as file,
                 run.devices.enlarge(
-                    pixels, size, spool=scratch.array, tick=tick, bits=8 * encoding.sample_bytes
+                    pixels, size, spool=scratch.spool(), tick=tick, bits=8 * encoding.sample_bytes
                 ) as enlargement,
             ):
                 written = sum(file.write(band.data) for band in enlargement.bands(run.check))

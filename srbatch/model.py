@@ -108,7 +108,8 @@ class Model:
         """What to do with a model for x1 alone where more is asked."""
         if self.reach > 1:
             return ""
-        return f"; to enlarge what it makes, put it first: --first {self._options.model} --scale ..."
+        first = f"--first {self._options.model} --scale ..."
+        return f"; to enlarge what it makes, put it first, in place of --model: {first}"
 
     def __str__(self) -> str:
         return f"{self.first}, then {self._found}" if self.first else str(self._found)

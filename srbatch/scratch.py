@@ -6,7 +6,7 @@ import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,25 +59,41 @@ class PhotoScratch:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._numbers = itertools.count()
+        self._spooled: dict[tuple[int, ...], Path] = {}
 
     def path(self) -> Path:
         """A name that is free."""
         return self._folder / f"{next(self._numbers)}.raw"
 
-    def array(self, height: int, width: int, channels: int) -> NDArray[np.uint16]:
-        """An array on disk. Its space is taken at once.
+    def spool(self) -> Callable[[int, int, int], NDArray[np.uint16]]:
+        """What gives arrays (height, width, channels) on disk, for one attempt at the photo.
 
-        Raises:
+        The next attempt is given the same ones in the same order: what one without room left behind is of no
+        use any more, and the disk is counted on for one at a time.
+
+        The function raises:
             DestinationError: the disk is full. Left to the first write into a mapped file, that would
                 end the process with SIGBUS.
         """
-        path, shape = self.path(), (height, width, channels)
+        numbers = itertools.count()
+
+        def array(height: int, width: int, channels: int) -> NDArray[np.uint16]:
+            shape = (height, width, channels)
+            place = (next(numbers), *shape)
+            if place not in self._spooled:
+                self._spooled[place] = self._room_for(int(np.prod(shape)) * 2)
+            return np.memmap(self._spooled[place], np.uint16, "r+", shape=shape)
+
+        return array
+
+    def _room_for(self, size: int) -> Path:
+        path = self.path()
         try:
             with path.open("wb") as file:
-                _allocate(file.fileno(), int(np.prod(shape)) * 2)
+                _allocate(file.fileno(), size)
         except OSError as error:
             raise destination_error(error, path) from error
-        return np.memmap(path, np.uint16, "r+", shape=shape)
+        return path
 
 
 def _allocate(descriptor: int, size: int) -> None:

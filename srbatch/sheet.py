@@ -100,7 +100,7 @@ def _row(
         across = _around(left, width, pixels.shape[1])
         part = np.ascontiguousarray(pixels[near, across, :colours])
         size = options.size.of(*part.shape[:2]) or part.shape[:2]
-        enlarged = model.upscaler.enlarge_whole(part, size, spool=space.array, bits=8)
+        enlarged = model.upscaler.enlarge_whole(part, size, spool=space.spool(), bits=8)
         crop = pixels[top : top + height, left : left + width, :colours]
         if picture.header.bits > 8:
             crop = (crop / 257).round().astype(np.uint8)

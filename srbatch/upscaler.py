@@ -367,6 +367,7 @@ class Upscaler:
         height, width, channels = pixels.shape
         largest = self._heads[-1]
         if self._first is not None:
+            self._strips.check(width, colour_channels(pixels), self._head(pixels, size))  # not after the work
             bands = self._first._pass(pixels, (height, width), 65_535, _part(tick, _SHARE_OF_FIRST))
             pixels = _filled(spool(height, width, channels), bands)
             tick = _part(tick, 1 - _SHARE_OF_FIRST)
@@ -509,12 +510,13 @@ def _part(tick: Tick, share: float) -> Tick:
 
 
 def _after_first(first: Upscaler, photos: Sequence[_Wanted]) -> list[_Wanted]:
-    """What the network that is run first makes of a batch, in 16 bits, with what is still to be done."""
-    sent: list[_Wanted] = [
-        (pixels, pixels.shape[:2], _part(tick, _SHARE_OF_FIRST), 16) for pixels, _, tick, _ in photos
-    ]
+    """What the network that is run first makes of a batch, in 16 bits, with what is still to be done.
+
+    Nobody is told of it: a batch takes a moment, and of one that fails later every photo begins again.
+    """
+    sent: list[_Wanted] = [(pixels, pixels.shape[:2], lambda _: None, 16) for pixels, *_ in photos]
     return [
-        (np.concatenate(list(bands)), size, _part(tick, 1 - _SHARE_OF_FIRST), bits or 8 * pixels.itemsize)
+        (np.concatenate(list(bands)), size, tick, bits or 8 * pixels.itemsize)
         for bands, (pixels, size, tick, bits) in zip(first.enlarge_together(sent), photos, strict=True)
     ]
 

@@ -140,7 +140,9 @@ def load(path: Path) -> Weights:
 
 
 def _unreadable(path: Path, error: OSError) -> WeightsError:
-    return WeightsError(f"weights {path} cannot be read: {error.strerror}; check --model, or: srbatch models")
+    return WeightsError(
+        f"weights {path} cannot be read: {error.strerror}; check the path, or: srbatch models"
+    )
 
 
 def _require_safetensors(path: Path, start: bytes, length: int) -> None:

@@ -22,7 +22,7 @@ from srbatch.options import Options
 out, scratch = Path(sys.argv[1]), sys.argv[2]
 options = Options(inputs=(Path("photos"),), out=out, scratch=Path(scratch) if scratch else None)
 with opened(options, "srbatch upscale") as archive, archive.scratch.for_photo() as pixels:
-    pixels.array(10, 10, 3)[:] = 7
+    pixels.spool()(10, 10, 3)[:] = 7
     temp = temp_path(out / "a.jpg")
     archive.ledger.begin("a.jpg", temp.name)
     temp.write_bytes(b"half")

@@ -6,11 +6,13 @@ import errno
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from srbatch.archive import Archive, opened
 from srbatch.errors import DestinationError
 from srbatch.options import Options
+from srbatch.scratch import Scratch
 from tests.archive.conftest import BE_KILLED, names_below, row_of, with_
 from tests.processes import running
 
@@ -67,7 +69,7 @@ def test_a_link_where_scratch_is_due_has_nothing_deleted_that_it_leads_to(
             place.symlink_to(foreign)
         for _ in range(3):
             with archive.scratch.for_photo() as pixels:
-                pixels.array(2, 3, 1)
+                pixels.spool()(2, 3, 1)
         assert place.is_symlink() == (when == "during")
     assert names_below(foreign) == before
 
@@ -109,7 +111,7 @@ def test_a_full_scratch_disk_is_a_destination_error(
     with opened(options, "run") as archive, archive.scratch.for_photo() as pixels:
         monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
         with pytest.raises(DestinationError, match="make room"):
-            pixels.array(10, 10, 3)
+            pixels.spool()(10, 10, 3)
 
 
 def test_a_scratch_disk_without_room_for_a_folder_is_a_destination_error(
@@ -127,7 +129,7 @@ def test_a_scratch_disk_without_room_for_a_folder_is_a_destination_error(
 def test_scratch_of_a_photo_is_gone_when_it_ends_however(options: Options) -> None:
     def fail(archive: Archive) -> None:
         with archive.scratch.for_photo() as pixels:
-            pixels.array(4, 5, 3)
+            pixels.spool()(4, 5, 3)
             pixels.path().write_bytes(b"raw")
             raise ZeroDivisionError
 
@@ -149,7 +151,7 @@ def test_a_single_file_as_target_gets_no_folder_of_ours_beside_it(options: Optio
     with opened(single(options), "run") as archive:
         archive.ledger.record(row_of(b"whole", target="b.jpg"))
         with archive.scratch.for_photo() as pixels:
-            assert pixels.array(2, 3, 1).shape == (2, 3, 1)
+            assert pixels.spool()(2, 3, 1).shape == (2, 3, 1)
         assert names_below(options.out) == []
     assert not archive.scratch.folder.exists()
 
@@ -157,3 +159,15 @@ def test_a_single_file_as_target_gets_no_folder_of_ours_beside_it(options: Optio
 def test_scratch_of_a_single_file_is_made_where_it_was_asked_for(options: Options, tmp_path: Path) -> None:
     with opened(single(options, scratch=tmp_path / "new" / "fast"), "run") as archive:
         assert tmp_path / "new" / "fast" in archive.scratch.folder.parents
+
+
+def test_each_attempt_at_a_photo_is_given_the_same_arrays_again(tmp_path: Path) -> None:
+    with Scratch(tmp_path / "scratch").for_photo() as files:
+        for attempt in range(3):
+            spool = files.spool()
+            first, second = spool(2, 3, 1), spool(20, 30, 1)
+            assert not np.shares_memory(first, second)
+            first[...], second[...] = attempt, 7
+            assert (first == attempt).all()
+        lying = [path for path in (tmp_path / "scratch").rglob("*") if path.is_file()]
+        assert sorted(path.stat().st_size for path in lying) == [2 * 3 * 2, 20 * 30 * 2]

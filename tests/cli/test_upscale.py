@@ -444,7 +444,7 @@ def test_noise_is_taken_out_first_and_declared(
         (("--first", "nope"), "'nope'; known: "),
         (
             ("--model", "restore"),
-            "or another --model; to enlarge what it makes, put it first: --first restore",
+            "to enlarge what it makes, put it first, in place of --model: --first restore",
         ),
     ],
 )

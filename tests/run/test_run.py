@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from srbatch import batch, encode
+from srbatch import batch, encode, scratch
 from srbatch.discover import Photo
 from srbatch.errors import (
     DeviceError,
@@ -27,6 +27,7 @@ from srbatch.errors import (
     SrbatchError,
 )
 from srbatch.ledger import STATE_FOLDER, locked
+from srbatch.tile_memory import Tiles
 from tests.conftest import Originals, crop
 from tests.networks import FakeModel, Faulty, Local
 from tests.run.conftest import outputs, upscale
@@ -69,6 +70,27 @@ def test_out_of_memory_at_any_call_changes_no_picture(
         for name, data in outputs(out).items():
             got, want = (np.asarray(Image.open(_file(d))).astype(int) for d in (data, expected[name]))
             assert np.abs(got - want).max() <= 1, f"k={k} {name}"
+
+
+def test_attempts_at_a_photo_take_scratch_once(
+    originals: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As much of it as was counted on, however often memory is short."""
+    crop(150, 150).save(originals.folder / "a.png")
+    originals.remember()
+    taken, room_for = list[int](), scratch.PhotoScratch._room_for
+
+    def noted(files: scratch.PhotoScratch, size: int) -> Path:
+        taken.append(size)
+        return room_for(files, size)
+
+    monkeypatch.setattr(scratch.PhotoScratch, "_room_for", noted)
+    first = FakeModel(Local()).upscalers[0]
+    model = FakeModel(Faulty(Local(), 0, "out of memory", times=3), tile=192, batch=4, first=first)
+    code, _ = upscale(originals.folder, tmp_path / "hi", model=model)
+    assert code is ExitCode.DONE
+    assert model.upscalers[0].tiles == Tiles(96, 1)
+    assert taken == [150 * 150 * 3 * 2]
 
 
 def _file(data: bytes) -> Any:

@@ -77,6 +77,17 @@ def test_a_photo_too_wide_for_the_memory_is_told_before_the_system_ends_us(
     assert enlarge(upscaler(Local(), tile=96), noise(300, 900, 3), (600, 1800)).shape == (600, 1800, 3)
 
 
+def test_a_photo_too_wide_for_the_second_network_is_told_before_the_first_is_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The strips of what is enlarged are the wider ones."""
+    monkeypatch.setattr("srbatch.tile_memory.free_bytes", lambda device: 1000 * 3 * 4 * 2**2 * 127)
+    first = Faulty(Local(), -1, "raise")
+    with pytest.raises(NoRoom, match="1000 px across take"):
+        enlarge(upscaler(Local(), tile=96, first=upscaler(first)), noise(300, 1000, 3), (600, 2000))
+    assert first.calls == 0
+
+
 def test_memory_that_was_short_at_the_start_and_is_free_now_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("srbatch.tile_memory.free_bytes", lambda device: 1000)
     engine = upscaler(Local(), tile=96)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srbatch import upscaler as upscaler_module
+from srbatch.errors import OutOfMemory
 from srbatch.tile_memory import Tiles
 from tests.networks import Faulty, Local, Nothing
 from tests.upscaler.conftest import Negative, add, enlarge, noise, upscaler
@@ -110,3 +111,13 @@ def test_progress_of_two_networks_adds_up_to_the_photo(factor: int) -> None:
     list(engine.enlarge(noise(150, 170, 3), (150 * factor, 170 * factor), tick=done.append))
     assert sum(done) == pytest.approx(150 * 170)
     assert min(done) > 0
+
+
+def test_a_batch_that_fails_in_the_second_network_has_told_nobody() -> None:
+    """Each photo begins again after it."""
+    told: list[float] = []
+    engine = upscaler(Faulty(Local(), 0, "out of memory"), batch=2, first=upscaler(Local(), batch=2))
+    photos = [(noise(50, 60, 3, seed=seed), (100, 120), told.append, None) for seed in range(2)]
+    with pytest.raises(OutOfMemory):
+        engine.enlarge_together(photos)
+    assert not told
