@@ -44,8 +44,8 @@ def as_grey(neutral: Pixels) -> Pixels:
 
 
 def as_rgb(grey: Pixels) -> Pixels:
-    """Three equal channels in place of one; alpha stays."""
-    return grey[:, :, [0, 0, 0, *range(1, grey.shape[2])]]
+    """Three equal channels in place of one; alpha stays. Ready to be written to a file."""
+    return np.ascontiguousarray(grey[:, :, [0, 0, 0, *range(1, grey.shape[2])]])
 
 
 def enlargement(pixels: Pixels, size: tuple[int, int]) -> float:

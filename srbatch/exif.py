@@ -27,6 +27,9 @@ TRANSFER_FUNCTION = 0x012D
 EXTRA_SAMPLES = 0x0152
 """What channels beside the colours are: 0 anything, 1 alpha that colours were multiplied by, 2 alpha."""
 EXIF_IFD, GPS_IFD, INTEROP_IFD, SUB_IFDS = 0x8769, 0x8825, 0xA005, 0x014A
+COLOUR_SPACE, UNCALIBRATED = 0xA001, 0xFFFF
+"""The tag, and what it says of whatever is not sRGB (Exif 2.3, 4.6.5)."""
+_INTEROP_INDEX = 0x0001
 MAKER_NOTE = 0x927C
 MAKER_NOTE_MOVED = "the camera maker's own notes (MakerNote) were moved, and programs may misread them"
 
@@ -156,6 +159,24 @@ def orientation(block: bytes) -> int:
     except BrokenTiff:
         return 1
     return numbers[0] if len(numbers) == 1 and 1 <= numbers[0] <= 8 else 1
+
+
+def tells_of_adobe_rgb(block: bytes) -> bool:
+    """Whether colours are Adobe RGB, said by the interoperability index R03 of DCF's option file.
+
+    Cameras that are set to it write that and mostly no profile (DCF 2.0, CIPA DC-009).
+    """
+    reader = reader_of(block)
+    exif = reader.intact_child(reader.ifd0, EXIF_IFD)
+    interop = reader.intact_child(exif, INTEROP_IFD)
+    index = interop.find(_INTEROP_INDEX) if interop else None
+    if exif is None or index is None:
+        return False
+    try:
+        spaces, said = reader.numbers(exif.find(COLOUR_SPACE)), reader.raw(index)
+    except BrokenTiff:
+        return False
+    return spaces == [UNCALIBRATED] and said.rstrip(b"\0") == b"R03"
 
 
 def resolution(block: bytes) -> tuple[float, float] | None:

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 
 from srbatch.exif import (
+    COLOUR_SPACE,
     EXIF_IFD,
     GPS_IFD,
     ICC,
@@ -19,6 +20,7 @@ from srbatch.exif import (
     SOFTWARE,
     SUB_IFDS,
     TRANSFER_FUNCTION,
+    UNCALIBRATED,
     X_RESOLUTION,
     Y_RESOLUTION,
     fraction,
@@ -34,7 +36,6 @@ _SIZE_IN_EXIF = {0xA002: _WIDTH, 0xA003: _HEIGHT}
 _SIZE_IN_INTEROP = {0x1001: _WIDTH, 0x1002: _HEIGHT}  # RelatedImageWidth and RelatedImageLength, of DCF
 _SUBJECTS = frozenset([0x9214, 0xA214])  # SubjectArea, SubjectLocation
 _FOCAL_PLANE = (0xA20E, 0xA20F)  # FocalPlaneXResolution, FocalPlaneYResolution
-_COLOUR_SPACE, _UNCALIBRATED = 0xA001, 0xFFFF  # Exif 2.3, 4.6.5: whatever is not sRGB
 _COLOURS_IN_IFD0 = frozenset(
     [
         # bits, kind and number of channels; inks; transfer function and range, white point, primaries
@@ -156,8 +157,8 @@ def _replace_entries(patched: bytearray, reader: TiffReader, placement: Placemen
         return
     interop = reader.intact_child(exif, INTEROP_IFD)
     new = [*_new_sizes(exif, _SIZE_IN_EXIF, placement), *_new_sizes(interop, _SIZE_IN_INTEROP, placement)]
-    if new_colours and (space := exif.find(_COLOUR_SPACE)):
-        new.append((space, Value.short(_UNCALIBRATED)))
+    if new_colours and (space := exif.find(COLOUR_SPACE)):
+        new.append((space, Value.short(UNCALIBRATED)))
     lost = []
     for entry, subject in _new_subjects(reader, exif, placement):
         if subject is None:

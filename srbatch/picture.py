@@ -268,14 +268,19 @@ def _check_supported(image: Any, fmt: Format) -> None:
 def _colours(image: Any, found: Metadata, bits: int, scratch: Path) -> tuple[Metadata, Convert]:
     """The metadata with the profile that the pixels will have, and what makes them so.
 
-    Linear numbers are encoded, and linear again in the output; in fewer than 16 bits they stay what they are,
-    since the way there and back would cost levels. CMYK becomes RGB, by its profile and with its black point
-    kept, as viewers show it. There is no way back: how much of a colour is black ink is the press's choice,
-    and no two profiles make the same one.
+    What says Adobe RGB by EXIF alone, which few viewers look for, gets its profile. Linear numbers are
+    encoded, and linear again in the output; in fewer than 16 bits they stay what they are, since the way
+    there and back would cost levels. CMYK becomes RGB, by its profile and with its black point kept, as
+    viewers show it. There is no way back: how much of a colour is black ink is the press's choice, and no
+    two profiles make the same one.
     """
     kind = {1: "L", 3: "RGB", 4: "CMYK"}[_CHANNELS[image.interpretation]]
     icc, note = profiles.usable(found.icc, kind)
     notes = (*found.notes, note) if note else found.notes
+    is_untold = kind == "RGB" and icc is None and not found.png_colour
+    if is_untold and found.exif is not None and exif.tells_of_adobe_rgb(found.exif):
+        icc = profiles.wide_rgb()
+        notes += ("its colours are Adobe RGB by EXIF alone, and a profile that says so was embedded",)
     if kind != "CMYK":
         found = replace(found, icc=icc, notes=notes)
         if bits == 16 and metadata.tells_of_linear(found):

@@ -188,6 +188,46 @@ def test_png_gamma_stays_beside_untouched_pixels(originals: Originals, tmp_path:
     assert "gamma is 1 " in refused.reason
 
 
+# ---- Adobe RGB by EXIF alone ------------------------------------------------------------------------
+
+
+def dcf(space: int, index: str) -> Image.Exif:
+    """EXIF data as a camera writes them, with a colour space and the index of the interoperability rules."""
+    exif = Image.Exif()
+    exif[0x010F] = "Camera"
+    exif.get_ifd(0x8769).update({0xA001: space, 0xA005: {1: index, 2: b"0100"}})
+    return exif
+
+
+@pytest.mark.parametrize("fmt", [None, Format.PNG, Format.TIFF, Format.WEBP])
+def test_adobe_rgb_that_exif_alone_tells_of_gets_its_profile(
+    originals: Originals, tmp_path: Path, fmt: Format | None
+) -> None:
+    exif = dcf(0xFFFF, "R03")
+    crop().save(originals.folder / "a.jpg", exif=exif)
+    crop().convert("L").save(originals.folder / "grey.jpg", exif=exif)
+    crop().save(originals.folder / "own.jpg", exif=exif, icc_profile=profile("ProPhoto"))
+    originals.remember()
+    outcomes = upscaled(originals.folder, tmp_path / "out", format=fmt)
+    profile_of = {name: icc_of(outcome.photo.target) for name, outcome in outcomes.items()}
+    assert profile_of == {"a.jpg": profiles.wide_rgb(), "grey.jpg": None, "own.jpg": profile("ProPhoto")}
+    told = {
+        name for name, outcome in outcomes.items() if any("Adobe RGB by EXIF" in n for n in outcome.notes)
+    }
+    assert told == {"a.jpg"}
+
+
+@pytest.mark.parametrize(("space", "index"), [(1, "R98"), (0xFFFF, "R98"), (1, "R03")])
+def test_other_colours_by_exif_get_no_profile(
+    originals: Originals, tmp_path: Path, space: int, index: str
+) -> None:
+    crop().save(originals.folder / "a.jpg", exif=dcf(space, index))
+    originals.remember()
+    (outcome,) = upscaled(originals.folder, tmp_path / "out").values()
+    assert icc_of(outcome.photo.target) is None
+    assert not outcome.notes
+
+
 # ---- CMYK ------------------------------------------------------------------------------------------
 
 

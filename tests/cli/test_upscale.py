@@ -151,6 +151,24 @@ def test_every_format_from_every_format(srbatch: Srbatch, photos: Path, tmp_path
             image.load()
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+@pytest.mark.parametrize("first", [(), ("--first", "restore")])
+def test_black_and_white_photos_in_rgb_stay_so(
+    srbatch: Srbatch, tmp_path: Path, mode: str, first: tuple[str, ...]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        crop(90, 120 + 20 * number).convert("L").convert(mode).save(tmp_path / "photos" / f"{number}.png")
+    srbatch("upscale", "photos", "--scale", "2", "--out", "hi", *first)
+    for path in (tmp_path / "hi").glob("*.png"):
+        with Image.open(path) as image:
+            assert image.mode == mode
+            pixels = np.asarray(image)
+        assert np.array_equal(pixels[:, :, 0], pixels[:, :, 1])
+        assert np.array_equal(pixels[:, :, 0], pixels[:, :, 2])
+        assert pixels.std() > 10
+
+
 def test_quality_shows_in_the_size_of_jpegs(srbatch: Srbatch, originals: Originals, tmp_path: Path) -> None:
     crop(200, 200).save(originals.folder / "a.jpg")
     originals.remember()

@@ -103,6 +103,9 @@ def test_a_photo_in_rgb_without_colours_gets_none(alpha: bool, factor: int, firs
     colour = grey[:, :, [0, 0, 0, 1][: 3 + alpha]]
     engine = upscaler(Local(), first=first and upscaler(first))
     size = (300 * factor, 50 * factor)
+    assert all(band.flags.c_contiguous for band in engine.enlarge(colour, size)), (
+        "it goes into a file as it is"
+    )
     result = enlarge(engine, colour, size)
     assert np.array_equal(result[:, :, ::3] if alpha else result[:, :, :1], enlarge(engine, grey, size))
     assert np.array_equal(result[:, :, 0], result[:, :, 1])
