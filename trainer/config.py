@@ -179,8 +179,11 @@ class Phase(Strict):
         default=None,
         description="weight of each head's loss; by default 1 for the largest and 0 for the others",
     )
-    train: Literal["stage", "decoder", "all"] = Field(
-        default="all", description="stage: the newest stage and its head; decoder: all but the encoder; all"
+    train: Literal["stage", "decoder", "coarse", "all"] = Field(
+        default="all",
+        description="stage: the newest stage and its head; decoder: all but the encoder; coarse: the U-Net up"
+        " to its last shuffle, which tells what a photo suffers from, and nothing of what mends it at full"
+        " resolution; all",
     )
     loss: str = Field(default="default", description="name of one of the losses")
     degradations: Degradations | None = Field(

@@ -19,8 +19,8 @@ from srbatch.network import SuperResolutionNet
 from trainer.config import Config, Phase
 from trainer.losses import SuperResolutionLoss
 
-FROZEN_GROUPS = {"all": 0, "decoder": 2, "stage": 3}
-"""How many of the groups of :func:`groups` stand still, by what is trained."""
+FROZEN_GROUPS = {"all": 0, "coarse": 0, "decoder": 2, "stage": 3}
+"""How many of the groups of :func:`groups` stand still, by what is trained; of coarse also :func:`fine`."""
 MOMENTA = (0.95, 0.85, 0.95)
 """fastai's one-cycle momentum: lower while the rate is high (Smith 2018, arXiv:1803.09820)."""
 
@@ -81,6 +81,13 @@ def groups(network: SuperResolutionNet, scale: int) -> list[list[nn.Parameter]]:
     return [stem, layers, decoder, newest]
 
 
+def fine(network: SuperResolutionNet) -> list[nn.Parameter]:
+    """What works at full resolution or beyond: all behind the U-Net's last shuffle."""
+    body = network.body
+    parts = (body.cross, body.out, network.refine, network.stages, network.heads)
+    return [parameter for part in parts for parameter in part.parameters()]
+
+
 def build(
     config: Config,
     phase: Phase,
@@ -119,6 +126,9 @@ def build(
     learner.logger = noop
     learner.create_opt()
     learner.freeze_to(FROZEN_GROUPS[phase.train])
+    if phase.train == "coarse":
+        for parameter in fine(network):
+            parameter.requires_grad_(False)
     return learner
 
 

@@ -91,6 +91,14 @@ def highest_rate(config: Config, index: int, known: dict[str, float], found: flo
     return min(found, config.optimiser.lr_decay * before[-1]) if before else found
 
 
+_TRAINED = {
+    "stage": "newest stage",
+    "decoder": "all but encoder",
+    "coarse": "below full resolution",
+    "all": "all",
+}
+
+
 def as_lines(config: Config) -> list[str]:
     """The schedule for people: a header and a line for each phase."""
     rows = [("phase", "input", "target", "trained", "heads", "loss", "epochs", "batch", "samples", "rate")]
@@ -101,7 +109,7 @@ def as_lines(config: Config) -> list[str]:
                 phase.name,
                 f"{phase.size // phase.scale} px",
                 f"{phase.size} px",
-                {"stage": "newest stage", "decoder": "all but encoder", "all": "all"}[phase.train],
+                _TRAINED[phase.train],
                 ", ".join(f"x{scale}: {weight:g}" for scale, weight in phase.head_weights.items()),
                 phase.loss,
                 f"{phase.epochs}",

@@ -73,6 +73,7 @@ def test_weights_serve_what_a_run_trained_and_what_it_left_alone(
         ((phase("x2", scale=2, size=64, train="stage"),), "fixed", (1, 2)),
         ((phase("x4", scale=4, size=128, train="stage"),), "train", (4,)),
         ((phase("x4", scale=4, size=128, train="decoder"),), "fixed", (4,)),
+        ((phase("x1", train="coarse"),), "fixed", (1,)),
         (
             (
                 phase("x2", scale=2, size=64, train="stage"),

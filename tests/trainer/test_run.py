@@ -16,7 +16,7 @@ from tests.trainer.conftest import phase
 from tests.trainer.trainings import ALONE, ENVIRONMENT, Tiny, log, similarity, train
 from trainer import checkpoint, run
 from trainer.callbacks import TrainingDiverged
-from trainer.learner import groups
+from trainer.learner import fine, groups
 
 pytestmark = pytest.mark.usefixtures("thin_encoder", "learners_freed")
 
@@ -91,29 +91,34 @@ def test_what_a_run_leaves_behind(tiny: Tiny, photo_folder: Path, tmp_path: Path
     assert not list(out.glob(".lr-finder/*")), "the finder's copy of the weights is still there"
 
 
-@pytest.mark.parametrize("trained", ["stage", "decoder", "all"])
+@pytest.mark.parametrize("trained", ["stage", "decoder", "coarse", "all"])
 def test_only_what_is_trained_moves(tiny: Tiny, photo_folder: Path, tmp_path: Path, trained: str) -> None:
     first = tiny(phase("x1", scale=2, size=64, train="all"))
     path = run.train(first, (photo_folder,), tmp_path / "first", say=lambda _: None)
     config = tiny(phase("x2", scale=2, size=64, train=trained, lr=1e-4), start={"weights": str(path)})
     before = weights.load(path).network
     after = weights.load(run.train(config, (photo_folder,), tmp_path / "second", say=lambda _: None)).network
-    moved = [
-        any(not torch.equal(a, b) for a, b in zip(old, new, strict=True))
-        for old, new in zip(
-            groups(before, 2),
-            groups(after, 2),
-            strict=True,
-        )
-    ]
-    assert (
-        moved
-        == {
-            "stage": [False, False, False, True],
-            "decoder": [False, False, True, True],
-            "all": [True, True, True, True],
-        }[trained]
+
+    def moved(old: list[torch.nn.Parameter], new: list[torch.nn.Parameter]) -> bool:
+        return any(not torch.equal(a, b) for a, b in zip(old, new, strict=True))
+
+    assert [moved(old, new) for old, new in zip(groups(before, 2), groups(after, 2), strict=True)] == {
+        "stage": [False, False, False, True],
+        "decoder": [False, False, True, True],
+        "coarse": [True, True, True, False],
+        "all": [True, True, True, True],
+    }[trained]
+    assert moved(fine(before), fine(after)) == (trained != "coarse")
+    assert moved([*before.body.up4.parameters()], [*after.body.up4.parameters()]) == (trained != "stage")
+
+
+def test_a_phase_that_follows_trains_what_stood_still(tiny: Tiny, photo_folder: Path, tmp_path: Path) -> None:
+    phases = (phase("one", train="coarse", lr=1e-4), phase("two", train="all", lr=1e-4))
+    alone, both = (
+        weights.load(run.train(tiny(*chosen), (photo_folder,), tmp_path / name, say=lambda _: None)).network
+        for name, chosen in (("alone", phases[:1]), ("both", phases))
     )
+    assert any(not torch.equal(a, b) for a, b in zip(fine(alone), fine(both), strict=True))
 
 
 def test_statistics_of_batch_norm_stay_unless_they_are_to_be_trained(
