@@ -115,7 +115,7 @@ def test_status_without_a_ledger(srbatch: Srbatch, tmp_path: Path) -> None:
 def test_models(both: Srbatch) -> None:
     text = both("models").out
     assert "photo 0." in text
-    assert "  Kodak24\n    x4 " in text
+    assert "  Kodak24\n    x4\n" in text
     assert "{" not in text  # a record in a record is told in words
     assert max(map(len, text.splitlines())) < 250, "a long record is broken into lines"
     assert json.loads(both("models", "--json").out)[0]["name"] == "photo"

@@ -126,7 +126,7 @@ def test_an_unknown_key_of_a_loss_that_has_the_name_of_a_key() -> None:
         ("phases.0.epochs=0", "phases.0.epochs: input should be greater than or equal to 1 (given: 0)"),
         ("phases.0.scale=3", "phases.0.scale: input should be 1, 2, 4 or 8 (given: 3)"),
         ("phases.0.name=A b", "phases.0.name: string should match"),
-        ("phases.0.train=encoder", "phases.0.train: input should be 'stage', 'decoder' or 'all'"),
+        ("phases.0.train=encoder", "phases.0.train: input should be 'stage', 'decoder', 'coarse' or 'all'"),
         ("phases.0.heads.2=1", "phases.0: heads names [2]; at scale 1 there are (1,)"),
         ("phases.0.heads.1=0", "phases.0: heads gives every head the weight 0"),
         ("phases.0.heads.1=-1", "phases.0.heads.1: input should be greater than or equal to 0"),
