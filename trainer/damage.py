@@ -13,7 +13,7 @@ from trainer.bounds import Pixels
 from trainer.holes import Holes, hole_places
 from trainer.layers import Layer, composed, covered
 from trainer.marks import Text, Watermark, text_layers, watermark_layers
-from trainer.photographic import Jpeg, Noise, jpeg, noise
+from trainer.photographic import Jpeg, Noise, compressed, noise
 from trainer.wear import Scratches, scratch_layers
 
 Mask = NDArray[np.bool_]
@@ -67,12 +67,11 @@ def _jpeg(name: str, quality: int, cropped: int) -> Damage:
     fixed = Jpeg(quality=(quality, quality), subsampling=("4:2:0",))
     start = f"{cropped} px before the picture's corner" if cropped else "from the picture's corner"
 
-    def strike(pixels: Pixels, rng: np.random.Generator) -> tuple[Pixels, None]:
-        before = np.pad(pixels, ((cropped, 0), (cropped, 0), (0, 0)), mode="edge")
-        return np.ascontiguousarray(jpeg(before, rng, fixed)[cropped:, cropped:]), None
-
-    description = f"JPEG by libjpeg at quality {quality}, chroma 4:2:0, blocks {start}"
-    return Damage(name, description, strike)
+    return Damage(
+        name,
+        f"JPEG by libjpeg at quality {quality}, chroma 4:2:0, blocks {start}",
+        lambda pixels, rng: (compressed(pixels, (cropped, cropped), rng, fixed), None),
+    )
 
 
 def _noise(name: str, sigma: float, *, in_grains: bool) -> Damage:

@@ -7,6 +7,7 @@ degradation strikes at all is decided by `trainer.degrade.degrade`; called direc
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from math import ceil
 from typing import ClassVar, Literal
 
@@ -145,13 +146,24 @@ def jpeg(pixels: Pixels, rng: np.random.Generator, settings: Jpeg) -> Pixels:
     16), as in a picture that was cropped and then saved without loss, or with too little to leave blocks of
     its own. A network that is always shown the blocks in one place takes others for the picture.
     """
-    levels = _levels(pixels)
     if rng.random() < settings.double:
-        levels = _compressed(levels, rng.integers(1, 8, 2), rng, settings)
+        pixels = compressed(pixels, rng.integers(1, 8, 2), rng, settings)
     is_cropped = settings.cropped > 0 and rng.random() < settings.cropped
-    before = rng.integers(0, 16, 2) if is_cropped else np.zeros(2, int)
-    levels = _compressed(levels, before, rng, settings)
-    return levels.astype(np.float32) / np.float32(255)
+    before = rng.integers(0, 16, 2) if is_cropped else (0, 0)
+    return compressed(pixels, before, rng, settings)
+
+
+def compressed(pixels: Pixels, before: Iterable[int], rng: np.random.Generator, settings: Jpeg) -> Pixels:
+    """Compress once; the first block starts ``before`` the picture by so many rows and columns."""
+    top, left = (int(n) for n in before)
+    framed = np.pad(_levels(pixels), ((top, 0), (left, 0), (0, 0)), mode="edge")
+    low, high = settings.quality
+    quality = int(rng.integers(low, high + 1))
+    subsampling = settings.subsampling[int(rng.integers(len(settings.subsampling)))]
+    file = io.BytesIO()
+    Image.fromarray(framed).save(file, "JPEG", quality=quality, subsampling=subsampling)
+    with Image.open(file) as picture:
+        return np.asarray(picture)[top:, left:].astype(np.float32) / np.float32(255)
 
 
 def grey(pixels: Pixels, rng: np.random.Generator, settings: Grey) -> Pixels:
@@ -169,21 +181,6 @@ def _gaussian(sigma: float) -> NDArray[np.float64]:
 
 def _levels(pixels: Pixels) -> NDArray[np.uint8]:
     return (pixels * np.float32(255) + np.float32(0.5)).astype(np.uint8)
-
-
-def _compressed(
-    levels: NDArray[np.uint8], before: NDArray[np.int64], rng: np.random.Generator, settings: Jpeg
-) -> NDArray[np.uint8]:
-    """``before`` are the rows and columns by which the first block starts before the picture."""
-    top, left = (int(n) for n in before)
-    framed = np.pad(levels, ((top, 0), (left, 0), (0, 0)), mode="edge")
-    low, high = settings.quality
-    quality = int(rng.integers(low, high + 1))
-    subsampling = settings.subsampling[int(rng.integers(len(settings.subsampling)))]
-    file = io.BytesIO()
-    Image.fromarray(framed).save(file, "JPEG", quality=quality, subsampling=subsampling)
-    with Image.open(file) as picture:
-        return np.asarray(picture)[top:, left:]
 
 
 def _offsets(radius: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -186,11 +186,20 @@ def released() -> weights.Weights:
     return weights.load(weights.find("photo"))
 
 
+def engine_of(loaded: weights.Weights, **changes: Any) -> Upscaler:
+    card = loaded.card
+    margins = {"scales": card.scales, "halo": card.halo_px, "ramp": card.ramp_px, "tile": 256}
+    return upscaler(loaded.network, **{**margins, **changes})
+
+
+def middle() -> Pixels:
+    """192 x 256 of the photograph."""
+    return np.ascontiguousarray(photograph()[20:212, 120:376])
+
+
 def with_released(released: weights.Weights, scale: int, device: str, precision: str) -> Pixels:
-    card, pixels = released.card, np.ascontiguousarray(photograph()[20:212, 120:376])
-    changes = {"scales": card.scales, "halo": card.halo_px, "ramp": card.ramp_px, "tile": 256}
-    engine = upscaler(released.network, device=device, precision=precision, **changes)
-    return enlarge(engine, pixels, (192 * scale, 256 * scale))
+    engine = engine_of(released, device=device, precision=precision)
+    return enlarge(engine, middle(), (192 * scale, 256 * scale))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from tests.cuda.conftest import (
     Swelling,
     ask,
     assert_close,
+    engine_of,
     enlarge,
     noise,
     photograph,
@@ -104,10 +105,9 @@ def test_released_weights_get_along_with_little_memory(
     released: weights.Weights, leave_free: Callable[[int], None]
 ) -> None:
     """cuDNN wants memory of its own, and says in other words that it has none."""
-    card, pixels = released.card, np.ascontiguousarray(np.tile(photograph(), (1, 2, 1))[:500, :900])
-    changes = {"scales": card.scales, "halo": card.halo_px, "ramp": card.ramp_px, "precision": "bf16"}
-    expected = enlarge(upscaler(released.network, tile=512, batch=1, **changes), pixels, (2000, 3600))
-    engine = upscaler(released.network, tile=512, batch=8, **changes)
+    pixels = np.ascontiguousarray(np.tile(photograph(), (1, 2, 1))[:500, :900])
+    expected = enlarge(engine_of(released, tile=512, batch=1, precision="bf16"), pixels, (2000, 3600))
+    engine = engine_of(released, tile=512, batch=8, precision="bf16")
     leave_free(1200 << 20)
     got, failed, tiles = with_what_fits(engine, pixels, 4)
     assert failed > 0

@@ -14,16 +14,17 @@ from srbatch.upscaler import Upscaler
 from tests.cuda.conftest import (
     DEVICE,
     NEEDS_CUDA,
-    ROOT,
     Greedy,
     Lagging,
     ask,
     assert_close,
+    engine_of,
     enlarge,
+    middle,
     noise,
-    photograph,
     times,
     upscaler,
+    with_released,
     with_what_fits,
 )
 from tests.networks import Local
@@ -31,29 +32,20 @@ from tests.networks import Local
 pytestmark = NEEDS_CUDA
 
 
-def engine_of(name: str, device: str, precision: str, first: Upscaler | None = None) -> Upscaler:
-    loaded = weights.load(weights.find(name))
-    card = loaded.card
-    changes = {"scales": card.scales, "halo": card.halo_px, "ramp": card.ramp_px, "tile": 256, "first": first}
-    return upscaler(loaded.network, device=device, precision=precision, **changes)
-
-
-@pytest.mark.skipif(
-    not (ROOT / "weights" / "restore.safetensors").is_file(), reason="the released weights are not here"
-)
 @pytest.mark.parametrize(("precision", "largest"), [("fp32", 2), ("bf16", 6), ("fp16", 4)])
 def test_released_weights_one_after_the_other_give_what_they_give_on_the_cpu(
-    precision: str, largest: int
+    released: weights.Weights, precision: str, largest: int
 ) -> None:
-    pixels, size = np.ascontiguousarray(photograph()[20:212, 120:376]), (384, 512)
+    restore = weights.load(weights.find("restore"))
 
     def made(device: str, precision: str) -> Pixels:
-        first = engine_of("restore", device, precision)
-        return enlarge(engine_of("photo", device, precision, first), pixels, size)
+        first = engine_of(restore, device=device, precision=precision)
+        engine = engine_of(released, device=device, precision=precision, first=first)
+        return enlarge(engine, middle(), (384, 512))
 
     got = made(DEVICE, precision)
     assert_close(got, made("cpu", "fp32"), share=0.999 if precision == "fp32" else 0.97, largest=largest)
-    alone = enlarge(engine_of("photo", DEVICE, precision), pixels, size)
+    alone = with_released(released, 2, DEVICE, precision)
     assert np.abs(got.astype(int) - alone).max() > largest, "the first was not run"
 
 

@@ -11,9 +11,7 @@ import pytest
 from torch import nn
 
 from srbatch import batch, codec_pool, run
-from srbatch.errors import (
-    ExitCode,
-)
+from srbatch.errors import ExitCode
 from srbatch.options import Options, TargetSize
 from tests.conftest import Originals, crop
 from tests.networks import FakeModel, Local

@@ -23,7 +23,7 @@ from srbatch.ledger import STATE_FOLDER, LedgerError
 from srbatch.resume import CURRENT
 from tests.conftest import Originals
 from tests.run.conftest import outputs, upscale
-from tests.runs import ledger_is_full
+from tests.runs import Killed, killed, ledger_is_full
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
@@ -156,12 +156,6 @@ def test_the_message_of_a_full_disk_says_what_to_do() -> None:
 def test_killed_between_the_rename_and_the_note(
     five: Path, tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Killed(BaseException):
-        pass
-
-    def killed(*_: Any) -> None:
-        raise Killed
-
     out = tmp_path / "hi"
     with monkeypatch.context() as patch:
         patch.setattr(batch.Ledger, "record", killed)

@@ -20,6 +20,7 @@ from srbatch.options import Options
 from srbatch.resume import CURRENT
 from tests.conftest import Originals, crop
 from tests.run.conftest import XMP, outputs, upscale
+from tests.runs import Killed, killed
 
 
 def test_a_folder_whose_outputs_would_lie_too_deep_costs_its_photos_only(
@@ -115,12 +116,6 @@ def test_a_folder_of_outputs_that_is_closed_costs_its_photos_and_sidecars(
 def test_what_a_killed_run_left_goes_even_if_its_photo_is_gone(
     five: Path, originals: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Killed(BaseException):
-        pass
-
-    def killed(*_: Any) -> None:
-        raise Killed
-
     out = tmp_path / "hi"
     with monkeypatch.context() as patch:
         patch.setattr(batch, "discard", lambda temp: None)

@@ -291,11 +291,11 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """How far before the picture the blocks of each compression start; no pixel is changed."""
     found = []
 
-    def kept(levels: np.ndarray, before: np.ndarray, rng: np.random.Generator, one: Jpeg) -> np.ndarray:
+    def kept(pixels: np.ndarray, before: np.ndarray, rng: np.random.Generator, one: Jpeg) -> np.ndarray:
         found.append((int(before[0]), int(before[1])))
-        return levels
+        return pixels
 
-    monkeypatch.setattr(photographic, "_compressed", kept)
+    monkeypatch.setattr(photographic, "compressed", kept)
     return found
 
 
@@ -318,9 +318,9 @@ def test_blocks_of_a_picture_that_was_cropped_start_anywhere(starts: list[tuple[
     assert 0.7 < starts.count((0, 0)) / len(starts) < 0.82
 
 
-@pytest.mark.parametrize("cropped", [0, 1])
-def test_a_cropped_picture_keeps_its_size_and_what_is_in_it(cropped: int) -> None:
-    fine = Jpeg(quality=(100, 100), subsampling=("4:4:4",), cropped=cropped)
+@pytest.mark.parametrize("probabilities", [{}, {"cropped": 1}, {"double": 1}, {"cropped": 1, "double": 1}])
+def test_blocks_elsewhere_leave_the_picture_its_size_and_place(probabilities: dict[str, float]) -> None:
+    fine = Jpeg(quality=(100, 100), subsampling=("4:4:4",), **probabilities)
     for seed in range(10):
         result = photographic.jpeg(photo(41, 47), np.random.default_rng(seed), fine)
         assert result.shape == (41, 47, 3)
