@@ -207,7 +207,10 @@ class Validation(Callback):
     def __init__(self) -> None:
         self.psnr: dict[int, float] = {}
         """By scale, in dB, of the last validation: the mean over crops."""
+        self.psnr_of: dict[str, float] = {}
+        """Of the largest scale, over the crops that suffered each kind of damage; "clean": those of none."""
         self.mean_loss: float = float("nan")
+        self._kinds: list[tuple[str, ...]] = []
 
     def before_validate(self) -> None:
         self._found: dict[int, list[Tensor]] = {}
@@ -224,7 +227,19 @@ class Validation(Callback):
 
     def after_validate(self) -> None:
         self.psnr = {scale: float(torch.cat(values).mean()) for scale, values in self._found.items()}
+        self.psnr_of = self._by_kind(torch.cat(self._found[max(self._found)]).tolist())
         self.mean_loss = float(torch.stack(self._losses).mean())
+
+    def _by_kind(self, psnr: Sequence[float]) -> dict[str, float]:
+        """One mean over all kinds would not show that one is unlearnt while another is learnt."""
+        if not self._kinds:  # the crops are the same at every validation
+            pairs = self.dls.valid.dataset
+            self._kinds = [pairs.suffered((number,)) or ("clean",) for number in range(len(psnr))]
+        found: dict[str, list[float]] = {}
+        for kinds, value in zip(self._kinds, psnr, strict=True):
+            for kind in kinds:
+                found.setdefault(kind, []).append(value)
+        return {kind: sum(values) / len(values) for kind, values in sorted(found.items())}
 
 
 class Progress(Callback):
@@ -300,7 +315,9 @@ class LossLog(Callback):
         found = self.learn.validation
         if found.psnr:
             scores = {f"psnr_x{scale}": value for scale, value in found.psnr.items()}
-            self._write("valid", {"loss": found.mean_loss, **scores})
+            largest = max(found.psnr)
+            kinds = {f"psnr_x{largest}_{kind}": value for kind, value in found.psnr_of.items()}
+            self._write("valid", {"loss": found.mean_loss, **scores, **kinds})
 
 
 class LogWriter:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from trainer.config import Config, Phase
-from trainer.degrade import Degradations, degrade
+from trainer.degrade import Degradations, degrade_and_tell
 from trainer.photos import Store
 from trainer.reduction import downsample
 
@@ -53,14 +53,22 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         self._recipe = recipe
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
+        given, target, _ = self._made(key)
+        return _tensor(given), _tensor(target)
+
+    def suffered(self, key: Key) -> tuple[str, ...]:
+        """The kinds of damage of a pair's input, in the order in which they struck."""
+        return self._made(key)[2]
+
+    def _made(self, key: Key) -> tuple[NDArray[np.uint8], NDArray[np.uint8], tuple[str, ...]]:
         recipe = self._recipe
         rng = np.random.default_rng([recipe.seed, *key])
         target = self._crop(rng)
         if recipe.flip:
             target = _oriented(target, rng)
         small = downsample(to_floats(target), recipe.scale, rng, recipe.degradations.kernel)
-        given = to_integers(degrade(small, rng, recipe.degradations))
-        return _tensor(given), _tensor(target)
+        given, struck = degrade_and_tell(small, rng, recipe.degradations)
+        return to_integers(given), target, struck
 
     def _crop(self, rng: np.random.Generator) -> NDArray[np.uint8]:
         """A square of `size` px from anywhere in any photo, taken larger and reduced where that is asked."""

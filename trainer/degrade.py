@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from trainer import holes, marks, photographic, wear
-from trainer.bounds import Pixels, Settings
+from trainer.bounds import Pixels, Probability, Settings
 from trainer.holes import Holes
 from trainer.marks import Text, Watermark
 from trainer.photographic import Blur, Grey, Jpeg, Noise, Poisson
@@ -39,6 +39,11 @@ class Degradations(BaseModel):
     dust: Dust = Dust()
     folds: Folds = Folds()
     grey: Grey = Grey()
+    alone: Probability = Field(
+        default=0.0,
+        description="Share of the crops that suffer one kind and no other, chosen by the kinds' probabilities"
+        " as weights. Where every kind strikes by a chance of its own, few crops show what one does alone.",
+    )
 
     def kinds(self) -> tuple[str, ...]:
         """Fields of those that may strike, in the order in which they do."""
@@ -86,15 +91,37 @@ stand for what is masked out by hand before restoring, with no trace of it left.
 
 
 def degrade(pixels: Pixels, rng: np.random.Generator, settings: Degradations) -> Pixels:
-    """Let each kind of `ORDER` strike with its probability; a new array, of the same shape.
+    """What :func:`degrade_and_tell` makes of a crop."""
+    return degrade_and_tell(pixels, rng, settings)[0]
+
+
+def degrade_and_tell(
+    pixels: Pixels, rng: np.random.Generator, settings: Degradations
+) -> tuple[Pixels, tuple[str, ...]]:
+    """Let each kind of `ORDER` strike with its probability, or of `Degradations.alone` of the crops one kind.
 
     The same state of ``rng`` gives the same bytes; a kind with probability 0 draws nothing from it.
+
+    Returns:
+        A new array, of the same shape, and the kinds that struck.
     """
-    result = pixels
+    result, struck = pixels, []
+    only = _only(rng, settings)
     for kind in settings.kinds():
-        if rng.random() < settings.of(kind).probability:
+        if kind == only or (only is None and rng.random() < settings.of(kind).probability):
             result = apply(kind, result, rng, settings.of(kind))
-    return result.copy() if result is pixels else np.ascontiguousarray(result)
+            struck.append(kind)
+    return result.copy() if result is pixels else np.ascontiguousarray(result), tuple(struck)
+
+
+def _only(rng: np.random.Generator, settings: Degradations) -> str | None:
+    """The one kind that a crop is to suffer, or None where each has a chance of its own."""
+    kinds = settings.kinds()
+    # Where it is not asked for nothing is drawn: the same seed goes on giving the same pictures.
+    if not kinds or not settings.alone or rng.random() >= settings.alone:
+        return None
+    chances = np.array([settings.of(kind).probability for kind in kinds])
+    return kinds[int(rng.choice(len(kinds), p=chances / chances.sum()))]
 
 
 def apply(kind: str, pixels: Pixels, rng: np.random.Generator, settings: Settings) -> Pixels:

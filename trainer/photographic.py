@@ -75,9 +75,16 @@ class Jpeg(Settings):
 
     strongest_at_low: ClassVar[frozenset[str]] = frozenset({"quality"})
 
-    quality: Qualities = Field(default=(30, 100), description="libjpeg's quality; all are as likely.")
+    quality: Qualities = Field(default=(30, 100), description="libjpeg's quality.")
+    drawn: Literal["evenly", "log-uniformly"] = Field(
+        default="evenly",
+        description="Whether all qualities are as likely, or as many lie between 10 and 20 as between 20 and"
+        " 40: what a step of the quality costs grows about so towards the low end.",
+    )
     subsampling: tuple[Literal["4:2:0", "4:4:4"], ...] = Field(
-        default=("4:2:0", "4:4:4"), min_length=1, description="Chroma; all as likely."
+        default=("4:2:0", "4:4:4"),
+        min_length=1,
+        description="Chroma; all as likely, and what is named twice twice as likely.",
     )
     double: Probability = Field(default=0.0, description="Share saved before on another grid.")
     cropped: Probability = Field(
@@ -157,13 +164,19 @@ def compressed(pixels: Pixels, before: Iterable[int], rng: np.random.Generator, 
     """Compress once; the first block starts ``before`` the picture by so many rows and columns."""
     top, left = (int(n) for n in before)
     framed = np.pad(_levels(pixels), ((top, 0), (left, 0), (0, 0)), mode="edge")
-    low, high = settings.quality
-    quality = int(rng.integers(low, high + 1))
+    quality = _quality(rng, settings)
     subsampling = settings.subsampling[int(rng.integers(len(settings.subsampling)))]
     file = io.BytesIO()
     Image.fromarray(framed).save(file, "JPEG", quality=quality, subsampling=subsampling)
     with Image.open(file) as picture:
         return np.asarray(picture)[top:, left:].astype(np.float32) / np.float32(255)
+
+
+def _quality(rng: np.random.Generator, settings: Jpeg) -> int:
+    low, high = settings.quality
+    if settings.drawn == "evenly":
+        return int(rng.integers(low, high + 1))
+    return min(int(low * ((high + 1) / low) ** rng.random()), high)
 
 
 def grey(pixels: Pixels, rng: np.random.Generator, settings: Grey) -> Pixels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pydantic import ValidationError
 
 from srbatch.card import FAITHFUL_DEGRADATIONS
@@ -17,7 +19,7 @@ from tests.conftest import sample
 from trainer import degrade, photographic, reduction
 from trainer.damage import parse_damage
 from trainer.degrade import ORDER, PHOTO, PRESETS, RESTORE, STRONG, Degradations
-from trainer.photographic import Blur, Jpeg, Noise, Poisson
+from trainer.photographic import Blur, Grey, Jpeg, Noise, Poisson
 from trainer.reduction import Kernel
 
 CERTAIN = Degradations.model_validate({kind: {"probability": 1} for kind in ORDER})
@@ -96,6 +98,36 @@ def test_each_kind_strikes_as_often_as_its_probability_says() -> None:
     chosen = Degradations(noise=Noise(probability=0.3, sigma=(5, 5)))
     struck = sum(not np.array_equal(degrade.degrade(pixels, rng, chosen), pixels) for _ in range(2000))
     assert 0.26 < struck / 2000 < 0.34  # four standard deviations
+
+
+def test_of_some_crops_one_kind_strikes_alone_chosen_by_the_probabilities() -> None:
+    rng = np.random.default_rng(0)
+    chosen = Degradations(
+        noise=Noise(probability=0.6), jpeg=Jpeg(probability=0.2), grey=Grey(probability=0.4), alone=1.0
+    )
+    struck = [degrade.degrade_and_tell(photo(8, 8), rng, chosen)[1] for _ in range(2000)]
+    assert {len(kinds) for kinds in struck} == {1}
+    found = Counter(kind for (kind,) in struck)
+    assert found["noise"] == pytest.approx(1000, abs=90)  # four standard deviations
+    assert found["jpeg"] == pytest.approx(333, abs=70)
+    mostly = chosen.model_copy(update={"alone": 0.75})
+    several = [len(degrade.degrade_and_tell(photo(8, 8), rng, mostly)[1]) != 1 for _ in range(2000)]
+    # of the other quarter, 0.464 suffer one kind alone by chance
+    assert sum(several) / 2000 == pytest.approx(0.25 * (1 - 0.464), abs=0.03)
+
+
+def test_what_struck_is_told() -> None:
+    pixels, chosen = photo(24, 24), RESTORE.model_copy(update={"grey": Grey(probability=0.5)})
+    for seed in range(40):
+        result, struck = degrade.degrade_and_tell(pixels, np.random.default_rng(seed), chosen)
+        assert result.tobytes() == degrade.degrade(pixels, np.random.default_rng(seed), chosen).tobytes()
+        assert list(struck) == sorted(struck, key=ORDER.index)
+        if not struck:
+            assert np.array_equal(result, pixels)
+
+
+def test_nothing_strikes_alone_where_nothing_may() -> None:
+    assert np.array_equal(degrade.degrade(photo(), np.random.default_rng(0), Degradations(alone=1)), photo())
 
 
 def test_wear_is_blurred_but_lettering_is_not() -> None:
@@ -266,6 +298,24 @@ def test_lower_quality_costs_more() -> None:
         one = Jpeg(quality=(quality, quality), subsampling=("4:2:0",))
         errors.append(error(photographic.jpeg(photo(), np.random.default_rng(0), one), photo()))
     assert all(low < high for low, high in pairwise(errors))
+
+
+def test_qualities_can_be_drawn_so_that_low_ones_are_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[int] = []
+    save = Image.Image.save
+
+    def noted(self: Image.Image, *args: object, **kwargs: object) -> None:
+        found.append(kwargs["quality"])
+        save(self, *args, **kwargs)
+
+    monkeypatch.setattr(Image.Image, "save", noted)
+    rng = np.random.default_rng(0)
+    for drawn, share in (("evenly", 11 / 73), ("log-uniformly", np.log(19 / 8) / np.log(81 / 8))):
+        del found[:]
+        for _ in range(2000):
+            photographic.jpeg(photo(8, 8), rng, Jpeg(quality=(8, 80), drawn=drawn))
+        assert (min(found), max(found)) == (8, 80)
+        assert sum(quality <= 18 for quality in found) / 2000 == pytest.approx(share, abs=0.045)
 
 
 def test_subsampling_costs_colour() -> None:

@@ -68,6 +68,19 @@ def test_the_loss_falls(tiny: Tiny, photo_folder: Path, tmp_path: Path) -> None:
     assert valid[-1][1] > valid[0][1]
 
 
+def test_validation_tells_each_kind_of_damage_by_itself(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path
+) -> None:
+    noise, jpeg = {"probability": 0.5, "sigma": (60.0, 60.0)}, {"probability": 0.5}
+    chosen = {"noise": noise, "jpeg": jpeg, "alone": 0.5}
+    config = tiny(phase("x1", epochs=2), degradations=chosen, data={"valid_crops": 12})
+    out = tmp_path / "run"
+    run.train(config, (photo_folder,), out, say=lambda _: None)
+    by_kind = {kind: log(out, f"psnr_x1_{kind}")[-1][1] for kind in ("clean", "jpeg", "noise")}
+    assert by_kind["noise"] < log(out, "psnr_x1")[-1][1] < by_kind["clean"]
+    assert by_kind["noise"] < by_kind["jpeg"]
+
+
 def test_what_a_run_leaves_behind(tiny: Tiny, photo_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     (photo_folder / "broken.jpg").write_bytes(b"no photo")
