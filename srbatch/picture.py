@@ -243,7 +243,7 @@ def _check_supported(image: Any, fmt: Format) -> None:
         UnsupportedPhoto: naming what it is and what to do.
     """
     pages = image.get("n-pages") if image.get_typeof("n-pages") else 1
-    if pages > 1:
+    if pages > 1 and fmt is not Format.TIFF:  # which ``tiff`` has looked at, and may hold smaller copies
         kind = "an animation" if fmt in (Format.WEBP, Format.GIF) else "a file"
         raise UnsupportedPhoto(f"{kind} of {pages} pictures; split it into single ones")
     if image.interpretation in ("lab", "labs"):
@@ -261,8 +261,6 @@ def _check_supported(image: Any, fmt: Format) -> None:
         raise UnsupportedPhoto(
             f"{image.bands} channels; grey or RGB with or without alpha, and CMYK, are supported"
         )
-    if image.get_typeof("n-subifds") and image.get("n-subifds") > 0:
-        raise UnsupportedPhoto("a TIFF with further pictures inside (SubIFDs), which would be lost")
 
 
 def _colours(image: Any, found: Metadata, bits: int, scratch: Path) -> tuple[Metadata, Convert]:

@@ -274,16 +274,10 @@ def test_what_pillow_writes_into_a_tiff_is_read() -> None:
     file, tags = io.BytesIO(), Image.Exif()
     tags.load(b"Exif\0\0" + EXIF)
     tags[700], tags[33723], tags[65_000] = XMP, IPTC, 7
-    extra = [Image.new("L", (3, 3))]
-    Image.new("RGB", (9, 7)).save(
-        file, "TIFF", exif=tags, icc_profile=ICC, save_all=True, append_images=extra
-    )
+    Image.new("RGB", (9, 7)).save(file, "TIFF", exif=tags, icc_profile=ICC)
     found = tiff.read_tiff(io.BytesIO(file.getvalue()))
     assert (found.icc, found.xmp, found.iptc) == (ICC, XMP, IPTC)
-    assert found.notes == [
-        "1 further page of the TIFF file was not carried",
-        "the TIFF tag 65000 was not carried",
-    ]
+    assert found.notes == ["the TIFF tag 65000 was not carried"]
     taken, meant = exif.tags_of(found.exif), exif.tags_of(EXIF)
     assert taken.exif.keys() == meant.exif.keys()
     assert taken.gps == meant.gps

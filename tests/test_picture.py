@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,6 +131,65 @@ def test_what_the_decoder_does_not_know_is_refused_and_not_made_up(tmp_path: Pat
 def overwritten(path: Path, tag: str, value: object) -> None:
     with tifffile.TiffFile(path, mode="r+b") as file:
         file.pages[0].tags[tag].overwrite(value)
+
+
+def pyramid(path: Path, *, side: int, **options: bool) -> Path:
+    """A TIFF file that libvips adds copies of half the side to, down to one tile of 16 px."""
+    image = pyvips.Image.new_from_array(np.asarray(crop(side, side)))
+    image.tiffsave(str(path), pyramid=True, tile=True, tile_width=16, tile_height=16, **options)
+    return path
+
+
+def with_thumbnail(path: Path, *, kinds: tuple[int, int], sides: tuple[int, int] = (64, 16)) -> Path:
+    """A TIFF file of two pages: what NewSubfileType says of each, and their sides."""
+    with tifffile.TiffWriter(path) as file:
+        for kind, side in zip(kinds, sides, strict=True):
+            file.write(np.asarray(crop(side, side)), photometric="rgb", subfiletype=kind)
+    return path
+
+
+@pytest.mark.parametrize("subifd", [False, True], ids=["behind", "inside"])
+def test_a_pyramid_in_a_tiff_file_is_left_out_and_told(tmp_path: Path, subifd: bool) -> None:
+    found = decoded(pyramid(tmp_path / "a.tif", side=128, subifd=subifd), tmp_path)
+    assert np.array_equal(found.pixels(), np.asarray(crop(128, 128)))
+    (note,) = found.notes
+    assert note.startswith("3 smaller copies of the picture")
+    assert note.endswith("not carried")
+
+
+def test_a_thumbnail_in_a_tiff_file_is_left_out_and_told(tmp_path: Path) -> None:
+    found = decoded(with_thumbnail(tmp_path / "a.tif", kinds=(0, 1)), tmp_path)
+    assert np.array_equal(found.pixels(), np.asarray(crop(64, 64)))
+    assert found.notes == (
+        "1 smaller copy of the picture (thumbnails or a pyramid) in the TIFF file, not carried",
+    )
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"kinds": (0, 0)},
+        {"kinds": (0, 2)},  # a page of several
+        {"kinds": (0, 3)},  # a smaller copy of a page of several
+        {"kinds": (0, 1), "sides": (64, 64)},  # no smaller one
+        {"kinds": (1, 0), "sides": (16, 64)},  # the thumbnail first
+    ],
+    ids=str,
+)
+def test_a_second_picture_that_is_no_smaller_copy_is_refused(tmp_path: Path, case: dict[str, Any]) -> None:
+    path = with_thumbnail(tmp_path / "a.tif", **case)
+    for read in (lambda: picture.probe(path, 1e9), lambda: decoded(path, tmp_path)):
+        with pytest.raises(UnsupportedPhoto, match=r"a file of 2 pictures; split it"):
+            read()
+
+
+@pytest.mark.parametrize("start", [3, 1 << 30], ids=["in the header", "behind the end"])
+def test_a_picture_inside_that_cannot_be_looked_at_is_refused(tmp_path: Path, start: int) -> None:
+    pyramid(tmp_path / "a.tif", side=32, subifd=True)
+    assert picture.probe(tmp_path / "a.tif", 1e9).width == 32
+    overwritten(tmp_path / "a.tif", "SubIFDs", start)
+    with pytest.raises(UnsupportedPhoto, match="SubIFDs"):
+        picture.probe(tmp_path / "a.tif", 1e9)
 
 
 @pytest.mark.parametrize("subsampling", [(1, 1), (2, 2)])
