@@ -27,10 +27,10 @@ Exit codes:
     0  everything is done, or was before
     1  a bug in srbatch; please report the traceback
     2  wrong flags, or the output lies inside the input
-    3  the run is complete, but some photos failed
+    3  finished, but some photos failed (status, verify: failures or problems were found)
     4  weights missing or damaged
     5  no such device, device lost, or no photo fits into its memory
-    6  the output cannot be written, or its disk is full
+    6  the output cannot be written, its disk is full, or (status, verify) it has no ledger
     7  another run is writing to this output folder
   130  interrupted by Ctrl-C, 143 by SIGTERM; run again to go on
 """
@@ -68,25 +68,35 @@ _model = _options(
     click.option(
         "--model", default="photo", show_default=True, help="A name of `srbatch models`, or a path."
     ),
-    click.option("--first", metavar="MODEL", help="Run this model first, at the photo's own size: restore."),
+    click.option(
+        "--first",
+        metavar="MODEL",
+        help="Run this model before enlarging, such as restore against noise and grain.",
+    ),
     click.option("--strength", default=1.0, show_default=True, help="0 (bicubic) to 1 (all of the network)."),
     click.option("--tta", is_flag=True, help="Average over 8 views: nearer to the truth, 8 times the time."),
     click.option(
         "--device",
         default="auto",
         show_default=True,
-        help="auto, cpu, mps, cuda, some of several (cuda:0,cuda:2), or all.",
+        help="auto, cpu, mps, cuda, a list such as cuda:0,cuda:2, or all.",
     ),
     click.option(
         "--engine",
         type=click.Choice(ENGINES),
         default="auto",
         show_default=True,
-        help="What runs the network; auto is openvino on a CPU, if installed.",
+        help="What runs the network; auto takes openvino on a CPU if it is installed.",
     ),
-    click.option("--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True),
+    click.option(
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        default="auto",
+        show_default=True,
+        help="Numbers to compute with; auto takes the fastest that DEVICE computes natively.",
+    ),
     click.option("--tile", type=int, metavar="PX", help="Largest side of a tile.  [default: by free memory]"),
-    click.option("--batch", type=int, metavar="N", help="Tiles sent at once.  [default: by free memory]"),
+    click.option("--batch", type=int, metavar="N", help="Tiles per batch.  [default: by free memory]"),
 )
 _codecs = _options(
     click.option(
@@ -94,13 +104,21 @@ _codecs = _options(
         default=300.0,
         show_default=True,
         metavar="S",
-        help="Limit for one photo; for a header a fifth of it, 10 s at least.",
+        help="Seconds for reading one photo; writing gets more, a header less.",
     ),
-    click.option("--codec-memory", default=4096, show_default=True, metavar="MB", help="Limit for a codec."),
-    click.option("--max-megapixels", default=1000.0, show_default=True, help="Refuse larger photos."),
+    click.option(
+        "--codec-memory",
+        default=4096,
+        show_default=True,
+        metavar="MB",
+        help="Memory for each process that reads or writes photos (Linux only).",
+    ),
+    click.option(
+        "--max-megapixels", default=1000.0, show_default=True, metavar="MP", help="Refuse larger photos."
+    ),
 )
 _temporary = click.option(
-    "--scratch", type=_PATH, metavar="DIR", help="Space for pixels.  [default: the system's]"
+    "--scratch", type=_PATH, metavar="DIR", help="Where temporary files go.  [default: the system's]"
 )
 _verbosity_options = _options(
     click.option("-q", "--quiet", is_flag=True, help="Only errors and the summary."),
@@ -109,9 +127,15 @@ _verbosity_options = _options(
 
 
 _outputs = _options(
-    click.option("--scale", type=float, metavar="F", help="Factor from 1 (restore only) to 8."),
-    click.option("--long-edge", type=int, metavar="PX", help="Instead: pixels of the longer side."),
-    click.option("--megapixels", type=float, metavar="MP", help="Instead: megapixels of the output."),
+    click.option(
+        "--scale", type=float, metavar="F", help="Factor, from 1 (keep the size, only restore) to 8."
+    ),
+    click.option(
+        "--long-edge", type=int, metavar="PX", help="Instead of --scale: pixels of the longer side."
+    ),
+    click.option(
+        "--megapixels", type=float, metavar="MP", help="Instead of --scale: megapixels of the output."
+    ),
     _model,
     click.option(
         "--format",
@@ -119,20 +143,32 @@ _outputs = _options(
         type=click.Choice(["keep", *(fmt.value for fmt in Format if fmt.written)]),
         default="keep",
         show_default=True,
-        help="A new one is appended to the name: a.jpg.png.",
+        help="Another format's ending is appended to the name: a.jpg.png.",
     ),
-    click.option("--quality", default=95, show_default=True, help="Of lossy formats, 1 to 100."),
+    click.option("--quality", default=95, show_default=True, help="For JPEG, WebP, AVIF and HEIC: 1 to 100."),
     click.option("--no-provenance", is_flag=True, help="Do not declare in the file that it was enhanced."),
     click.option("--keep-permissions", is_flag=True, help="Give each output the permissions of its photo."),
-    click.option("--overwrite", is_flag=True, help="Replace files that are not known to be outputs."),
-    click.option("--redo-changed", is_flag=True, help="Make outputs of other settings again."),
-    click.option("--retry-failed", is_flag=True, help="Try photos again that failed before."),
     click.option(
-        "--state", type=_PATH, metavar="DIR", help="Where the ledger lies.  [default: OUT/.srbatch]"
+        "--overwrite",
+        is_flag=True,
+        help="Also replace files in OUT that srbatch did not write, or that were edited.",
     ),
-    click.option("--scratch", type=_PATH, metavar="DIR", help="Space for pixels.  [default: as --state]"),
+    click.option("--redo-changed", is_flag=True, help="Redo outputs that were made with other settings."),
+    click.option("--retry-failed", is_flag=True, help="Try again photos that failed before."),
     click.option(
-        "--workers", type=int, metavar="N", help="Processes for codecs.  [default: by cores and memory]"
+        "--state",
+        type=_PATH,
+        metavar="DIR",
+        help="Where the ledger (the record of what was done) is kept.  [default: OUT/.srbatch]",
+    ),
+    click.option(
+        "--scratch", type=_PATH, metavar="DIR", help="Where temporary files go.  [default: as --state]"
+    ),
+    click.option(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="Processes that read and write photos.  [default: by cores and memory]",
     ),
     _codecs,
 )
@@ -166,9 +202,18 @@ def _chosen(
     "--out", type=_PATH, required=True, metavar="DIR", help="Where outputs go; a file for one photo."
 )
 @_outputs
-@click.option("--rehash", is_flag=True, help="Compare contents, not only sizes and dates.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, how long it takes and how much space.")
-@click.option("--report", type=_PATH, metavar="FILE", help="A line for each photo, .csv or .json.")
+@click.option(
+    "--rehash", is_flag=True, help="Read every photo to see if it changed; do not trust size and date."
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Only say what would be done, and how much time and space it would take."
+)
+@click.option(
+    "--report",
+    type=_PATH,
+    metavar="FILE",
+    help="Write a line for each photo, with its notes, to a .csv or .json file.",
+)
 @click.option("--json", "as_json", is_flag=True, help="A JSON object for each photo on standard output.")
 @_verbosity_options
 def upscale(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, **flags: Any) -> None:
@@ -200,18 +245,32 @@ def upscale(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, **flags: A
 @click.option("--out", type=_PATH, required=True, metavar="DIR", help="Where outputs go.")
 @_outputs
 @click.option(
-    "--settle", default=2.0, show_default=True, metavar="S", help="So long a file must stand still first."
+    "--settle",
+    default=2.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds that a file must stay unchanged before it is taken.",
 )
 @click.option(
-    "--poll", type=float, metavar="S", help="Look through FOLDER that often instead of awaiting file events."
+    "--poll",
+    type=float,
+    metavar="S",
+    help="Look through FOLDER every S seconds instead of waiting for file events.",
 )
 @click.option("--done", type=_PATH, metavar="DIR", help="Move finished originals there.  [default: never]")
 @click.option(
-    "--failed", type=_PATH, metavar="DIR", help="Move originals there that are given up, and say why."
+    "--failed",
+    type=_PATH,
+    metavar="DIR",
+    help="Move originals there that were given up, with a text file that says why.",
 )
 @click.option("--once", is_flag=True, help="End when nothing is left to do (for cron).")
 @click.option(
-    "--stop-within", default=20.0, show_default=True, metavar="S", help="Time to finish when asked to stop."
+    "--stop-within",
+    default=20.0,
+    show_default=True,
+    metavar="S",
+    help="Seconds to finish the photos in hand when asked to stop.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The log as JSON lines.")
 @click.option(
@@ -219,6 +278,7 @@ def upscale(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, **flags: A
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
     show_default=True,
+    help="The least serious messages that are logged.",
 )
 def watch(
     folder: Path,
@@ -232,9 +292,10 @@ def watch(
     log_level: str,
     **flags: Any,
 ) -> None:
-    """Watch FOLDER and upscale every photo that comes into it into OUT, until told to stop.
+    """Watch FOLDER and upscale every photo that arrives there into OUT, until told to stop.
 
-    SIGTERM and Ctrl-C finish the photos in hand and end with 0; SIGHUP looks through FOLDER at once.
+    SIGTERM and Ctrl-C finish the photos in hand and end with 0 (with --once, with 143 and 130). SIGHUP looks
+    through FOLDER at once.
 
     \b
     srbatch watch ./drop --scale 2 --out ./hi
@@ -293,7 +354,7 @@ def _tell(text: str) -> None:
         click.echo(text)
 
 
-@cli.command("try")
+@cli.command("try", epilog=EXIT_CODES)
 @_input_options
 @click.option(
     "-n",
@@ -319,7 +380,7 @@ def try_out(
     verbose: bool,
     **others: Any,
 ) -> None:
-    """Show crops of your own photos, enlarged, on one sheet before days of work.
+    """Make a sheet of enlarged crops of your own photos, to judge before a long run.
 
     Columns: input, nearest neighbour, bilinear, prediction.
     """
@@ -341,7 +402,7 @@ def try_out(
 
 
 _out = click.argument("out", type=_PATH)
-_state = click.option("--state", type=_PATH, metavar="DIR", help="Where the ledger lies, if not in OUT.")
+_state = click.option("--state", type=_PATH, metavar="DIR", help="Where the ledger is kept, if not in OUT.")
 _as_json = click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
 
 
@@ -349,7 +410,7 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="As JSON on stan
 @_out
 @_state
 @_as_json
-@click.option("--watch", "live", is_flag=True, help="Go on showing it, until Ctrl-C.")
+@click.option("--watch", "live", is_flag=True, help="Keep showing it, until Ctrl-C.")
 def status(out: Path, state: Path | None, as_json: bool, live: bool) -> None:
     """Say what the ledger of the output folder OUT knows: what is done, what failed and why."""
     from srbatch import inspection
@@ -372,7 +433,7 @@ def status(out: Path, state: Path | None, as_json: bool, live: bool) -> None:
 @_state
 @_as_json
 def verify(out: Path, state: Path | None, as_json: bool) -> None:
-    """Read every output in OUT again and compare it with the ledger, byte for byte."""
+    """Read every output and sidecar in OUT again, and compare its hash with the ledger."""
     from srbatch import inspection
 
     with Stop() as stop:
@@ -388,9 +449,9 @@ def verify(out: Path, state: Path | None, as_json: bool) -> None:
     "--format",
     "format_name",
     type=click.Choice([fmt.value for fmt in Format if fmt.written]),
-    help="Only what becomes of them in this one.  [default: all]",
+    help="Show only what this format would do to them.  [default: all]",
 )
-@click.option("--no-provenance", is_flag=True, help="As if the file did not declare that it was enhanced.")
+@click.option("--no-provenance", is_flag=True, help="Leave out the declaration that the file was enhanced.")
 @_temporary
 @_codecs
 @_as_json
@@ -429,15 +490,19 @@ def inspect(
 
 @cli.command(epilog=EXIT_CODES)
 @_as_json
-def models(as_json: bool) -> None:
-    """List the models that come with srbatch, with their cards."""
+@click.option("--full", is_flag=True, help="Also all measurements, and how each model was trained.")
+def models(as_json: bool, full: bool) -> None:
+    """List the models that come with srbatch, and what each of them is for.
+
+    With --json everything on record is told.
+    """
     from srbatch import inspection, weights
 
     releases = weights.released()
     if as_json:
         _tell(json.dumps([{"path": str(path), **card.to_json()} for path, card in releases]))
     else:
-        _tell("\n\n".join(inspection.card_text(path, card) for path, card in releases))
+        _tell("\n\n".join(inspection.card_text(path, card, full=full) for path, card in releases))
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -182,8 +182,8 @@ def _recipe_text(made: Mapping[str, Any]) -> str:
     return f"{made['size']}, model {made['model'][:12]}{first}{quality}{strength}{views}"
 
 
-def card_text(path: Path, card: Card) -> str:
-    """A model card for people."""
+def card_text(path: Path, card: Card, *, full: bool) -> str:
+    """A model card for people; with ``full`` also what was measured and how it was trained."""
     lines = [
         f"{card}: {card.description}",
         f"  scales    {', '.join(f'x{scale}' for scale in card.scales)}{_between(card)}",
@@ -191,10 +191,9 @@ def card_text(path: Path, card: Card) -> str:
         f"  licence   {card.licence}",
         f"  tiles     halo {card.halo_px} px, ramp {card.ramp_px} px",
         f"  file      {show(path)}",
-        *_record(card.metrics),
-        "  training",
-        *_record(card.training, indent="    "),
     ]
+    if full:
+        lines += [*_record(card.metrics), "  training", *_record(card.training, indent="    ")]
     return "\n".join(lines)
 
 

@@ -150,8 +150,8 @@ def _require_safetensors(path: Path, start: bytes, length: int) -> None:
     pickled = start.startswith(b"PK\3\4") or (start.startswith(b"\x80") and length > _MAX_HEADER_BYTES)
     if path.suffix.lower() in {".pth", ".pt", ".pkl", ".ckpt"} or pickled:
         raise WeightsError(
-            f"{path} is a pickle; pickles are not loaded because they can run code. "
-            "Export it with: python -m trainer export"
+            f"{path} is a pickle; pickles are not loaded because they can run code."
+            " Give the .safetensors file that the training wrote at its end"
         )
     if len(start) < 8 or not 2 <= length <= _MAX_HEADER_BYTES:
         raise WeightsError(f"{path} is not a safetensors file, or is damaged; fetch or export it again")
@@ -170,7 +170,10 @@ def _parse_header(path: Path, text: bytes, length: int, size: int) -> Card:
     if size != end:
         raise WeightsError(f"weights {path} are truncated or damaged: {size} bytes, not {end}")
     if card is None:
-        raise WeightsError(f"weights {path} have no srbatch card; export them with: python -m trainer export")
+        raise WeightsError(
+            f"weights {path} have no srbatch card, so they are not srbatch's; models of other programs cannot"
+            " be used"
+        )
     return _parse_card(path, card)
 
 

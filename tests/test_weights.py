@@ -244,7 +244,7 @@ def test_pickles_are_refused(tmp_path: Path, name: str, start: bytes) -> None:
     path = tmp_path / name
     path.write_bytes(start)
     assert "can run code" in (message := refused(path))
-    assert "python -m trainer export" in message
+    assert "the .safetensors file that the training wrote" in message
 
 
 def test_a_header_whose_length_begins_like_a_pickle_is_none(file: Path, tmp_path: Path) -> None:

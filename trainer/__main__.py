@@ -25,11 +25,11 @@ _TRAIN = "train"
 EXPLANATION = """python -m trainer PHOTOS... --out DIR
 
 trains a super-resolution network from the photographs in one or more folders and writes weights that
-`srbatch upscale --model DIR/mine.safetensors` takes. It needs
+`srbatch upscale --model DIR/NAME.safetensors` takes (NAME is photo with the default preset). It needs
 
-  - photographs, sharp ones: some hundreds are a beginning; each side at least as long as the largest crop
+  - sharp photographs, at least some hundreds, no side shorter than the largest crop
   - time: the default schedule is for a GPU (hours); `--preset smoke` shows all of it in two minutes on a CPU
-  - the network, once: ImageNet weights of the encoder and of VGG-16 are downloaded, or given as files with
+  - the internet, once: ImageNet weights of the encoder and of VGG-16 are downloaded, or given as files with
     --encoder-weights and --vgg-weights
 
 Interrupt it at any time and run the same command again. More: python -m trainer --help"""
@@ -59,6 +59,7 @@ def cli(ctx: click.Context) -> None:
     \b
     python -m trainer ./photos --out runs/mine      train with the default schedule
     python -m trainer preview ./photos --out s.png  look at what the network would be shown
+    python -m trainer config --preset restore       all that can be set, and what it means
     python -m trainer evaluate --weights W --data HR --scale 4 --out results
     """
     if ctx.invoked_subcommand is None:
@@ -78,18 +79,35 @@ def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
 _photos = click.argument("photos", nargs=-1, required=True, type=_PATH, metavar="PHOTOS...")
 _configured = _options(
     click.option("--preset", default="release", show_default=True, help="article, release, restore, smoke."),
-    click.option("--config", "config_file", type=_PATH, metavar="FILE", help="A TOML file over the preset."),
-    click.option("--set", "values", multiple=True, metavar="KEY=VALUE", help="One value: phases.0.lr=1e-4."),
+    click.option(
+        "--config",
+        "config_file",
+        type=_PATH,
+        metavar="FILE",
+        help="A TOML file whose values override the preset's.",
+    ),
+    click.option(
+        "--set",
+        "values",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Override one value, such as phases.0.lr=1e-4; may be repeated.",
+    ),
     click.option("--encoder-weights", metavar="FILE", help="The same as --set start.encoder=FILE."),
     click.option("--vgg-weights", metavar="FILE", help="The same as --set vgg_weights=FILE."),
-    click.option("--weights", "start", metavar="MODEL", help="Go on from these: --set start.weights=MODEL."),
+    click.option(
+        "--weights",
+        "start",
+        metavar="MODEL",
+        help="Start from this model: the same as --set start.weights=MODEL.",
+    ),
     click.option("--device", metavar="NAME", help="The same as --set run.device=NAME."),
 )
 _cache = click.option(
     "--cache",
     type=_PATH,
     metavar="DIR",
-    help="For decoded photos; runs may share it, what others left there is kept.  [default: OUT/cache]",
+    help="Where decoded photos are kept; several runs may share it.  [default: OUT/cache]",
 )
 
 
@@ -113,9 +131,9 @@ def _config(options: dict[str, Any]) -> Any:
 @_configured
 @_cache
 def train(photos: tuple[Path, ...], out: Path, cache: Path | None, **options: Any) -> None:
-    """Train from PHOTOS into OUT; started again with the same OUT it goes on where it was.
+    """Train on PHOTOS and write into OUT; run again with the same OUT, it goes on where it stopped.
 
-    PHOTOS are folders of what srbatch reads, but GIF. The word train may be left out.
+    PHOTOS are folders of any format that srbatch reads except GIF. The word train may be left out.
     """
     from trainer import run, schedule
 
@@ -157,6 +175,18 @@ def preview(photos: tuple[Path, ...], out: Path, count: int, size: int | None, *
     _say(f"{out}: look at it at 100 %")
 
 
+@cli.command("config")
+@_configured
+def show_config(**options: Any) -> None:
+    """Print the whole configuration as a TOML file: every key, its value and what it means.
+
+    Change what you like in it and give it to --config, over the same preset.
+    """
+    from trainer import listing
+
+    click.echo(listing.as_toml(_config(options)), nl=False)
+
+
 @cli.command("lr-find")
 @_photos
 @click.option("--out", type=_PATH, required=True, metavar="DIR", help="Where the plot goes.")
@@ -175,7 +205,7 @@ def lr_find(photos: tuple[Path, ...], out: Path, index: int, cache: Path | None,
 @cli.command()
 @click.argument("weights", metavar="MODEL")
 @click.option("--out", type=_PATH, required=True, metavar="FILE", help="The larger network's weights.")
-@click.option("--seed", default=1, show_default=True)
+@click.option("--seed", default=1, show_default=True, help="Of the new stage's weights.")
 def grow(weights: str, out: Path, seed: int) -> None:
     """Add a x2 stage to MODEL: it starts as nearest-neighbour enlargement and has to be trained."""
     from trainer import growth
@@ -187,13 +217,19 @@ def grow(weights: str, out: Path, seed: int) -> None:
 @click.argument("first", metavar="FAITHFUL")
 @click.argument("second", metavar="PERCEPTUAL")
 @click.option("--out", type=_PATH, required=True, metavar="FILE", help="The mixed network's weights.")
-@click.option("--share", default=0.5, show_default=True, help="Of the second: 0 to 1.")
-@click.option("--dtype", type=click.Choice(get_args(Storage)), default="int8", show_default=True)
-@click.option("--keep-x1", is_flag=True, help="What x1 is made by stays the first's.")
+@click.option("--share", default=0.5, show_default=True, help="Share of the second network, 0 to 1.")
+@click.option(
+    "--dtype",
+    type=click.Choice(get_args(Storage)),
+    default="int8",
+    show_default=True,
+    help="Number format of the weights.",
+)
+@click.option("--keep-x1", is_flag=True, help="Keep everything that x1 uses from the first network.")
 def mix(first: str, second: str, out: Path, share: float, keep_x1: bool, dtype: Storage) -> None:
-    """Write a network between two, of which one was trained on from the other.
+    """Write a weighted mean of two networks, one of which was trained on from the other.
 
-    Measure what comes out, also its halo: export --halo-photos.
+    Evaluate the result, and measure its halo again: export --halo-photos.
     """
     from trainer import mix as mixing
 
@@ -210,14 +246,28 @@ def mix(first: str, second: str, out: Path, share: float, keep_x1: bool, dtype: 
     help="jpeg:q10, jpeg:q10+4, noise:25, grain:15, holes, text, watermark, scratches.",
 )
 @click.option("--out", type=_PATH, required=True, metavar="DIR", help="Tables and sheets.")
-@click.option("--feature-weights", type=_PATH, metavar="FILE", help="DenseNet-169, for the feature distance.")
-@click.option("--device", default="auto", show_default=True)
-@click.option("--precision", type=click.Choice(PRECISIONS), default="auto")
+@click.option(
+    "--feature-weights",
+    type=_PATH,
+    metavar="FILE",
+    help="torchvision's DenseNet-169; without it the feature distance is not measured.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, mps, cuda or cuda:1.")
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="auto",
+    show_default=True,
+    help="Numbers to compute with; auto takes the fastest that the device computes natively.",
+)
 @click.option("--strength", default=1.0, show_default=True, help="0 (bicubic) to 1 (all of the network).")
 @click.option("--tta", is_flag=True, help="Average over eight views, as srbatch does with this flag.")
 @click.option("--first", metavar="MODEL", help="Run this model first, as srbatch does with this flag.")
 def evaluate(weights: str, data: Path, **options: Any) -> None:
-    """Measure PSNR, SSIM and feature distance beside nearest, bilinear, bicubic and Lanczos."""
+    """Measure PSNR, SSIM and feature distance beside nearest, bilinear, bicubic and Lanczos.
+
+    DIR is not searched below its first level. LPIPS is measured too where the package lpips is installed.
+    """
     from trainer import evaluate as evaluation
 
     results = evaluation.evaluate(weights, data, **options)
@@ -230,7 +280,9 @@ def evaluate(weights: str, data: Path, **options: Any) -> None:
     "--out", type=_PATH, required=True, metavar="PATH", help="A .safetensors file, or a folder for ONNX."
 )
 @click.option("--onnx", is_flag=True, help="Write an ONNX file for each scale, fp32.")
-@click.option("--dtype", type=click.Choice(get_args(Storage)), help="Of weights.  [default: int8]")
+@click.option(
+    "--dtype", type=click.Choice(get_args(Storage)), help="Number format of the weights.  [default: int8]"
+)
 @click.option(
     "--halo-photos",
     type=_PATH,
@@ -238,7 +290,7 @@ def evaluate(weights: str, data: Path, **options: Any) -> None:
     help="Measure the halo anew on these photos: noisy ones, for a model that takes noise out.",
 )
 def export(weights: str, out: Path, **options: Any) -> None:
-    """Write MODEL in another storage, or as ONNX; it is read back and compared before it has its name."""
+    """Write MODEL with another number format, or as ONNX; the file is read back and compared first."""
     from trainer import reexport
 
     for line in reexport.reexport(weights, out, **options):

@@ -45,7 +45,10 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    probability: Probability = Field(default=0.0, description="Share of the pairs it strikes; 0 is off.")
+    probability: Probability = Field(
+        default=0.0,
+        description="Share of the crops that it strikes, of those that no kind strikes alone; 0 is off.",
+    )
 
     strongest_at_low: ClassVar[frozenset[str]] = frozenset()
     """Bounds whose low end is the strong one."""

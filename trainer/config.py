@@ -260,7 +260,7 @@ class Optimiser(Strict):
         default=0.8,
         gt=0,
         le=1,
-        description="a phase's rate is at most this times that of the last one of its kind",
+        description="a rate that is found is at most this times that of the last phase of its kind",
     )
 
 

@@ -113,8 +113,11 @@ def test_status_without_a_ledger(srbatch: Srbatch, tmp_path: Path) -> None:
 
 
 def test_models(both: Srbatch) -> None:
-    text = both("models").out
-    assert "photo 0." in text
+    short = both("models").out
+    assert "photo 0." in short
+    assert len(short.splitlines()) < 20
+    text = both("models", "--full").out
+    assert short.split("\n\n")[0] in text
     assert "  Kodak24\n    x4\n" in text
     assert "{" not in text  # a record in a record is told in words
     assert max(map(len, text.splitlines())) < 250, "a long record is broken into lines"

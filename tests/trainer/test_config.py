@@ -15,6 +15,7 @@ from srbatch.errors import UsageError
 from trainer.config import LAYERS, Config, Phase
 from trainer.data import recipe
 from trainer.degrade import PHOTO, RESTORE, Degradations
+from trainer.listing import as_toml
 from trainer.reading import load, parse, presets
 
 PHASE = {"name": "one", "size": 64, "scale": 2, "samples_per_epoch": 10, "batch": 4}
@@ -53,6 +54,39 @@ def test_every_preset_loads(name: str) -> None:
         assert one.size % (STRIDE * one.scale) == 0
         assert loaded.network.with_stages(one.stages).scales == one.scales
         assert one.samples_per_epoch >= one.batch
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (),
+        (
+            "phases.0.heads={1 = 0.5}",
+            'start.weights="a "quoted" \\\\ name.safetensors"',
+            "phases.0.degradations.jpeg.quality=[3, 7]",
+            "optimiser.weight_decay=1e-7",
+            "losses.pixel={layers = { relu2_2 = 0.25 }, features = 2.0}",
+            'losses."with a blank".pixel=2.0',
+        ),
+    ],
+    ids=["as it is", "changed"],
+)
+@pytest.mark.parametrize("name", presets())
+def test_a_listing_is_a_file_of_the_same_configuration(
+    name: str, values: tuple[str, ...], file: Path
+) -> None:
+    config = load(name, values=values)
+    file.write_text(as_toml(config), encoding="utf-8")
+    assert load(name, file) == config
+
+
+def test_a_listing_explains_every_key_once() -> None:
+    text = as_toml(load("release"))
+    assert text.count("# the highest rate of the one-cycle schedule\n") == 1
+    assert "# libjpeg's quality\nquality = [30, 100]\n" in text
+    assert '; one of "l1", "mse"\npixel_kind = "l1"\n' in text
+    assert "# heads is not given\n" in text
+    assert max(map(len, text.splitlines())) <= 110
 
 
 def test_article_is_the_published_recipe() -> None:

@@ -168,6 +168,15 @@ def test_a_path_is_taken_as_it_is(
         assert f"'{tmp_path}" not in done.err
 
 
+def test_config_prints_a_file_that_config_takes(trainer: Trainer, tmp_path: Path, toml: Path) -> None:
+    given = ("--preset", "smoke", "--config", toml, "--set", "phases.0.lr=3e-4")
+    done = trainer("config", *given)
+    assert done.code == 0, done.err
+    assert "lr = 0.0003\n" in done.out
+    (tmp_path / "all.toml").write_text(done.out)
+    assert trainer("config", "--preset", "smoke", "--config", tmp_path / "all.toml").out == done.out
+
+
 def test_preview_writes_a_sheet(trainer: Trainer, photo_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "sheet.png"
     done = trainer("preview", photo_folder, "--preset", "smoke", "--size", 64, "-n", 2, "--out", out)
