@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _SCRATCH = "scratch"
 _OLD_SCRATCH = re.compile("srbatch-[0-9a-f]{16}")
 """The same as earlier versions named it, by where the output folder lay."""
-_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 """Of some network shares; that may be why the state lies elsewhere."""
 _CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 

@@ -386,9 +386,8 @@ def try_out(
     """
     from srbatch import sheet
 
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.WARNING, format="%(levelname)s %(message)s"
-    )
+    logging.basicConfig(format="%(levelname)s %(message)s")
+    _set_log_level(verbose=verbose)
     options = Options(
         size=TargetSize(scale=scale), codec_timeout_s=codec_timeout, codec_memory_mb=codec_memory, **others
     )

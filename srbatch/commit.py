@@ -142,7 +142,8 @@ def held(folder: Path, refusal: Callable[[], str]) -> Iterator[None]:
         DestinationError: the folder cannot be made, or its disk has no locks.
     """
     make_folder(folder)
-    lock = FileLock(folder / LOCK)
+    # Where the system has no locks, filelock's own way is a file that a killed process leaves behind.
+    lock = FileLock(folder / LOCK, fallback_to_soft=False)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from srbatch import metadata
 from srbatch.codec_pool import CodecPool
+from srbatch.commit import make_folder
 from srbatch.decisions import encoding_of, notes_on
 from srbatch.description import Description, Fate, Unreadable, facts_of
 from srbatch.discover import Photo, Selection, check_outside, discover
@@ -41,10 +42,12 @@ def inspect(options: Options, *, check: Callable[[], None]) -> Iterator[Descript
 
     Raises:
         UsageError: an input does not exist, none is a photo, or scratch space would lie in one.
+        DestinationError: there can be no scratch space.
     """
     selection = Selection(options.recursive, options.include, options.exclude)
     space = options.scratch or Path(tempfile.gettempdir())
     check_outside(options.inputs, {"--scratch": space})
+    make_folder(space)
     with tempfile.TemporaryDirectory(prefix="srbatch-", dir=space) as folder:
         photos = discover(options.inputs, Path(folder), selection=selection, check=check).photos
         if not photos:

@@ -190,7 +190,7 @@ def _seconds(jobs: list[Job], upscaler: Upscaler) -> float:
     """The network's time: measured once for each whole factor, for every pixel that it will see."""
     work: Counter[int] = Counter()
     for job in jobs:
-        step = max(1, ceil(round(job.factor, 2)))
+        step = ceil(job.factor)  # x2.001 is done by the head for x4, as x3 is
         work[step] += upscaler.work_px(job.header.height, job.header.width)
     return sum(pixels / _rate(upscaler, factor) for factor, pixels in work.items())
 

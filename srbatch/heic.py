@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput, one_line
+from srbatch.places import is_of_the_disk
 
 _CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4, "L;16": 1, "I;16": 1, "RGB;16": 3, "RGBA;16": 4}
 _BITS_WRITTEN = 10
@@ -50,6 +51,8 @@ class Heic:
             mode, (width, height) = str(self._file.mode), self._file.size
             self.bits = int(self._file.info["bit_depth"])
         except _DAMAGE as error:
+            if is_of_the_disk(error):
+                raise
             raise UnreadablePhoto(f"damaged or cut off: {_first_line(error)}") from error
         if mode not in _CHANNELS:
             raise UnsupportedPhoto(f"its pixels are of the kind {mode}; convert it to TIFF")
@@ -65,6 +68,8 @@ class Heic:
         try:
             stored = np.asarray(self._file).reshape(self.shape)
         except _DAMAGE as error:
+            if is_of_the_disk(error):
+                raise
             raise UnreadablePhoto(f"damaged or cut off: {_first_line(error)}") from error
         return stored if self.bits == 8 else widened(stored, self.bits)
 

@@ -15,7 +15,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -373,11 +373,9 @@ class Ledger:
     def _row(self, values: Sequence[object]) -> Row:
         named = dict(zip(_COLUMNS, values, strict=True))
         named.update({key: self._path_of(named[key]) for key in _PATHS})
-        row = Row(**named)  # type: ignore[arg-type]
-        for key, value in named.items():  # SQLite keeps to no types
-            if not isinstance(value, _KINDS[key]):
-                raise self.damaged(value)
-        return row
+        for value in _misfits(named):  # SQLite keeps to no types
+            raise self.damaged(value)
+        return Row(**named)  # type: ignore[arg-type]
 
     def _path_of(self, value: Any) -> str:
         try:
@@ -406,6 +404,8 @@ class Ledger:
         return found
 
     def _insert(self, row: Row) -> None:
+        for value in _misfits(asdict(row)):  # of a row that came as JSON; taken, it could not be read again
+            raise UnfitRow(f"the ledger cannot hold what it was given: {value!r}")
         values = [os.fsencode(v) if k in _PATHS else v for k, v in asdict(row).items()]
         key, table = (os.fsencode(row.target),), "photos"
         has_output = "SELECT 1 FROM photos WHERE target=? AND status='done'"
@@ -429,6 +429,11 @@ class Ledger:
             if self._db.in_transaction:  # SQLite has ended it where the disk is full
                 self._db.execute("ROLLBACK")
             raise
+
+
+def _misfits(named: Mapping[str, object]) -> list[object]:
+    """The values of a row that are not of their kinds."""
+    return [value for key, value in named.items() if not isinstance(value, _KINDS[key])]
 
 
 def _to_json(row: Row) -> str:

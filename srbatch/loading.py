@@ -17,6 +17,7 @@ from PIL import Image
 from srbatch.errors import PhotoError, UnreadablePhoto, UnsupportedPhoto, one_line
 from srbatch.formats import Format
 from srbatch.heic import Heic
+from srbatch.places import is_of_the_disk
 
 # A file that was rewritten must never come back with its old pixels out of libvips' cache.
 pyvips.cache_set_max(0)
@@ -105,6 +106,7 @@ def loaded(file: BufferedReader, fmt: Format, fail_on: str = "error", pixels: bo
     Raises:
         UnreadablePhoto: the header is damaged.
         UnsupportedPhoto: its colours are Lab, or it is of a kind that the decoder does not know.
+        OSError: the disk or the share failed.
     """
     file.seek(0)
     forget_warnings()
@@ -112,24 +114,45 @@ def loaded(file: BufferedReader, fmt: Format, fail_on: str = "error", pixels: bo
         yield (_bmp if fmt is Format.BMP else _heic)(file, pixels)
         return
     # Through the open file rather than its name: any name works, and what is hashed is what is decoded.
+    reader = _Reader(file)
     source = pyvips.SourceCustom()
-    source.on_read(partial(_read, file))
+    source.on_read(reader.read)
     source.on_seek(partial(_seek, file))
     try:
         image = _LOADERS[fmt](source, access="sequential", fail_on=fail_on)
     except CODEC_ERRORS as error:
+        reader.raise_if_any()
         if "labq" in str(error):  # libvips takes 8-bit Lab for a packed kind of its own
             raise UnsupportedPhoto(LAB) from error
         raise unreadable(reason_of(error)) from error
-    yield _drawn_out(image) if fmt is Format.AVIF and image.format == "ushort" else image
+    try:
+        yield _drawn_out(image) if fmt is Format.AVIF and image.format == "ushort" else image
+    except CODEC_ERRORS:
+        reader.raise_if_any()
+        raise
+    reader.raise_if_any()
     del source  # libvips calls back into it until here, and pyvips does not keep it
 
 
-def _read(file: BufferedReader, size: int) -> bytes:
-    try:
-        return file.read(size)
-    except OSError:
-        return b""  # the codec then finds the file cut off; the hash, which is taken first, says why
+class _Reader:
+    """Reads for a codec, which finds the file cut off where the disk or the share fails: no damage of its."""
+
+    def __init__(self, file: BufferedReader) -> None:
+        self._file = file
+        self._error: OSError | None = None
+
+    def read(self, size: int) -> bytes:
+        """The next bytes; none after an error."""
+        try:
+            return self._file.read(size)
+        except OSError as error:
+            self._error = error
+            return b""
+
+    def raise_if_any(self) -> None:
+        """Raise the error of the file system that reading ran into."""
+        if self._error is not None:
+            raise self._error
 
 
 def _seek(file: BufferedReader, offset: int, whence: int) -> int:
@@ -164,6 +187,8 @@ def _bmp(file: BufferedReader, pixels: bool) -> Any:
             made = from_memory(np.asarray(image.convert(kind)).reshape(shape)) if pixels else _black(shape)
             dpi = image.info.get("dpi", (0, 0))
     except (OSError, SyntaxError, ValueError) as error:
+        if is_of_the_disk(error):
+            raise
         raise unreadable(reason_of(error)) from error
     if min(dpi) > 0:
         made = made.copy(xres=dpi[0] / 25.4, yres=dpi[1] / 25.4)

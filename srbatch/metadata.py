@@ -458,6 +458,9 @@ def verify(path: Path, fmt: Format, expected: Metadata) -> None:
         ("EXIF block", same_exif),
         ("XMP packet", found.xmp == packet),
         ("IPTC block", found.iptc == expected.iptc),
+        ("PNG chunks of its colours", found.png_colour == expected.png_colour),
+        ("texts of the PNG file", found.png_text == expected.png_text),
+        ("comments of the JPEG file", found.comments == expected.comments),
         ("meaning of the channel beside the colours", found.extra_is_data == expected.extra_is_data),
     ):
         if not same:

@@ -202,7 +202,9 @@ def _opened_file(path: Path) -> Iterator[BufferedReader]:
         except OSError as error:
             if error.filename is not None and os.fsencode(error.filename) != os.fsencode(path):
                 raise  # the scratch file
-            raise UnreadablePhoto(f"it cannot be read: {error.strerror or error}") from error
+            raise PhotoChanged(
+                f"it cannot be read: {error.strerror or error}; see to its disk or share, and run again"
+            ) from error
 
 
 def _status(path: Path) -> os.stat_result | None:

@@ -13,6 +13,11 @@ from collections.abc import Set
 from io import BufferedReader
 from pathlib import Path
 
+_OF_THE_DISK = frozenset(
+    getattr(errno, name)
+    for name in ("EIO", "ESTALE", "ETIMEDOUT", "ENOTCONN", "ENXIO", "ENODEV", "EHOSTDOWN", "ECONNRESET")
+    if hasattr(errno, name)  # Windows has not all of them
+)
 Mark = str | tuple[int, int]
 """The path with all links followed, or what :func:`identity` says."""
 
@@ -116,3 +121,8 @@ def open_file(path: Path, *, follow_links: bool = True) -> BufferedReader:
         file.close()
         raise
     return file
+
+
+def is_of_the_disk(error: Exception) -> bool:
+    """Whether an error says that a file could not be read, and nothing of what is in it."""
+    return isinstance(error, OSError) and error.errno in _OF_THE_DISK

@@ -21,7 +21,7 @@ from srbatch.options import MAX_FACTOR, Options
 from srbatch.picture import Header
 from srbatch.places import Mark, is_gone
 from srbatch.report import Outcome
-from srbatch.resume import Looks, Settled, Todo, judge, recipe, source_path
+from srbatch.resume import Looks, Settled, Todo, judge, recipe, source_path, tried_with
 from srbatch.sidecars import Stamps
 
 _PROBE_AT_ONCE = 64
@@ -296,5 +296,6 @@ def _news(outcome: Outcome, settings: Settings, known: Row | None) -> Row | None
         error=outcome.error,
         reason=outcome.reason,
         finished=round(time.time(), 3),
+        details=tried_with(settings.options) if outcome.status == "failed" else "{}",
     )
     return None if known and replace(known, finished=row.finished) == row else row

@@ -7,9 +7,10 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
-from srbatch import errors
+from srbatch import __version__, errors
 from srbatch.commit import sha256_of, unfit_name
 from srbatch.discover import Photo
 from srbatch.errors import PhotoError, TargetExists
@@ -73,7 +74,9 @@ class Settled:
 
 
 def recipe(options: Options, weights_sha256: str, *, lossy: bool, first_sha256: str | None = None) -> str:
-    """What the user asked that changes pixels, as text that is equal exactly if the pixels will be.
+    """What the user asked that changes pixels, as text that is equal exactly if the same was asked.
+
+    Device, engine and precision are not part of it: what they change is rounding.
 
     Args:
         weights_sha256: of the file of weights, in hexadecimal.
@@ -199,12 +202,32 @@ def _is_same(photo: Photo, source: str, row: Row, recipe: str, options: Options)
 
 def _as_before(photo: Photo, source: str, known: Row | None, recipe: str, options: Options) -> Settled | None:
     """The failure on record, if it would come again."""
-    if known is None or options.retry_failed or not is_remembered(known.error):
+    if known is None or options.retry_failed or not comes_again(known, options):
         return None
     if not _is_same(photo, source, known, recipe, options):
         return None
     told = f"{known.reason} (as before; --retry-failed tries again)"
     return Settled("failed", told, known.error, on_record=True)
+
+
+def comes_again(failure: Row, options: Options) -> bool:
+    """Whether the same file would fail again, as it is not what the run allows now that made it fail."""
+    return is_remembered(failure.error) and failure.details == tried_with(options)
+
+
+def tried_with(options: Options) -> str:
+    """What lets a photo fail or not, beside itself and its recipe: the details of a failure, as JSON.
+
+    With a higher limit, a library that was missing or another srbatch, it is worth another try.
+    """
+    within = {
+        "srbatch": __version__,
+        "heif": find_spec("pillow_heif") is not None,
+        "max_megapixels": options.max_megapixels,
+        "codec_timeout_s": options.codec_timeout_s,
+        "codec_memory_mb": options.codec_memory_mb,
+    }
+    return json.dumps({"tried_with": within})
 
 
 def is_remembered(error: str | None) -> bool:

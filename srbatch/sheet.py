@@ -47,6 +47,8 @@ def write(options: Options, count: int, *, check: Callable[[], None]) -> list[st
     if not chosen:
         raise UsageError("no photo was found; name a folder that holds some")
     rows, failures = [], []
+    if options.scratch is not None:
+        make_folder(options.scratch)
     model = Model(options)
     with (
         tempfile.TemporaryDirectory(prefix="srbatch-", dir=options.scratch) as folder,

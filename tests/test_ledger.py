@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srbatch.errors import DestinationError, ExitCode, LockedError
-from srbatch.ledger import Ledger, LedgerError, Row, locked
+from srbatch.ledger import Ledger, LedgerError, Row, UnfitRow, locked
 from srbatch.watch.presence import is_disk_full
 from tests.processes import running
 
@@ -309,6 +309,15 @@ def test_a_file_that_is_no_ledger_is_an_error_that_says_what_to_do(state: Path, 
     assert str(path) in str(raised.value)
     assert raised.value.exit_code is ExitCode.DESTINATION
     assert path.read_bytes() == b"not a database " * 500
+
+
+@pytest.mark.parametrize("change", [{"mtime_ns": "yesterday"}, {"size": None}, {"source": 3}], ids=str)
+def test_what_could_not_be_read_again_is_not_recorded(ledger: Ledger, change: dict[str, object]) -> None:
+    """As of a damaged row that was to come."""
+    ledger.record(row("b.jpg"))
+    with pytest.raises(UnfitRow, match="cannot hold what it was given"):
+        ledger.record(row(**change))
+    assert list(ledger.rows()) == [row("b.jpg")]
 
 
 def test_a_page_that_was_damaged_is_an_error(state: Path) -> None:

@@ -225,6 +225,25 @@ def test_verify_names_what_is_missing(tmp_path: Path) -> None:
             metadata.verify(path, Format.TIFF, other)
 
 
+@pytest.mark.parametrize(
+    ("fmt", "name", "lost"),
+    [
+        (Format.PNG, "PNG chunks of its colours", {"png_colour": (b"gAMA" + (100_000).to_bytes(4, "big"),)}),
+        (Format.PNG, "texts of the PNG file", {"png_text": (b"tEXtTitle\0Oma",)}),
+        (Format.JPEG, "comments of the JPEG file", {"comments": (b"Oma",)}),
+    ],
+    ids=["gamma", "text", "comment"],
+)
+def test_verify_names_what_one_format_alone_holds(
+    tmp_path: Path, fmt: Format, name: str, lost: dict[str, Any]
+) -> None:
+    meta = replace(wanted(FULL, fmt), icc=None)
+    whole = written(tmp_path / "whole", fmt, replace(meta, **lost))
+    metadata.verify(whole, fmt, replace(meta, **lost))
+    with pytest.raises(WrongOutput, match=name):
+        metadata.verify(written(tmp_path / "out", fmt, meta), fmt, replace(meta, **lost))
+
+
 def test_tags_that_a_tiff_file_has_no_place_for_are_told() -> None:
     source = replace(FULL, exif=block(extra=[(0xC4A5, 7, 4, b"Prnt"), (0x0213, 3, 1, b"\1\0")]))
     assert wanted(source, Format.TIFF).notes == (

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,7 @@ import tifffile
 from PIL import Image
 
 from srbatch import loading, picture
-from srbatch.errors import PhotoTooLarge, UnreadablePhoto, UnsupportedPhoto
+from srbatch.errors import PhotoChanged, PhotoTooLarge, UnreadablePhoto, UnsupportedPhoto
 from srbatch.formats import Format
 from tests.conftest import crop
 from tests.networks import upscaled
@@ -265,3 +269,27 @@ def test_a_resolution_that_differs_across_and_down_turns_with_the_photo(
             found = image.getexif()
             assert (found[0x011A], found[0x011B]) == pytest.approx(meant), name
             assert image.info.get("dpi", meant) == pytest.approx(meant, rel=1e-3), name
+
+
+class FailingDisk(io.FileIO):
+    """A file that is read whole once, for its hash, and can then not be read behind its first half."""
+
+    def readinto(self, buffer: Any) -> int | None:
+        if getattr(self, "is_hashed", False) and self.tell() > os.fstat(self.fileno()).st_size // 2:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        found = super().readinto(buffer)
+        self.is_hashed = getattr(self, "is_hashed", False) or not found
+        return found
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "avif", "bmp", "gif"])
+def test_a_disk_that_fails_is_not_taken_for_damage(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"a.{suffix}"
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (300, 400, 3), np.uint8)).save(path)
+    monkeypatch.setattr(picture, "open_file", lambda path: io.BufferedReader(FailingDisk(path), 4096))
+    with pytest.raises(PhotoChanged, match=re.escape(os.strerror(errno.ESTALE))) as raised:
+        decoded(path, tmp_path)
+    assert not raised.value.remembered

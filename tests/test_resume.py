@@ -31,6 +31,7 @@ from srbatch.resume import (
     Todo,
     is_remembered,
     judge,
+    tried_with,
 )
 from srbatch.sidecars import Stamp
 
@@ -82,7 +83,8 @@ class Case:
         if self.row == "skipped":
             return replace(row, reason=TOO_LARGE)
         error = "UnreadablePhoto" if self.row == "failed" else "PhotoChanged"
-        return replace(row, error=error, reason="it is damaged")
+        within = tried_with(Options(inputs=(Path(),), out=Path()))
+        return replace(row, error=error, reason="it is damaged", details=within)
 
 
 @dataclass

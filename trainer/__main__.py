@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any, NoReturn, get_args
 
 import click
 
+from srbatch import __version__
 from srbatch.commit import destination_error, make_folder
 from srbatch.discover import check_outside
 from srbatch.entry import OutputGroup, run_command
@@ -52,6 +54,7 @@ class Group(OutputGroup):
 
 
 @click.group(cls=Group, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="trainer of srbatch")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """Train the network of srbatch from photographs.
@@ -149,8 +152,11 @@ def train(photos: tuple[Path, ...], out: Path, cache: Path | None, **options: An
 @click.option("--out", type=_PATH, required=True, metavar="FILE", help="The sheet, a .png file.")
 @click.option("-n", "count", type=_COUNT, default=4, show_default=True, help="How many crops.")
 @click.option("--size", type=_COUNT, metavar="PX", help="Side of the crops.  [default: the last phase's]")
+@click.option("--overwrite", is_flag=True, help="Replace the sheet if it exists.")
 @_configured
-def preview(photos: tuple[Path, ...], out: Path, count: int, size: int | None, **options: Any) -> None:
+def preview(
+    photos: tuple[Path, ...], out: Path, count: int, size: int | None, overwrite: bool, **options: Any
+) -> None:
     """Write a sheet of clean and degraded crops, and each degradation at its strongest.
 
     Scale and degradations are those of the last phase.
@@ -166,7 +172,9 @@ def preview(photos: tuple[Path, ...], out: Path, count: int, size: int | None, *
         raise UsageError(f"--size {side} is not a multiple of {phase.scale}, the scale of phase {phase.name}")
     if out.suffix.lower() != ".png":
         raise UsageError(f"--out {out}: the sheet is a .png file")
-    _make_folder(out.parent)
+    if os.path.lexists(out) and not overwrite:
+        raise UsageError(f"--out {out} exists; --overwrite replaces it")
+    _make_folder(out.parent, among=photos)
     found = found_photos.find(photos, smallest=side, valid_percent=config.data.valid_percent)
     store = found_photos.Store(found.train, out.parent, cache_bytes=0)
     crops = data.sample_crops(store, side, range(count), config.run.seed)

@@ -20,6 +20,7 @@ from torch import nn
 from srbatch.commit import destination_error, held, whole
 from srbatch.errors import UsageError
 from trainer.callbacks import ending_where_unwritable, network_of
+from trainer.config import completed
 
 FILE = "checkpoint.pt"
 _VERSION = 3
@@ -120,7 +121,8 @@ def go_on(state: State, config: dict[str, Any], folder: Path) -> None:
     Raises:
         UsageError: that is another run's.
     """
-    different = _different(_fixed(state.config, state), _fixed(config, state))
+    old, new = (_fixed(completed(record), state) for record in (state.config, config))
+    different = _different(old, new)
     larger = [f"phases.{n}.size" for n, p in enumerate(config["phases"]) if p["size"] > state.smallest]
     if different == ["photos"] and larger:
         raise UsageError(

@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationError,
     field_validator,
     model_validator,
 )
@@ -367,6 +368,32 @@ class Config(Strict):
         data["start"] = {name: _whole_path(value) for name, value in data["start"].items()}
         data["vgg_weights"] = _whole_path(data["vgg_weights"])
         return {**data, "phases": phases, "photos": photos_sha256}
+
+
+def completed(identity: dict[str, Any]) -> dict[str, Any]:
+    """What :meth:`Config.identity` gave once, with the defaults of settings that there were not yet.
+
+    Those do what was done before there was a choice. What is no such record any more stays what it is.
+    """
+    tables: dict[str, type[Strict]] = {
+        "network": Network, "start": Start, "data": Data, "optimiser": Optimiser, "run": Run,
+    }  # fmt: skip
+
+    def whole(table: type[BaseModel], record: Any) -> Any:
+        return table.model_validate(record).model_dump(mode="json")
+
+    def whole_phase(record: dict[str, Any]) -> dict[str, Any]:
+        own = {
+            "loss": whole(Loss, record["loss"]),
+            "degradations": whole(Degradations, record["degradations"]),
+        }
+        return {**whole(Phase, {k: v for k, v in record.items() if k not in own}), **own}
+
+    try:
+        found = {name: whole(table, identity[name]) for name, table in tables.items()}
+        return {**identity, **found, "phases": [whole_phase(phase) for phase in identity["phases"]]}
+    except (ValidationError, KeyError, TypeError):
+        return identity
 
 
 def _whole_path(text: str | None) -> str | None:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from srbatch import weights as files
 from srbatch.commit import make_folder
+from srbatch.discover import check_outside
 from srbatch.errors import UsageError
 from srbatch.options import MAX_FACTOR
 from srbatch.upscaler import Upscaler, head_for
@@ -61,13 +62,15 @@ def evaluate(
         first: a model that is run before, at the size of the low resolution, as ``srbatch --first``.
 
     Raises:
-        UsageError: no picture can be used, ``degrade`` or ``scale`` is not known, or ``first`` not for x1.
+        UsageError: no picture can be used, ``out`` lies among them, ``degrade`` or ``scale`` is not known, or
+            ``first`` not for x1.
         WeightsError: weights are missing or damaged.
         DeviceError: there is no such device, or a picture does not fit into it.
         DestinationError: ``out`` cannot be written.
     """
     if not 1 <= scale <= MAX_FACTOR:
         raise UsageError(f"--scale {scale}: a whole factor from 1 to {MAX_FACTOR} is possible")
+    check_outside((data,), {"--out": out})
     make_folder(out)
     model = files.load(files.find(str(weights)) if isinstance(weights, str) else weights)
     card = model.card

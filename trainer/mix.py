@@ -33,7 +33,8 @@ def mix(
         keep_x1: whether all that x1 is made by stays the first's, so that only larger scales change.
 
     Raises:
-        UsageError: they are networks of two kinds, or the share is out of its range.
+        UsageError: they are networks of two kinds or serve no scale in common, or the share is out of its
+            range.
         WeightsError, DestinationError: as ``weights.load`` and :func:`trainer.export.export_with`.
     """
     if not 0 <= share <= 1:
@@ -41,6 +42,12 @@ def mix(
     a, b = (weights.load(weights.find(name)) for name in (first, second))
     if a.card.config != b.card.config:
         raise UsageError(f"{first} is {a.card.config} and {second} {b.card.config}: they cannot be mixed")
+    scales = tuple(scale for scale in a.card.scales if scale in b.card.scales)
+    if not scales:
+        raise UsageError(
+            f"{first} serves {_list(a.card.scales)} and {second} {_list(b.card.scales)}: a mixture of them"
+            " would serve no scale"
+        )
     theirs = b.network.state_dict()
 
     def between(name: str, mine: Tensor) -> Tensor:
@@ -53,7 +60,7 @@ def mix(
     wider = max(a.card, b.card, key=lambda card: card.halo_px * 2 + card.ramp_px)
     card = replace(
         a.card,
-        scales=tuple(scale for scale in a.card.scales if scale in b.card.scales),
+        scales=scales,
         degradations=tuple(dict.fromkeys((*a.card.passed_on, *b.card.passed_on))),
         halo_px=wider.halo_px,
         ramp_px=wider.ramp_px,
@@ -61,6 +68,10 @@ def mix(
         metrics={},
     )
     return export_with(card, network, out, storage)
+
+
+def _list(scales: tuple[int, ...]) -> str:
+    return ", ".join(f"x{scale}" for scale in scales)
 
 
 def _told(loaded: Weights) -> Json:

@@ -13,7 +13,7 @@ from srbatch.errors import DestinationError, PhotoTooLarge, UnsupportedPhoto, is
 from srbatch.names import show
 from srbatch.preflight import forget_vanished, source_name
 from srbatch.report import Outcome, Silent, duration, outcome_line
-from srbatch.resume import HAS_OUTPUT, is_remembered
+from srbatch.resume import HAS_OUTPUT, comes_again, is_remembered
 from srbatch.watch.moving import NotMoved, OriginalsFolder, is_as_found
 from srbatch.watch.schedule import RetrySchedule
 
@@ -52,7 +52,7 @@ class OutcomeHandler:
     def __init__(self, run: Run, retries: RetrySchedule, move_to: MoveTo, *, once: bool) -> None:
         self._ledger, self._out, self._folder = run.ledger, run.options.out, run.options.inputs[0]
         self._retries, self._move_to, self._once = retries, move_to, once
-        self._retry_failed = run.options.retry_failed
+        self._options = run.options
         self._moved_failures = 0
         self._unmoved: set[Path] = set()
         """Originals that could not be moved, which was said."""
@@ -73,9 +73,9 @@ class OutcomeHandler:
     def failed_before(self, photo: Photo) -> bool:
         """Whether the ledger remembers a failure of this very file, so that it is not tried."""
         row = self._ledger.latest(photo.relative.as_posix())
-        if row is None or row.status != "failed" or self._retry_failed:
+        if row is None or row.status != "failed" or self._options.retry_failed:
             return False
-        return is_remembered(row.error) and (row.size, row.mtime_ns) == (photo.size, photo.mtime_ns)
+        return comes_again(row, self._options) and (row.size, row.mtime_ns) == (photo.size, photo.mtime_ns)
 
     def handle(self, outcome: Outcome, *, failed_before: bool) -> bool:
         """Deal with one; returns whether its photo has changed meanwhile.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
-from filelock import FileLock
 
 from srbatch.archive import looked_into, opened
 from srbatch.commit import temp_path
@@ -93,17 +93,25 @@ def test_a_process_that_has_ended_is_not_named_as_the_one_that_writes(
         pass
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
 def test_an_output_folder_on_a_disk_without_locks_is_told_of_where_the_state_lies_elsewhere(
-    options: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    options: Options,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    number: int,
 ) -> None:
-    real = FileLock.acquire
+    import fcntl  # not above: Windows has none
 
-    def without_locks(self: FileLock, **others: object) -> object:
-        if Path(self.lock_file).is_relative_to(options.out):
-            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-        return real(self, **others)  # type: ignore[arg-type]
+    real = fcntl.flock
 
-    monkeypatch.setattr(FileLock, "acquire", without_locks)
+    def without_locks(file: int, operation: int) -> None:
+        if Path(f"/proc/self/fd/{file}").readlink().is_relative_to(options.out):
+            raise OSError(number, os.strerror(number))
+        real(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", without_locks)
     with opened(with_(options, state=tmp_path / "state"), "run"):
         pass
     assert "a disk without locks" in caplog.text

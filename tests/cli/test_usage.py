@@ -210,3 +210,11 @@ def test_srbatch_never_imports_the_training_framework() -> None:
         "assert not {'fastai', 'torchvision', 'trainer'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("command", ["inspect", "try"])
+def test_scratch_space_is_made(srbatch: Srbatch, photos: Path, tmp_path: Path, command: str) -> None:
+    sheet = ("--scale", 1, "--out", tmp_path / "sheet.png") if command == "try" else ()
+    result = srbatch(command, photos, "--scratch", tmp_path / "new" / "scratch", *sheet)
+    assert result.code == 0, result.err
+    assert list((tmp_path / "new" / "scratch").iterdir()) == []

@@ -222,3 +222,13 @@ def test_what_was_judged_before_an_interruption_is_noted(originals: Originals, t
     ledger = Ledger.open_readonly(tmp_path / "out" / STATE_FOLDER)
     assert [row.target for row in ledger.rows()] == ["0.cr2", "1.cr2", "2.cr2"]
     ledger.close()
+
+
+def test_a_failure_is_tried_again_where_what_made_it_fail_is_changed(five: Path, tmp_path: Path) -> None:
+    """As its own message advises: with a higher limit, a library that was missing, or another srbatch."""
+    out = tmp_path / "hi"
+    code, listener = upscale(five, out, max_megapixels=0.001)
+    assert code == ExitCode.SOME_FAILED
+    assert listener.by_name()["0.png"].error == "PhotoTooLarge"
+    assert "as before" in upscale(five, out, max_megapixels=0.001)[1].by_name()["0.png"].reason
+    assert upscale(five, out, max_megapixels=1000.0)[1].by_name()["0.png"].status == "done"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ import torch
 from srbatch.errors import UsageError
 from trainer import checkpoint
 from trainer.checkpoint import State
+from trainer.reading import load
 
 
 @pytest.mark.parametrize(("newer", "advice"), [(-1, "finish the run with that one"), (1, "update this one")])
@@ -42,4 +45,25 @@ def test_any_rate_may_be_given_to_a_run_that_goes_on(
     assert state.config == config
     other = {"phases": [*config["phases"][: fixed - 1], {"lr": old, "size": 64}]}
     with pytest.raises(UsageError, match=rf"\(phases.{fixed - 1}.size\).*last went on with"):
+        checkpoint.go_on(state, other, tmp_path)
+
+
+def without_later_settings(record: dict[str, Any]) -> dict[str, Any]:
+    """As it was written before there were these."""
+    old = copy.deepcopy(record)
+    del old["data"]["reduce"], old["optimiser"]["clip"]
+    for phase in old["phases"]:
+        del phase["warm_up"], phase["loss"]["colour"]
+        del phase["degradations"]["alone"], phase["degradations"]["jpeg"]["drawn"]
+    return old
+
+
+def test_a_run_goes_on_with_a_trainer_that_has_more_settings(tmp_path: Path) -> None:
+    record = load("smoke").identity("0" * 64)
+    state = State(without_later_settings(record), phase=len(record["phases"]))
+    checkpoint.go_on(state, record, tmp_path)
+    assert state.config == record
+    other = load("smoke", values=["degradations.alone=0.5", "data.reduce=[1.0, 1.5]"]).identity("0" * 64)
+    state = State(without_later_settings(record), phase=len(record["phases"]))
+    with pytest.raises(UsageError, match=r"other settings \(data.reduce, phases.0.degradations.alone, "):
         checkpoint.go_on(state, other, tmp_path)

@@ -248,6 +248,42 @@ def test_a_run_does_not_go_where_a_file_is(
     assert file.read_text() == "kept"
 
 
+def test_no_sheet_replaces_a_photo_or_another_file(
+    trainer: Trainer, photo_folder: Path, tmp_path: Path
+) -> None:
+    before = {path: path.read_bytes() for path in photo_folder.iterdir()}
+    among = next(iter(before))
+    (tmp_path / "taken.png").write_text("kept")
+    for out, said in (
+        (among, "--overwrite replaces it"),
+        (photo_folder / "sheet.png", "lies inside the input"),
+        (tmp_path / "taken.png", "--overwrite replaces it"),
+    ):
+        done = trainer("preview", photo_folder, "--preset", "smoke", "--size", 64, "--out", out)
+        assert done.code == 2
+        assert said in done.err
+    done = trainer("preview", photo_folder, "--preset", "smoke", "--size", 64, "--out", among, "--overwrite")
+    assert done.code == 2
+    assert {path: path.read_bytes() for path in photo_folder.iterdir()} == before
+    assert (tmp_path / "taken.png").read_text() == "kept"
+
+
+def test_sheets_of_an_evaluation_do_not_join_its_pictures(
+    trainer: Trainer, model: Path, photo_folder: Path
+) -> None:
+    before = sorted(photo_folder.iterdir())
+    done = trainer(
+        "evaluate", "--weights", model, "--data", photo_folder, "--scale", 1, "--out", photo_folder
+    )
+    assert done.code == 2
+    assert "lies inside the input" in done.err
+    assert sorted(photo_folder.iterdir()) == before
+
+
+def test_version(trainer: Trainer) -> None:
+    assert trainer("--version").out.startswith("trainer of srbatch, version ")
+
+
 def test_lr_find_writes_a_plot(
     trainer: Trainer, photo_folder: Path, tmp_path: Path, toml: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

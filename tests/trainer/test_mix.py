@@ -113,3 +113,15 @@ def test_a_network_without_a_record_does_not_grow_into_a_faithful_one(
     weights.save(tmp_path / "unknown.safetensors", networks[1], replace(CARD, training={}), "fp32")
     grow(str(tmp_path / "unknown.safetensors"), tmp_path / "w.safetensors", seed=1)
     assert weights.read_card(tmp_path / "w.safetensors").generative
+
+
+def test_networks_that_serve_no_scale_in_common_are_not_mixed(
+    networks: tuple[SuperResolutionNet, SuperResolutionNet], tmp_path: Path
+) -> None:
+    for network, name, scales in zip(networks, ("one", "two"), ((1,), (2,)), strict=True):
+        card = replace(CARD, name=name, scales=scales)
+        weights.save(tmp_path / f"{name}.safetensors", network, card, "fp32")
+    one, two = (str(tmp_path / f"{name}.safetensors") for name in ("one", "two"))
+    with pytest.raises(UsageError, match=r"serves x1 and .* x2: a mixture of them would serve no scale"):
+        mix(one, two, tmp_path / "out.safetensors", share=0.5, keep_x1=False)
+    assert not (tmp_path / "out.safetensors").exists()
