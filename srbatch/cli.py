@@ -272,6 +272,11 @@ def upscale(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, **flags: A
     metavar="S",
     help="Seconds to finish the photos in hand when asked to stop.",
 )
+@click.option(
+    "--expect-ledger",
+    is_flag=True,
+    help="End with 6 if OUT has no ledger yet, as where its disk is not mounted.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The log as JSON lines.")
 @click.option(
     "--log-level",
@@ -288,6 +293,7 @@ def watch(
     failed: Path | None,
     once: bool,
     stop_within: float,
+    expect_ledger: bool,
     as_json: bool,
     log_level: str,
     **flags: Any,
@@ -305,7 +311,13 @@ def watch(
     from srbatch.watch.control import Control
 
     how = daemon.WatchOptions(
-        settle_s=settle, poll_s=poll, once=once, done=done, failed=failed, stop_within_s=stop_within
+        settle_s=settle,
+        poll_s=poll,
+        once=once,
+        done=done,
+        failed=failed,
+        stop_within_s=stop_within,
+        expect_ledger=expect_ledger,
     )
     log.configure(log_level, as_json=as_json)
     with Control(stop_within_s=stop_within) as control, control.signals():

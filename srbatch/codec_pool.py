@@ -28,7 +28,7 @@ import psutil
 from srbatch import encode, metadata, picture
 from srbatch.commit import destination_error, discard
 from srbatch.encode import Encoding, Written
-from srbatch.errors import PhotoError, SrbatchError, UnreadablePhoto, WrongOutput
+from srbatch.errors import CodecFailed, PhotoError, SrbatchError, WrongOutput
 from srbatch.metadata import Metadata
 from srbatch.options import Options
 from srbatch.picture import Header, Picture
@@ -103,8 +103,8 @@ class CodecPool:
         while len(found) < len(paths):
             rest = list(paths[len(found) :])
             try:
-                found += self._run(_probe_many, (rest, max_pixels, limit_s / 2), limit_s, UnreadablePhoto)
-            except UnreadablePhoto as error:
+                found += self._run(_probe_many, (rest, max_pixels, limit_s / 2), limit_s, CodecFailed)
+            except CodecFailed as error:
                 if len(rest) == 1:
                     found.append(error)
                 else:  # which of them ended the worker shows when each has one call
@@ -118,23 +118,23 @@ class CodecPool:
         return min(self._timeout_s, max(10.0, self._timeout_s / 5))
 
     def decode(self, source: Path, raw: Path, max_pixels: float) -> Picture:
-        """As :func:`srbatch.picture.decode`; a crash or a time-out is an UnreadablePhoto.
+        """As :func:`srbatch.picture.decode`; a crash or a time-out is a CodecFailed.
 
         Raises:
             DestinationError: the scratch file cannot be written.
         """
         try:
-            return self._run(picture.decode, (source, raw, max_pixels), self._timeout_s, UnreadablePhoto)
+            return self._run(picture.decode, (source, raw, max_pixels), self._timeout_s, CodecFailed)
         except OSError as error:  # those of the photo are PhotoErrors
             raise destination_error(error, raw) from error
 
     def metadata(self, source: Path) -> Metadata:
         """Of a photo that was done before: as :func:`decode` finds it, but for its profile."""
-        return self._run(_metadata_of, (source,), self._timeout_s, UnreadablePhoto)
+        return self._run(_metadata_of, (source,), self._timeout_s, CodecFailed)
 
     def hash(self, source: Path) -> str:
         """As :func:`srbatch.picture.sha256_of`."""
-        return self._run(picture.sha256_of, (source,), self._timeout_s, UnreadablePhoto)
+        return self._run(picture.sha256_of, (source,), self._timeout_s, CodecFailed)
 
     def encode(self, raw: Path, temp: Path, encoding: Encoding) -> Written:
         """As :func:`srbatch.encode.encode`; a crash or a time-out is a WrongOutput."""
@@ -297,7 +297,7 @@ def _probe_one(path: Path, max_pixels: float) -> Header | PhotoError:
     except PhotoError as error:
         return error
     except MemoryError:
-        return UnreadablePhoto(_TOO_MUCH_MEMORY)
+        return CodecFailed(_TOO_MUCH_MEMORY)
     except Exception as error:  # whatever it is, it must not cost the other photos
         return PhotoError(f"a bug in srbatch, please report it: {error!r}")
 

@@ -10,7 +10,8 @@
       LockedError           7   another run owns this output folder
       Interrupted     130/143   Ctrl-C or SIGTERM; what was done is remembered
       PhotoError            -   costs this photo only; the run goes on and ends with 3
-        UnreadablePhoto         damaged, not an image, codec crashed or ran out of time
+        UnreadablePhoto         damaged, or not an image
+          CodecFailed           its codec crashed, or ran out of time or memory
         UnsupportedPhoto        it would not come back whole, or not under its name
         PhotoTooLarge           beyond a limit of the format, the factor or the memory
         PhotoChanged            vanished, changed while it was read, or may not be read
@@ -113,9 +114,15 @@ class PhotoError(SrbatchError):
 
 
 class UnreadablePhoto(PhotoError):
-    """The file is damaged or not an image, or its codec crashed or ran out of time or memory."""
+    """The file is damaged or not an image."""
 
     remembered = True
+
+
+class CodecFailed(UnreadablePhoto):
+    """The codec of the file crashed, or ran out of time or memory, which may be the machine's fault."""
+
+    remembered = False
 
 
 class UnsupportedPhoto(PhotoError):

@@ -81,6 +81,11 @@ class LedgerError(SrbatchError):
     exit_code = DestinationError.exit_code
 
 
+def has_ledger(state: Path) -> bool:
+    """Whether a state folder holds a ledger."""
+    return (state / _FILE).exists()
+
+
 class UnfitRow(LedgerError):
     """It cannot hold a value that was given to it."""
 
@@ -455,11 +460,16 @@ def _advice(error: sqlite3.Error) -> str:
     """What to do about it. A ledger that is whole is not to be moved away: its outputs would be strangers."""
     if is_full(error):
         return MAKE_ROOM
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
         return (
             "you may not write to it or to its folder, or that was moved or removed during the run;"
             " see to that and run the same command again: what is finished is kept"
         )
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return "another program has it open (a backup, or one that shows databases); end that, and run again"
+    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL):
+        return "see to the disk, and run the same command again: what is finished is kept"
     return f"see to the disk, or {_START_AFRESH}"
 
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from srbatch.codec_pool import CodecPool
-from srbatch.errors import DestinationError, Interrupted, PhotoError, UnreadablePhoto
+from srbatch.errors import CodecFailed, DestinationError, Interrupted, PhotoError, UnreadablePhoto
 from srbatch.watch.presence import is_disk_full
 from tests.conftest import crop
 
@@ -27,7 +27,7 @@ def pool() -> Iterator[CodecPool]:
 
 
 def crash(pool: CodecPool, how: object, *arguments: object, limit_s: float = 30) -> None:
-    pool._run(how, arguments, limit_s, UnreadablePhoto)  # type: ignore[arg-type]
+    pool._run(how, arguments, limit_s, CodecFailed)  # type: ignore[arg-type]
 
 
 def test_a_crash_is_a_photos_failure_and_the_next_photo_is_done(pool: CodecPool, tmp_path: Path) -> None:

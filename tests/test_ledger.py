@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -459,6 +460,15 @@ def test_a_full_disk_is_told_as_such_and_the_ledger_goes_on_when_there_is_room(l
     ledger._db.execute("PRAGMA max_page_count=100000")
     ledger.record(row("after.jpg"))
     assert ledger.row("after.jpg") == row("after.jpg")
+
+
+def test_a_ledger_that_another_program_has_open_is_not_to_be_moved_away(ledger: Ledger, state: Path) -> None:
+    ledger._db.execute("PRAGMA busy_timeout=50")
+    with closing(sqlite3.connect(file_of(state), isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(LedgerError, match="another program has it open") as raised:
+            ledger.record(row())
+    assert "move the ledger away" not in str(raised.value)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be removed there")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from srbatch.archive import state_folder
-from srbatch.errors import ExitCode, Interrupted, UsageError
+from srbatch.errors import DestinationError, ExitCode, Interrupted, UsageError
+from srbatch.ledger import has_ledger
 from srbatch.model import Model
 from srbatch.names import show
 from srbatch.options import Options
@@ -50,6 +52,8 @@ class WatchOptions:
     """Where originals are moved that were given up."""
     stop_within_s: float = 20.0
     """Time to finish the photos in hand once we are asked to stop."""
+    expect_ledger: bool = False
+    """Refuse to begin a new ledger."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.settle_s < float("inf"):
@@ -75,8 +79,13 @@ def watch(
         SrbatchError: it could not begin or cannot go on; Interrupted only with ``once``.
     """
     (folder,) = options.inputs
-    if not is_folder(folder):
-        raise UsageError(f"{show(folder)} is not a folder; srbatch watch takes one folder")
+    _check_there(folder, once=how.once)
+    state = state_folder(options.out, options.state)
+    if how.expect_ledger and not has_ledger(state):
+        raise DestinationError(
+            f"{show(state)} holds no ledger: is the disk of the outputs away? To begin with an output folder,"
+            " run once without --expect-ledger"
+        )
     notifier = notifier or Notifier(clock=control.now)
     try:
         # Refuses an output inside the input before anything is made.
@@ -84,7 +93,6 @@ def watch(
     except Interrupted as error:
         return _stopped(error, how)
     settings, move_to = Settings(options, model_of(options)), _where_to_move(how, folder, options.out)
-    state = state_folder(options.out, options.state)
     status = WatchStatus(state, folder, clock=control.now, notify=notifier.status)
     heartbeat, collector = Heartbeat(notifier, options, clock=control.now), OutcomeCollector()
     reporter, check = Several([collector, heartbeat, status, Log()]), _check(control, status, heartbeat)
@@ -107,6 +115,20 @@ def watch(
         finally:
             notifier.stopping()
             status.tell("stopped", queue=0, unsettled=0)
+
+
+def _check_there(folder: Path, *, once: bool) -> None:
+    """A service is started anew after all but wrong flags, and the folder's disk may come back.
+
+    Raises:
+        UsageError: it is no folder, or with ``once`` not there.
+        DestinationError: it is not there.
+    """
+    if is_folder(folder):
+        return
+    if once or os.path.lexists(folder):
+        raise UsageError(f"{show(folder)} is not a folder; srbatch watch takes one folder")
+    raise DestinationError(f"{show(folder)} is not there; srbatch watch takes one folder")
 
 
 def _check_stopping(control: Control) -> None:

@@ -33,6 +33,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from srbatch.archive import put_right, state_folder
 from srbatch.batch import Run, run_all
@@ -91,6 +92,8 @@ class Watcher:
         self._settling = Settling(settle_s, clock=now, busy=busy_test(self._input.folder))
         self._retries = RetrySchedule(clock=now)
         self._handler = OutcomeHandler(run, self._retries, move_to, once=once)
+        self._uncompared: set[Path] = set()
+        """What is left of a comparison with the ledger that was cut off by the time of the next look."""
 
     def loop(self) -> ExitCode:
         """Go on until ``check`` raises, or with ``once`` until nothing is left to do.
@@ -140,8 +143,11 @@ class Watcher:
         Ends early when it is time to look again.
         """
         asked = self._control.take_look_again()
-        everything = asked or self._looks.is_comparison_due
-        judged, again = self._retries.pick(self._settling.look(found.photos), everything=everything)
+        # One that takes long is gone on with, and not begun anew: its end would never be reached.
+        everything = asked or (self._looks.is_comparison_due and not self._uncompared)
+        judged, again = self._retries.pick(
+            self._settling.look(found.photos), everything=everything, also=self._uncompared
+        )
         self._names.note_photos(found.photos)
         self._handler.keep_told(set() if asked else {photo.source for photo in found.photos})
         if everything:
@@ -150,10 +156,12 @@ class Watcher:
         work = [(handful, False) for handful in _handfuls(judged)] + [(h, True) for h in _handfuls(again)]
         queue = len(judged) + len(again)
         at_once = self._once and bool(work)
+        self._uncompared = {photo.source for photo in judged} if everything or self._uncompared else set()
         for handful, is_retry in work:
             self._status.tell("at work", queue=queue, unsettled=self._settling.waiting)
             at_once |= self._do(handful, is_retry=is_retry)
             queue -= len(handful)
+            self._uncompared.difference_update(photo.source for photo in handful)
             if self._looks.is_overdue or self._input.is_away():
                 at_once |= queue > 0
                 break

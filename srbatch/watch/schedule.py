@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,11 +85,13 @@ class RetrySchedule:
         self._clock = clock
         self._entries: dict[Path, _Entry] = {}
 
-    def pick(self, photos: Sequence[Photo], *, everything: bool = False) -> tuple[list[Photo], list[Photo]]:
+    def pick(
+        self, photos: Sequence[Photo], *, everything: bool = False, also: Set[Path] = frozenset()
+    ) -> tuple[list[Photo], list[Photo]]:
         """Of all photos that stand still, (those to be judged, those that failed and are due again).
 
-        Judged are new and changed ones; with ``everything`` also those that were done or skipped. What is
-        not among ``photos`` is forgotten.
+        Judged are new and changed ones; with ``everything`` also those that were done or skipped, or else of
+        these the ones whose files are ``also`` named. What is not among ``photos`` is forgotten.
         """
         now, kept = self._clock(), {}
         judged, again = [], []
@@ -102,7 +104,7 @@ class RetrySchedule:
             if entry.due is not None:
                 if now >= entry.due:
                     again.append(photo)
-            elif everything and not entry.failures:
+            elif (everything or photo.source in also) and not entry.failures:
                 judged.append(photo)
         self._entries = kept
         return judged, again

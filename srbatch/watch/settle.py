@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 import os
 import signal
 import sys
@@ -13,12 +15,18 @@ from pathlib import Path
 import psutil
 
 from srbatch.discover import Photo
+from srbatch.names import show
+
+log = logging.getLogger(__name__)
 
 FileVersion = tuple[int, int, str]
 """What a file is taken by: its size, its date in nanoseconds, and why it cannot be done, if that is known."""
 
 _PATIENCE_S = 600.0
 """So long a file is waited for that somebody has open for writing without writing to it."""
+
+_UNTOLD_S = 60.0
+"""So long a file must stand still where the system does not tell whether it is still being written."""
 
 _LOCAL = frozenset("ext2 ext3 ext4 xfs btrfs f2fs zfs tmpfs".split())
 NETWORK = frozenset("nfs nfs4 cifs smb3 smbfs afs 9p ceph glusterfs fuse.sshfs fuse.glusterfs afpfs".split())
@@ -50,13 +58,14 @@ class Settling:
         settle_s: float,
         *,
         clock: Callable[[], float],
-        busy: Callable[[Path], bool] = lambda path: False,
+        busy: Callable[[Path], bool | None] = lambda path: False,
     ) -> None:
-        """``busy`` tells of a file that stood still whether somebody may still write to it."""
+        """``busy`` tells of a file that stood still whether somebody may still write to it; None: unknown."""
         self._settle_s = settle_s
         self._clock = clock
         self._busy = busy
         self._seen: dict[Path, _Seen] = {}
+        self._is_untold_said = False
 
     def look(self, photos: Iterable[Photo]) -> list[Photo]:
         """Those of the photos there now that stand still; what is not among them is forgotten."""
@@ -74,8 +83,22 @@ class Settling:
         return settled
 
     def _judge(self, known: _Seen, source: Path, now: float) -> None:
-        known.settled = now - known.since >= self._settle_s + _PATIENCE_S or not self._busy(source)
+        still_s, busy = now - known.since, self._busy(source)
+        if busy is None:
+            self._say_untold(source)
+            busy = still_s < _UNTOLD_S
+        known.settled = still_s >= self._settle_s + _PATIENCE_S or not busy
         known.due = now + max(self._settle_s, 1.0)
+
+    def _say_untold(self, source: Path) -> None:
+        if not self._is_untold_said:
+            self._is_untold_said = True
+            log.warning(
+                "%s belongs to another user, so the system does not tell whether it is still being written;"
+                " such files must stand still for %.0f s. With the capability CAP_LEASE it tells",
+                show(source),
+                max(_UNTOLD_S, self._settle_s),
+            )
 
     @property
     def waiting(self) -> int:
@@ -88,11 +111,12 @@ class Settling:
         return min((known.due for known in self._seen.values() if not known.settled), default=None)
 
 
-def open_for_writing(path: Path) -> bool:
-    """Whether some process has the file open for writing; False where the system does not tell.
+def open_for_writing(path: Path) -> bool | None:
+    """Whether some process has the file open for writing; False where the system has no way to tell.
 
-    Linux grants a read lease on a file exactly if nobody has it open for writing (fcntl(2), F_SETLEASE). It
-    is given back at once. Use it on local disks only: a network share may refuse every lease.
+    Linux grants a read lease on a file exactly if nobody has it open for writing (fcntl(2), F_SETLEASE), and
+    that to its owner, or with CAP_LEASE: None where it is another's. It is given back at once. Use it on
+    local disks only: a network share may refuse every lease.
     """
     if sys.platform != "linux":
         return False
@@ -108,8 +132,8 @@ def open_for_writing(path: Path) -> bool:
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except BlockingIOError:
         return True
-    except OSError:
-        return False
+    except OSError as error:
+        return None if error.errno in (errno.EACCES, errno.EPERM) else False
     else:
         with contextlib.suppress(OSError):
             fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
@@ -128,15 +152,15 @@ def file_system(folder: Path) -> str:
     return best[1]
 
 
-def busy_test(folder: Path) -> Callable[[Path], bool]:
+def busy_test(folder: Path) -> Callable[[Path], bool | None]:
     """:func:`open_for_writing` for the files of a folder on a local disk, and no test for all others."""
     if file_system(folder) not in _LOCAL:
         return lambda path: False
     device = folder.stat().st_dev
 
-    def busy(path: Path) -> bool:
+    def busy(path: Path) -> bool | None:
         try:
-            return path.stat().st_dev == device and open_for_writing(path)
+            return open_for_writing(path) if path.stat().st_dev == device else False
         except OSError:
             return False
 

@@ -164,12 +164,13 @@ def test_a_codec_that_takes_too_long_is_stopped(
 ) -> None:
     crop(400, 600, top=0, left=0).resize((6000, 4000)).save(originals.folder / "large.png")
     originals.remember()
-    result = srbatch(
-        "upscale", originals.folder, "--scale", 1, "--out", tmp_path / "hi", "--codec-timeout", 0.02
-    )
-    assert result.code == 3
-    assert "did not finish within" in result.err
-    assert "--codec-timeout" in result.err
+    arguments = ("upscale", originals.folder, "--scale", 1, "--out", tmp_path / "hi", "--codec-timeout", 0.02)
+    for _ in range(2):
+        result = srbatch(*arguments)
+        assert result.code == 3
+        assert "did not finish within" in result.err
+        assert "--codec-timeout" in result.err
+        assert "as before" not in result.err, "it may have been the machine's fault"
     assert [p.name for p in (tmp_path / "hi").iterdir()] == [".srbatch"]
 
 

@@ -202,7 +202,31 @@ def test_an_output_in_or_around_the_input_is_refused(world: World, name: str) ->
 def test_an_input_that_is_no_folder_is_refused(world: World) -> None:
     world.drop.rmdir()
     with pytest.raises(UsageError, match="not a folder"):
+        world.watch(once=True)
+    world.drop.write_text("a file")
+    with pytest.raises(UsageError, match="not a folder"):
         world.watch()
+
+
+def test_an_input_whose_disk_is_away_at_the_start_is_no_wrong_flag(world: World) -> None:
+    """A service manager begins anew after all but those, until the disk is back."""
+    world.drop.rmdir()
+    with pytest.raises(DestinationError, match="drop is not there"):
+        world.watch()
+
+
+def test_an_output_folder_without_its_ledger_is_not_begun_anew_where_one_is_expected(world: World) -> None:
+    """Its disk may be away, and below the mount point originals would be done for nobody, and moved."""
+    world.photo("a.png", 1)
+    done = world.top / "done"
+    for _ in range(2):
+        with pytest.raises(DestinationError, match="holds no ledger: is the disk of the outputs away"):
+            world.watch(done=done, expect_ledger=True)
+    assert (world.files("drop"), world.files("hi")) == (["a.png"], [])
+    world.watch(done=done)
+    world.photo("b.png", 2)
+    world.watch(done=done, expect_ledger=True)
+    assert world.outputs() == {"a.png": 1, "b.png": 2}
 
 
 @pytest.mark.parametrize("flag", ["settle_s", "poll_s", "stop_within_s"])
@@ -273,6 +297,30 @@ def test_sighup_looks_at_everything_again(world: World) -> None:
     world.photo("a.png", 1)
     world.watch({10.0: look_again})
     assert world.outputs() == {"a.png": 1}
+
+
+def test_a_comparison_that_takes_longer_than_a_minute_comes_to_its_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_all, judged = loop.run_all, list[str]()
+
+    def slow(run: Any, photos: Sequence[Any], summary: Any) -> Any:
+        world.control.time += 2 * len(photos)
+        judged.extend(photo.source.name for photo in photos)
+        return run_all(run, photos, summary)
+
+    def lose_the_last() -> None:
+        judged.clear()
+        (world.out / names[-1]).unlink()
+
+    names = [f"{number:03}.png" for number in range(70)]
+    for number, name in enumerate(names):
+        world.photo(name, number)
+    world.watch(until=20)
+    monkeypatch.setattr(loop, "run_all", slow)
+    world.watch({1000.0: lose_the_last}, until=2500)
+    assert names[-1] in world.outputs()
+    assert max(judged.count(name) for name in names) <= 4, "none is compared all the time"
 
 
 def test_once_drains_and_tells_of_failures(world: World) -> None:

@@ -16,6 +16,14 @@ def test_new_and_changed_photos_are_judged_once(clock: Clock) -> None:
     assert retries.pick([changed]) == ([changed], [])
 
 
+def test_what_is_left_of_a_comparison_is_judged_too(clock: Clock) -> None:
+    retries = RetrySchedule(clock=clock)
+    for one in (photo(), photo("b.jpg")):
+        retries.ended(one)
+    both = [photo(), photo("b.jpg")]
+    assert retries.pick(both, also={photo("b.jpg").source}) == ([photo("b.jpg")], [])
+
+
 def test_a_failure_is_tried_again_with_growing_pauses_and_then_given_up(clock: Clock) -> None:
     retries = RetrySchedule(clock=clock)
     for pause_s in PAUSES_S:

@@ -13,7 +13,7 @@ import pytest
 from srbatch.discover import Photo
 from srbatch.errors import TargetExists
 from srbatch.watch.settle import Settling, busy_test, file_system, open_for_writing
-from tests.conftest import Clock
+from tests.conftest import Clock, without_privileges
 from tests.watch.conftest import photo
 
 
@@ -85,6 +85,37 @@ def test_a_file_that_somebody_has_open_is_waited_for_but_not_for_ever(clock: Clo
     assert len(asked) == 1, "it is not asked before it is due"
     clock.time += 302
     assert settling.look([photo()]) == [photo()]
+
+
+def test_a_file_of_which_nobody_can_tell_is_given_a_minute_and_that_is_said_once(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    settling = Settling(2, clock=clock, busy=lambda path: None)
+    both = [photo(), photo("b.jpg")]
+    for _ in range(59):
+        assert settling.look(both) == []
+        clock.time += 1
+    settling.look(both)
+    clock.time += 2
+    assert settling.look(both) == both
+    (record,) = caplog.records
+    assert "CAP_LEASE" in record.message
+    patient = Settling(90, clock=clock, busy=lambda path: None)
+    patient.look([photo()])
+    clock.time += 80
+    assert patient.look([photo()]) == []
+    clock.time += 11
+    assert patient.look([photo()]) == [photo()]
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root can be another user")
+def test_of_a_file_of_another_user_it_is_not_known_whether_it_is_open(public: Path) -> None:
+    path = public / "a.jpg"
+    with path.open("wb"):
+        if not open_for_writing(path):
+            pytest.skip("this file system grants no leases")
+        with without_privileges():
+            assert open_for_writing(path) is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
