@@ -269,7 +269,7 @@ def _encoded(
     try:
         written = run.codecs.encode(raw, temp, encoding)
         if not set_dates(temp, accessed_ns=time.time_ns(), modified_ns=row.mtime_ns):
-            log.warning("%s is dated today: its disk knows no such date as its photo's", show(target))
+            log.warning("%s is dated today: its disk does not take the date of its photo", show(target))
         if mode is not None:
             temp.chmod(mode)
     except OSError as error:

@@ -10,6 +10,8 @@ _MOST_NS = 2**63 - 1
 """What SQLite holds: until April 2262, and back as far."""
 
 _NO_SUCH_DATE = {errno.EINVAL, errno.EOVERFLOW, errno.ERANGE}
+_NOT_FOR_US = {errno.EPERM, errno.EACCES}
+"""Of a share that says that our own new file is another user's."""
 
 
 def mtime_of(status: os.stat_result) -> int:
@@ -18,7 +20,7 @@ def mtime_of(status: os.stat_result) -> int:
 
 
 def set_dates(path: Path, *, accessed_ns: int, modified_ns: int) -> bool:
-    """Give a file its dates, in nanoseconds since 1970; returns whether its file system knows such dates.
+    """Give a file its dates, in nanoseconds since 1970; returns whether its file system takes them.
 
     Raises:
         OSError: they cannot be written for another reason.
@@ -28,7 +30,7 @@ def set_dates(path: Path, *, accessed_ns: int, modified_ns: int) -> bool:
     except OverflowError:
         return False
     except OSError as error:
-        if error.errno not in _NO_SUCH_DATE:
+        if error.errno not in _NO_SUCH_DATE | _NOT_FOR_US:
             raise
         return False
     return True

@@ -268,7 +268,11 @@ def test_a_name_that_the_disk_does_not_take_costs_one_photo(
 
 @pytest.mark.parametrize(
     "fault",
-    [OSError(errno.EINVAL, os.strerror(errno.EINVAL)), OverflowError("timestamp out of range")],
+    [
+        OSError(errno.EINVAL, os.strerror(errno.EINVAL)),
+        PermissionError(errno.EPERM, os.strerror(errno.EPERM)),
+        OverflowError("timestamp out of range"),
+    ],
     ids=repr,
 )
 def test_a_disk_that_does_not_take_the_date_of_a_photo_gets_its_output(
