@@ -72,8 +72,11 @@ def test_what_is_no_file_is_told_as_such_and_not_waited_for(tmp_path: Path) -> N
     ["", "{", "[]", "null", "{}", '{"size": 1, "model": 2}', b"\xff", "[" * 100_000],
     ids=lambda text: repr(text[:30]),
 )
-def test_a_row_with_settings_that_are_none_is_a_damaged_ledger(tmp_path: Path, recipe: str) -> None:
-    out = archive(tmp_path / "hi", row("a.jpg"), row("b.jpg", recipe=recipe))
+def test_a_row_with_settings_that_are_none_is_a_damaged_ledger(tmp_path: Path, recipe: str | bytes) -> None:
+    out = archive(tmp_path / "hi", row("a.jpg"), row("b.jpg"))
+    with closing(sqlite3.connect(out / STATE_FOLDER / "ledger.sqlite")) as ledger:
+        ledger.execute("UPDATE photos SET recipe=? WHERE target=?", (recipe, b"b.jpg"))
+        ledger.commit()
     with pytest.raises(LedgerError, match=named(out)):
         status(out, None)
 

@@ -139,12 +139,20 @@ PHOTO = Degradations(
 """For `photo`: what every digital photo has some of, down to none. Nothing that asks for invention."""
 
 STRONG = Degradations(
-    blur=Blur(probability=0.2, sigma_px=(0.2, 1.0), anisotropic=0.3),
-    noise=Noise(probability=0.6, sigma=(0, 35), grey=0.35, correlated=0.35),
-    poisson=Poisson(probability=0.15, photons=(100, 5000), correlated=0.35),
-    jpeg=Jpeg(probability=0.7, quality=(8, 100), double=0.15, cropped=0.4),
+    blur=Blur(probability=0.1, sigma_px=(0.2, 1.0), anisotropic=0.3),
+    noise=Noise(probability=0.4, sigma=(0, 35), grey=0.35, correlated=0.35),
+    poisson=Poisson(probability=0.1, photons=(100, 5000), correlated=0.35),
+    jpeg=Jpeg(
+        probability=0.75,
+        quality=(8, 80),
+        drawn="log-uniformly",
+        subsampling=("4:2:0", "4:2:0", "4:4:4"),
+        double=0.15,
+        cropped=0.5,
+    ),
+    alone=0.7,
 )
-"""For `restore`: noise and JPEG of any strength, down to none. Nothing that asks for invention."""
+"""For `restore`: noise and JPEG, strong and weak, mostly one alone. Nothing that asks for invention."""
 
 RESTORE = Degradations(
     kernel=Kernel(bicubic=0.6, bilinear=0.15, area=0.15, lanczos3=0.1),
