@@ -126,7 +126,8 @@ def _check_there(folder: Path, *, once: bool) -> None:
     """
     if is_folder(folder):
         return
-    if once or os.path.lexists(folder):
+    # Of a link to a disk that is away, it is not so. Path.exists raises an error where a share fails.
+    if once or os.path.exists(folder):  # noqa: PTH110
         raise UsageError(f"{show(folder)} is not a folder; srbatch watch takes one folder")
     raise DestinationError(f"{show(folder)} is not there; srbatch watch takes one folder")
 

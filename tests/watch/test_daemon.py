@@ -213,6 +213,9 @@ def test_an_input_whose_disk_is_away_at_the_start_is_no_wrong_flag(world: World)
     world.drop.rmdir()
     with pytest.raises(DestinationError, match="drop is not there"):
         world.watch()
+    world.drop.symlink_to(world.top / "a share that is away")
+    with pytest.raises(DestinationError, match="drop is not there"):
+        world.watch()
 
 
 def test_an_output_folder_without_its_ledger_is_not_begun_anew_where_one_is_expected(world: World) -> None:
