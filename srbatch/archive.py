@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from srbatch.ledger import STATE_FOLDER, Ledger, LedgerError, Row, UnfitRow, loc
 from srbatch.names import show, stays_below
 from srbatch.options import Options
 from srbatch.places import is_folder, is_gone, marks, surroundings
-from srbatch.scratch import Scratch
+from srbatch.scratch import Scratch, temporary_folder
 from srbatch.sidecars import details_text, put_in_place, ready_path
 
 log = logging.getLogger(__name__)
@@ -61,13 +60,8 @@ def opened(options: Options, command: str) -> Iterator[Archive]:
         LedgerError: the ledger is damaged.
     """
     if is_file_target(options.inputs, options.out):
-        if options.scratch is not None:
-            make_folder(options.scratch)
-        with (
-            tempfile.TemporaryDirectory(prefix="srbatch-", dir=options.scratch) as folder,
-            closing(Ledger.in_memory()) as ledger,
-        ):
-            yield Archive(ledger, Scratch(Path(folder) / "scratch"))
+        with temporary_folder(options.scratch) as folder, closing(Ledger.in_memory()) as ledger:
+            yield Archive(ledger, Scratch(folder / "scratch"))
         return
     state = state_folder(options.out, options.state)
     make_folder(options.out)
@@ -91,7 +85,7 @@ def looked_into(options: Options) -> Iterator[Archive]:
     state = state_folder(options.out, options.state)
     known = not is_file_target(options.inputs, options.out) and Ledger.is_in(state)
     ledger = Ledger.copy_in_memory(state) if known else Ledger.in_memory()
-    with closing(ledger), tempfile.TemporaryDirectory(prefix="srbatch-") as folder:
+    with closing(ledger), temporary_folder() as folder:
         put_right(ledger, options, keep_files=True)
         yield Archive(ledger, Scratch(Path(folder) / "scratch"))
 

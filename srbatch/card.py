@@ -6,7 +6,7 @@ Plain data that goes to JSON and back. torch is not imported here, so that model
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -74,6 +74,11 @@ class NetworkConfig:
     def scales(self) -> tuple[int, ...]:
         """The factor of each head, smallest first."""
         return tuple(2**stage for stage in range(self.stages + 1))
+
+
+def listed(scales: Iterable[int]) -> str:
+    """Factors for people: x1, x2."""
+    return ", ".join(f"x{scale}" for scale in scales)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,13 @@ import json
 import logging
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from srbatch import __version__
-from srbatch.entry import OutputGroup, Stop, run_command
+from srbatch.entry import OutputGroup, Stop, options_of, run_command
 from srbatch.errors import ExitCode, Interrupted, SrbatchError, UsageError
 from srbatch.formats import Format
 from srbatch.options import ENGINES, PRECISIONS, Options, TargetSize
@@ -47,24 +46,15 @@ def cli() -> None:
     """
 
 
-def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def decorate(command: Any) -> Any:
-        for decorator in reversed(decorators):
-            command = decorator(command)
-        return command
-
-    return decorate
-
-
-_selection = _options(
+_selection = options_of(
     click.option("--recursive/--no-recursive", default=True, help="Go into sub-folders.  [default: yes]"),
     click.option("--include", multiple=True, metavar="GLOB", help="Only files like this; may be repeated."),
     click.option("--exclude", multiple=True, metavar="GLOB", help="No files like this; may be repeated."),
 )
-_input_options = _options(
+_input_options = options_of(
     click.argument("inputs", nargs=-1, required=True, type=_PATH, metavar="PHOTOS..."), _selection
 )
-_model = _options(
+_model = options_of(
     click.option(
         "--model", default="photo", show_default=True, help="A name of `srbatch models`, or a path."
     ),
@@ -98,7 +88,7 @@ _model = _options(
     click.option("--tile", type=int, metavar="PX", help="Largest side of a tile.  [default: by free memory]"),
     click.option("--batch", type=int, metavar="N", help="Tiles per batch.  [default: by free memory]"),
 )
-_codecs = _options(
+_codecs = options_of(
     click.option(
         "--codec-timeout",
         default=300.0,
@@ -120,13 +110,13 @@ _codecs = _options(
 _temporary = click.option(
     "--scratch", type=_PATH, metavar="DIR", help="Where temporary files go.  [default: the system's]"
 )
-_verbosity_options = _options(
+_verbosity_options = options_of(
     click.option("-q", "--quiet", is_flag=True, help="Only errors and the summary."),
     click.option("-v", "--verbose", is_flag=True, help="Also what is going on inside."),
 )
 
 
-_outputs = _options(
+_outputs = options_of(
     click.option(
         "--scale", type=float, metavar="F", help="Factor, from 1 (keep the size, only restore) to 8."
     ),

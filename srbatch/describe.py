@@ -8,7 +8,6 @@ from pathlib import Path
 
 from srbatch import metadata
 from srbatch.codec_pool import CodecPool
-from srbatch.commit import make_folder
 from srbatch.decisions import encoding_of, notes_on
 from srbatch.description import Description, Fate, Unreadable, facts_of
 from srbatch.discover import Photo, Selection, check_outside, discover
@@ -20,7 +19,7 @@ from srbatch.options import Options
 from srbatch.picture import Picture
 from srbatch.preflight import output_size
 from srbatch.provenance import SOFTWARE, SOURCE_TYPES, Provenance
-from srbatch.scratch import Scratch
+from srbatch.scratch import Scratch, temporary_folder
 from srbatch.sidecars import beside
 
 _DECLARED = Provenance(
@@ -47,12 +46,11 @@ def inspect(options: Options, *, check: Callable[[], None]) -> Iterator[Descript
     selection = Selection(options.recursive, options.include, options.exclude)
     space = options.scratch or Path(tempfile.gettempdir())
     check_outside(options.inputs, {"--scratch": space})
-    make_folder(space)
-    with tempfile.TemporaryDirectory(prefix="srbatch-", dir=space) as folder:
-        photos = discover(options.inputs, Path(folder), selection=selection, check=check).photos
+    with temporary_folder(space) as folder:
+        photos = discover(options.inputs, folder, selection=selection, check=check).photos
         if not photos:
             raise UsageError("no photo was found; name one, or a folder that holds some")
-        scratch = Scratch(Path(folder) / "scratch")
+        scratch = Scratch(folder / "scratch")
         with CodecPool.of(options, check, workers=1) as codecs:
             for photo in photos:
                 check()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from srbatch.archive import state_folder
-from srbatch.card import Card, Json
+from srbatch.card import Card, Json, listed
 from srbatch.errors import one_line
 from srbatch.ledger import Ledger
 from srbatch.names import as_text, show, stays_below
@@ -186,7 +186,7 @@ def card_text(path: Path, card: Card, *, full: bool) -> str:
     """A model card for people; with ``full`` also what was measured and how it was trained."""
     lines = [
         f"{card}: {card.description}",
-        f"  scales    {', '.join(f'x{scale}' for scale in card.scales)}{_between(card)}",
+        f"  scales    {listed(card.scales)}{_between(card)}",
         f"  learnt    {', '.join(card.degradations) or 'nothing on record'}",
         f"  licence   {card.licence}",
         f"  tiles     halo {card.halo_px} px, ramp {card.ramp_px} px",

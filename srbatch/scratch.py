@@ -16,6 +16,19 @@ from numpy.typing import NDArray
 from srbatch.commit import destination_error, discard, make_folder
 
 
+@contextmanager
+def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
+    """A folder that is gone afterwards, in ``parent``, which is made, or where the system keeps such.
+
+    Raises:
+        DestinationError: ``parent`` cannot be made.
+    """
+    if parent is not None:
+        make_folder(parent)
+    with tempfile.TemporaryDirectory(prefix="srbatch-", dir=parent) as folder:
+        yield Path(folder)
+
+
 class Scratch:
     """A folder that belongs to one run. What a killed run left there is removed at the start."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from srbatch.model import Model
 from srbatch.names import show
 from srbatch.options import Options
 from srbatch.places import identity
-from srbatch.scratch import Scratch
+from srbatch.scratch import Scratch, temporary_folder
 
 CROP_PX = 96
 """Of the photo, on a side: enough to judge, and six rows still fit on a screen at x4."""
@@ -39,22 +38,14 @@ def write(options: Options, count: int, *, check: Callable[[], None]) -> list[st
         SrbatchError: as for a run.
     """
     out = options.out
-    if out.suffix.lower() != ".png":
-        raise UsageError(f"--out {show(out)}: the sheet is a .png file")
-    if os.path.lexists(out) and not options.overwrite:
-        raise UsageError(f"--out {show(out)} exists; --overwrite replaces it")
+    check_name(out, overwrite=options.overwrite)
     chosen = _spread(_found(options, check), count)
     if not chosen:
         raise UsageError("no photo was found; name a folder that holds some")
     rows, failures = [], []
-    if options.scratch is not None:
-        make_folder(options.scratch)
     model = Model(options)
-    with (
-        tempfile.TemporaryDirectory(prefix="srbatch-", dir=options.scratch) as folder,
-        CodecPool.of(options, check) as codecs,
-    ):
-        scratch = Scratch(Path(folder) / "scratch")
+    with temporary_folder(options.scratch) as folder, CodecPool.of(options, check) as codecs:
+        scratch = Scratch(folder / "scratch")
         for photo in chosen:
             check()
             try:
@@ -69,6 +60,18 @@ def write(options: Options, count: int, *, check: Callable[[], None]) -> list[st
         replace=options.overwrite,
     )
     return failures
+
+
+def check_name(out: Path, *, overwrite: bool) -> None:
+    """See that a sheet may have that name.
+
+    Raises:
+        UsageError: it is not that of a PNG file, or taken.
+    """
+    if out.suffix.lower() != ".png":
+        raise UsageError(f"--out {show(out)}: the sheet is a .png file")
+    if os.path.lexists(out) and not overwrite:
+        raise UsageError(f"--out {show(out)} exists; --overwrite replaces it")
 
 
 def _found(options: Options, check: Callable[[], None]) -> list[Photo]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
@@ -15,7 +13,7 @@ import click
 from srbatch import __version__
 from srbatch.commit import destination_error, make_folder
 from srbatch.discover import check_outside
-from srbatch.entry import OutputGroup, run_command
+from srbatch.entry import OutputGroup, options_of, run_command
 from srbatch.errors import ExitCode, SrbatchError, UsageError
 from srbatch.options import PRECISIONS
 from srbatch.weights import Storage
@@ -70,17 +68,8 @@ def cli(ctx: click.Context) -> None:
         sys.exit(ExitCode.USAGE)
 
 
-def _options(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def decorate(command: Any) -> Any:
-        for decorator in reversed(decorators):
-            command = decorator(command)
-        return command
-
-    return decorate
-
-
 _photos = click.argument("photos", nargs=-1, required=True, type=_PATH, metavar="PHOTOS...")
-_configured = _options(
+_configured = options_of(
     click.option("--preset", default="release", show_default=True, help="article, release, restore, smoke."),
     click.option(
         "--config",
@@ -161,6 +150,7 @@ def preview(
 
     Scale and degradations are those of the last phase.
     """
+    from srbatch.sheet import check_name
     from trainer import data
     from trainer import photos as found_photos
     from trainer import preview as sheet
@@ -170,10 +160,7 @@ def preview(
     side = size or phase.size
     if side % phase.scale:
         raise UsageError(f"--size {side} is not a multiple of {phase.scale}, the scale of phase {phase.name}")
-    if out.suffix.lower() != ".png":
-        raise UsageError(f"--out {out}: the sheet is a .png file")
-    if os.path.lexists(out) and not overwrite:
-        raise UsageError(f"--out {out} exists; --overwrite replaces it")
+    check_name(out, overwrite=overwrite)
     _make_folder(out.parent, among=photos)
     found = found_photos.find(photos, smallest=side, valid_percent=config.data.valid_percent)
     store = found_photos.Store(found.train, out.parent, cache_bytes=0)

@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor
 
 from srbatch import weights
-from srbatch.card import Json
+from srbatch.card import Json, listed
 from srbatch.errors import UsageError
 from srbatch.weights import Storage, Weights
 from trainer.export import Exported, export_with
@@ -45,7 +45,7 @@ def mix(
     scales = tuple(scale for scale in a.card.scales if scale in b.card.scales)
     if not scales:
         raise UsageError(
-            f"{first} serves {_list(a.card.scales)} and {second} {_list(b.card.scales)}: a mixture of them"
+            f"{first} serves {listed(a.card.scales)} and {second} {listed(b.card.scales)}: a mixture of them"
             " would serve no scale"
         )
     theirs = b.network.state_dict()
@@ -68,10 +68,6 @@ def mix(
         metrics={},
     )
     return export_with(card, network, out, storage)
-
-
-def _list(scales: tuple[int, ...]) -> str:
-    return ", ".join(f"x{scale}" for scale in scales)
 
 
 def _told(loaded: Weights) -> Json:

@@ -16,7 +16,7 @@ from fastai.callback.training import GradientAccumulation, GradientClip
 from fastai.learner import Learner
 
 from srbatch import allocator, weights
-from srbatch.card import STRIDE
+from srbatch.card import STRIDE, listed
 from srbatch.commit import make_folder
 from srbatch.discover import check_outside
 from srbatch.errors import DestinationError, DeviceError, UsageError, WeightsError
@@ -116,7 +116,7 @@ def train(
         training = prepare(config, folders, out, cache or out / "cache", interrupt, say, smallest=smallest)
         state, network = _begin(training, earlier)
         served = release.served_scales(config, state.begun.get("scales", ()))
-        training.say(f"the weights will serve {', '.join(f'x{scale}' for scale in served)}")
+        training.say(f"the weights will serve {listed(served)}")
         with interrupt.listening(), no_workers_left():  # from here on there is something to save
             with _logging(training, state) as writer:
                 for index in range(state.phase, len(config.phases)):
