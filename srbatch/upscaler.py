@@ -1,17 +1,11 @@
-"""From a photo's pixels to bands of rows of the enlarged photo: tiles, batches, device and precision.
-
-Integers go to the device and come from it; floats exist only there. The bicubic base is computed in
-fp32 and only the residual, which the network adds to it, in half precision: bf16 keeps 8 bits, and
-a sky would show them.
-"""
+"""From a photo's pixels to bands of rows of the enlarged photo: passes, tiles, batches and their blend."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from copy import copy
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from math import ceil
@@ -21,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from srbatch import allocator, ensemble, tile_memory, tiling, transfer
+from srbatch import tile_memory, tiling, transfer
 from srbatch.arrays import (
     AlphaRows,
     Pixels,
@@ -32,12 +26,10 @@ from srbatch.arrays import (
     enlargement,
     is_neutral,
     largest_level,
-    to_floats,
     to_integers,
 )
-from srbatch.blockwise import BlockwiseNet
-from srbatch.errors import DeviceError, OutOfMemory, UsageError, WrongOutput
-from srbatch.hardware import device_is_lost, means_out_of_memory, pick_device, pick_precision
+from srbatch.errors import DeviceError, OutOfMemory, UsageError
+from srbatch.inference import Batch, NetworkOnDevice
 from srbatch.network import SuperResolutionNet
 from srbatch.resample import LANCZOS, BandResampler
 from srbatch.tile_memory import Tiles
@@ -67,28 +59,11 @@ def in_memory(height: int, width: int, channels: int) -> NDArray[np.uint16]:
     return np.empty((height, width, channels), np.uint16)
 
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _LANES = {"cpu": 1, "mps": 1, "cuda": 2}
-_KEPT_BYTES = 64 * 2**20
-"""On a CPU, at a tile of 512 px: the body's feature maps in bf16 and x4's picture in fp32 have 52 MB."""
 _ROWS_AT_ONCE = 128
 """Of the result, given out together."""
 _SHARE_OF_FIRST = 1 / 3
 """Of a photo's time, about, that the network takes which is run first: a half at x1, a quarter at x4."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """Tiles that were sent through the network."""
-
-    colour: torch.Tensor
-    """(B, 3, h, w) in [0, 1], what the network was given."""
-    residual: torch.Tensor
-    """(B, 3, h * head, w * head)."""
-    finite: transfer.HostCopy
-    """Of each tile, whether all of its residual is."""
-    head: int
-    is_grey: bool
 
 
 class Upscaler:
@@ -126,20 +101,11 @@ class Upscaler:
             DeviceError: the device does not exist.
             UsageError: the tile is all overlap, or the device cannot do the precision.
         """
-        self.device = pick_device(device)
-        self.precision = pick_precision(precision, self.device)
-        if self.device.type == "cpu":
-            allocator.keep_freed(_KEPT_BYTES)
-        with self._set_up():
-            network = network.eval().to(self.device).to(memory_format=torch.channels_last)
-            self._network = _as_run_on(self.device, network)
-            if self.device.type == "cuda":
-                torch.backends.cudnn.allow_tf32 = False  # fp32 is asked for where half precision will not do
-            self._in_half = _for_half_precision(self._network, self.device, self.precision)
+        self._on_device = NetworkOnDevice(
+            network, device=device, precision=precision, strength=strength, tta=tta
+        )
         self._heads = tuple(sorted(scales))
         self._margins = tiling.Margins(halo, ramp, SuperResolutionNet.stride)
-        self._strength = strength
-        self._views = len(ensemble.VIEWS) if tta else 1
         self._first = first
         self._smallest = self._margins.overlap + 2 * self._margins.stride
         if tile is not None and tile < self._smallest:
@@ -147,7 +113,7 @@ class Upscaler:
         self._strips = tile_memory.StripMemory(self.device, margins=self._margins, smallest=self._smallest)
         self._tiles = tile_memory.fitting(
             self.device,
-            by_blocks=isinstance(self._network, BlockwiseNet),
+            by_blocks=self._on_device.by_blocks,
             precision=self.precision,
             largest=self._heads[-1],
             stride=self._margins.stride,
@@ -157,14 +123,24 @@ class Upscaler:
         )
 
     @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self._on_device.device
+
+    @property
+    def precision(self) -> str:
+        """``fp32``, ``bf16`` or ``fp16``."""
+        return self._on_device.precision
+
+    @property
     def network(self) -> torch.nn.Module:
         """What is run in the upscaler's precision: the one given, or the same by blocks or fused kernels."""
-        return self._in_half
+        return self._on_device.network
 
     @property
     def engine(self) -> str:
         """What the network is run by: ``torch``, unless the network says that it is something else."""
-        return str(getattr(self._in_half, "engine", "torch"))
+        return self._on_device.engine
 
     def lanes(self) -> list[Upscaler]:
         """As many as keep the device busy, this one among them: on CUDA, one photo's end is another's middle.
@@ -179,17 +155,9 @@ class Upscaler:
             other._first = copy(self._first)
         return other
 
-    @contextmanager
-    def lane(self) -> Iterator[None]:
+    def lane(self) -> AbstractContextManager[None]:
         """For all calls of one thread: on CUDA, its work does not queue behind that of others."""
-        if self.device.type != "cuda":
-            yield
-            return
-        with self._set_up():
-            torch.cuda.synchronize(self.device)  # the weights are there
-            stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]  # torch's has no types
-        with torch.cuda.stream(stream):
-            yield
+        return self._on_device.stream()
 
     @property
     def tiles(self) -> Tiles:
@@ -241,12 +209,9 @@ class Upscaler:
             NoRoom: the photo is so wide that a row of tiles does not fit into the memory.
             DeviceError: the device failed.
         """
-        neutral = is_neutral(pixels)
-        if neutral:
-            pixels = as_grey(pixels)
-        with self._explained():
-            for band in self._passes(pixels, size, largest_level(pixels, bits), spool, tick):
-                yield as_rgb(band) if neutral else band
+        seen, as_photo = _as_seen(pixels)
+        with self._on_device.explained():
+            yield from as_photo(self._passes(seen, size, largest_level(pixels, bits), spool, tick))
 
     def enlarge_whole(
         self, pixels: Pixels, size: tuple[int, int], *, spool: Spool = in_memory, bits: int | None = None
@@ -287,15 +252,9 @@ class Upscaler:
         Raises:
             OutOfMemory, WrongOutput, DeviceError: as :meth:`enlarge`; the iterators may raise them too.
         """
-        neutral = [is_neutral(pixels) for pixels, *_ in photos]
-        grey: list[_Wanted] = [
-            (as_grey(pixels) if is_grey else pixels, size, tick, bits)
-            for (pixels, size, tick, bits), is_grey in zip(photos, neutral, strict=True)
-        ]
-        return [
-            map(as_rgb, bands) if is_grey else bands
-            for bands, is_grey in zip(self._together(grey), neutral, strict=True)
-        ]
+        seen, as_photos = zip(*(_as_seen(pixels) for pixels, *_ in photos), strict=True)
+        enlarged = self._together([(pixels, *rest) for pixels, (_, *rest) in zip(seen, photos, strict=True)])
+        return [as_photo(bands) for as_photo, bands in zip(as_photos, enlarged, strict=True)]
 
     def _together(self, photos: Sequence[_Wanted]) -> list[Iterator[Pixels]]:
         if self._first is not None:
@@ -308,8 +267,9 @@ class Upscaler:
             tiles.append(cut_tile(colours, plan.rows.source(0), plan.columns.source(0)))
         # Few batch shapes, as there are few tile shapes: algorithms are chosen for each.
         padded = 1 << (len(tiles) - 1).bit_length()
-        with self._explained():
-            enlarged = self._checked(self._begin(np.stack(tiles + [tiles[-1]] * (padded - len(tiles))), head))
+        stacked = np.stack(tiles + [tiles[-1]] * (padded - len(tiles)))
+        with self._on_device.explained():
+            enlarged = self._on_device.enlarged(self._on_device.begin(stacked, head))
         return [
             self._finish(pixels, size, largest_level(pixels, bits), tick, whole)
             for (pixels, size, tick, bits), whole in zip(photos, enlarged, strict=False)
@@ -318,34 +278,8 @@ class Upscaler:
     def _finish(
         self, pixels: Pixels, size: tuple[int, int], levels: int, tick: Tick, whole: torch.Tensor
     ) -> Iterator[Pixels]:
-        with self._explained():
+        with self._on_device.explained():
             yield from self._pass(pixels, size, levels, tick, whole)
-
-    @contextmanager
-    def _set_up(self) -> Iterator[None]:
-        """As :meth:`_explained`; before the first photo there are no smaller tiles to go on with."""
-        try:
-            with self._explained():
-                yield
-        except OutOfMemory as error:
-            raise DeviceError(
-                f"{self.device}: its free memory does not hold the network; close what else uses it, or use"
-                " --device cpu"
-            ) from error
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Turn what torch raises into our errors."""
-        try:
-            yield
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise OutOfMemory from error
-        except RuntimeError as error:
-            if means_out_of_memory(error):
-                raise OutOfMemory from error
-            if device_is_lost(error):
-                raise DeviceError(f"{self.device} failed: {str(error).splitlines()[0]}") from error
-            raise
 
     def _plan(self, height: int, width: int, colours: int, head: int) -> tiling.Plan:
         highest = self._strips.highest(width, colours, head)
@@ -423,7 +357,7 @@ class Upscaler:
         down = [torch.from_numpy(w).to(self.device) for w in plan.rows.weights(head)]
         px_per_tile = height * width / plan.tiles
         # Of a tile in several views, all but one were told of when they were made.
-        px_left = px_per_tile / self._views if whole is None else px_per_tile
+        px_left = px_per_tile / self._on_device.views if whole is None else px_per_tile
         carried = None
         enlarged = self._enlarged_tiles(pixels, plan, head, tick) if whole is None else iter([(0, whole)])
         # One buffer for all strips, given out a few rows at a time: as wide as the result and as high as a
@@ -451,13 +385,13 @@ class Upscaler:
         sent = self._sent(pixels, plan, head, tick)
         # CUDA gets a batch before the one ahead of it is looked at, so that it never waits for us.
         for columns, batch in transfer.one_ahead(sent) if self.device.type == "cuda" else sent:
-            yield from zip(columns, self._checked(batch), strict=False)
+            yield from zip(columns, self._on_device.enlarged(batch), strict=False)
 
     def _sent(
         self, pixels: Pixels, plan: tiling.Plan, head: int, tick: Tick
-    ) -> Iterator[tuple[range, _Batch]]:
+    ) -> Iterator[tuple[range, Batch]]:
         count = len(plan.columns)
-        px_per_view = pixels.shape[0] * pixels.shape[1] / plan.tiles / self._views
+        px_per_view = pixels.shape[0] * pixels.shape[1] / plan.tiles / self._on_device.views
         for row in range(len(plan.rows)):
             rows = plan.rows.source(row)
             batch = ceil(count / ceil(count / self._tiles.batch))
@@ -466,42 +400,14 @@ class Upscaler:
                 tiles = [cut_tile(pixels, rows, plan.columns.source(c)) for c in columns]
                 tiles += [tiles[-1]] * (batch - len(tiles))
                 pause = partial(tick, px_per_view * len(columns))
-                yield columns, self._begin(np.stack(tiles), head, pause)
+                yield columns, self._on_device.begin(np.stack(tiles), head, pause)
 
-    @torch.inference_mode()
-    def _begin(self, tiles: Pixels, head: int, pause: Callable[[], None] = lambda: None) -> _Batch:
-        """Send integer tiles (B, h, w, C) through the network; ``pause`` is called between two views."""
-        x = to_floats(tiles, self.device).permute(0, 3, 1, 2)
-        colour = x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
-        residual = self._residual(colour, head, self.precision, pause)
-        finite = transfer.HostCopy(torch.isfinite(residual).flatten(1).all(dim=1))
-        return _Batch(colour, residual, finite, head, is_grey=x.shape[1] == 1)
 
-    @torch.inference_mode()
-    def _checked(self, batch: _Batch) -> torch.Tensor:
-        """The enlarged tiles (B, C, h * head, w * head), about [0, 1], of numbers only."""
-        finite, residual = batch.finite.wait(), batch.residual
-        if not finite.all():
-            log.warning("numbers out of range in %s: %d tiles again in fp32", self.precision, (~finite).sum())
-            again = (~finite).to(self.device)
-            residual[again] = self._residual(batch.colour[again], batch.head, "fp32")
-            if not torch.isfinite(residual).all():
-                raise WrongOutput(
-                    "the network's result is not a number, also in fp32; are its weights sound?"
-                )
-        # In place, as the pictures are large: of all tiles together, at x1 what the network was given itself.
-        result = SuperResolutionNet.enlarge(batch.colour, batch.head).add_(residual, alpha=self._strength)
-        return result.mean(dim=1, keepdim=True) if batch.is_grey else result
-
-    def _residual(
-        self, x: torch.Tensor, head: int, precision: str, pause: Callable[[], None] = lambda: None
-    ) -> torch.Tensor:
-        dtype = _DTYPES[precision]
-        network = partial(_run, self._network if precision == "fp32" else self._in_half)
-        with torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32):
-            if self._views > 1:
-                return ensemble.averaged(network, x, head, pause)
-            return network(x, head).float()
+def _as_seen(pixels: Pixels) -> tuple[Pixels, Callable[[Iterator[Pixels]], Iterator[Pixels]]]:
+    """The photo as the network is to see it, and what gives the bands of its result the photo's channels."""
+    if is_neutral(pixels):
+        return as_grey(pixels), partial(map, as_rgb)
+    return pixels, lambda bands: bands
 
 
 def _part(tick: Tick, share: float) -> Tick:
@@ -528,30 +434,3 @@ def _filled(whole: NDArray[np.uint16], bands: Iterator[Pixels]) -> NDArray[np.ui
         whole[row : row + len(band)] = band
         row += len(band)
     return whole
-
-
-def _run(network: torch.nn.Module, x: torch.Tensor, head: int) -> torch.Tensor:
-    """What the network returns, if that has the shape that it should have."""
-    residual: torch.Tensor = network(x, head)
-    expected = (*x.shape[:2], x.shape[2] * head, x.shape[3] * head)
-    if residual.shape != expected:
-        raise WrongOutput(f"the network returned {tuple(residual.shape)} where {expected} was due")
-    return residual
-
-
-def _as_run_on(device: torch.device, network: torch.nn.Module) -> torch.nn.Module:
-    """Where torch computes on the CPU, the network by blocks; otherwise itself."""
-    if device.type == "cpu" and isinstance(network, SuperResolutionNet):
-        return BlockwiseNet(network)
-    return network
-
-
-def _for_half_precision(network: torch.nn.Module, device: torch.device, precision: str) -> torch.nn.Module:
-    """The network with fused kernels, where there are any for it; otherwise itself."""
-    if device.type != "cuda" or precision == "fp32" or not isinstance(network, SuperResolutionNet):
-        return network
-    try:
-        from srbatch import fused
-    except ImportError:  # Triton is not everywhere where CUDA is
-        return network
-    return fused.fused(network, _DTYPES[precision]) or network
