@@ -43,13 +43,14 @@ from srbatch.ledger import Ledger, Row
 from srbatch.model import Model
 from srbatch.names import show
 from srbatch.options import Options
+from srbatch.outcome import Outcome, Summary
 from srbatch.overlap import Overlap
 from srbatch.permissions import permissions_of
 from srbatch.picture import Picture
 from srbatch.places import surroundings
 from srbatch.preflight import Job, Notes, Settings, SidecarDue, output_size, prepare, remember, source_name
 from srbatch.provenance import SOFTWARE, Provenance, provenance_of
-from srbatch.report import Outcome, Reporter, Summary
+from srbatch.report import Reporter
 from srbatch.scratch import PhotoScratch, Scratch
 from srbatch.sidecar_update import carry_again
 from srbatch.sidecars import (

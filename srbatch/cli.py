@@ -323,7 +323,7 @@ def watch(
 
 def _reporter(report_path: Path | None, *, as_json: bool, quiet: bool, verbose: bool) -> Reporter:
     """Who hears of the run. Standard error is for people, standard output for data."""
-    from srbatch import report
+    from srbatch import report, report_files
 
     _set_log_level(verbose=verbose)
     reporters: list[Reporter] = []
@@ -337,9 +337,9 @@ def _reporter(report_path: Path | None, *, as_json: bool, quiet: bool, verbose: 
         logging.basicConfig(format="%(levelname)s %(message)s", force=True)
         reporters.append(report.ForPeople(report.Plain(quiet=quiet)))
     if as_json:
-        reporters.append(report.JsonLines())
+        reporters.append(report_files.JsonLines())
     if report_path is not None:
-        reporters.append(report.report_file(report_path))
+        reporters.append(report_files.report_file(report_path))
     return report.Several(reporters)
 
 
@@ -350,7 +350,7 @@ def _set_log_level(*, verbose: bool) -> None:
 
 def _tell(text: str) -> None:
     """Write to standard output, at once."""
-    from srbatch.report import standard_output
+    from srbatch.report_files import standard_output
 
     with standard_output():
         click.echo(text)

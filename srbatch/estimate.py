@@ -16,10 +16,10 @@ import psutil
 
 from srbatch.formats import Format
 from srbatch.names import show
+from srbatch.outcome import duration
 from srbatch.picture import sample_bytes
 from srbatch.places import nearest_folder
 from srbatch.preflight import Job
-from srbatch.report import duration
 
 if TYPE_CHECKING:
     from srbatch.model import Model, Passes

@@ -18,9 +18,9 @@ from srbatch.formats import Format
 from srbatch.ledger import Ledger, Row
 from srbatch.model import Model
 from srbatch.options import MAX_FACTOR, Options
+from srbatch.outcome import Outcome
 from srbatch.picture import Header
 from srbatch.places import Mark, is_gone
-from srbatch.report import Outcome
 from srbatch.resume import Looks, Settled, Todo, judge, recipe, source_path, tried_with
 from srbatch.sidecars import Stamps
 

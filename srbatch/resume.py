@@ -17,8 +17,8 @@ from srbatch.errors import PhotoError, TargetExists
 from srbatch.ledger import Row
 from srbatch.names import show
 from srbatch.options import Options
+from srbatch.outcome import Status
 from srbatch.places import identity, is_gone
-from srbatch.report import Status
 from srbatch.sidecars import Stamp, is_carried, is_missing
 
 CURRENT = "done before, and nothing has changed"

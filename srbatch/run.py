@@ -15,8 +15,9 @@ from srbatch.errors import ExitCode
 from srbatch.estimate import Estimate, estimate
 from srbatch.model import Model
 from srbatch.options import Options
+from srbatch.outcome import Summary
 from srbatch.preflight import Job, Settings, forget_vanished, prepare
-from srbatch.report import Reporter, Several, Summary
+from srbatch.report import Reporter, Several
 
 
 def upscale(

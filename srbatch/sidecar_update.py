@@ -10,10 +10,10 @@ from srbatch import metadata
 from srbatch.commit import discard, temp_path, unfit_folder
 from srbatch.discover import Photo
 from srbatch.ledger import Ledger, Row
+from srbatch.outcome import Outcome
 from srbatch.permissions import permissions_of
 from srbatch.preflight import SidecarDue
 from srbatch.provenance import Provenance, provenance_of
-from srbatch.report import Outcome
 from srbatch.resume import CURRENT, SIDECAR_LEFT
 from srbatch.sidecars import (
     Sidecar,

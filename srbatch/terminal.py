@@ -15,7 +15,8 @@ from rich.text import Text
 
 from srbatch.discover import Photo
 from srbatch.names import show
-from srbatch.report import Outcome, Pace, Silent, Summary, duration, outcome_line, summary_lines
+from srbatch.outcome import Outcome, Summary, duration, outcome_line, summary_lines
+from srbatch.report import Pace, Silent
 
 _STYLES = {"done": "", "failed": "bold red", "skipped": "dim"}
 

@@ -15,7 +15,8 @@ from srbatch import run
 from srbatch.model import Model, Passes
 from srbatch.network import BasicBlock, ResNetEncoder
 from srbatch.options import Options, TargetSize
-from srbatch.report import Outcome, Silent
+from srbatch.outcome import Outcome
+from srbatch.report import Silent
 from srbatch.upscaler import Upscaler
 
 

@@ -6,7 +6,8 @@ import sqlite3
 from typing import Any
 
 from srbatch.discover import Found, Photo
-from srbatch.report import Outcome, Silent, Summary
+from srbatch.outcome import Outcome, Summary
+from srbatch.report import Silent
 
 
 class Listener(Silent):

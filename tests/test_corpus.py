@@ -18,7 +18,7 @@ from PIL import Image
 
 from srbatch.exif import EXIF_IFD, GPS_IFD
 from srbatch.formats import Format
-from srbatch.report import Outcome
+from srbatch.outcome import Outcome
 from tests.corpus import HOLD_IPTC, Case, cases, formats
 from tests.files import MAKER_NOTE
 from tests.networks import upscaled

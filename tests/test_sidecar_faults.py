@@ -19,7 +19,7 @@ from srbatch.errors import DestinationError, Interrupted
 from srbatch.inspection import verify
 from srbatch.ledger import STATE_FOLDER, Ledger
 from srbatch.metadata import Metadata
-from srbatch.report import Outcome
+from srbatch.outcome import Outcome
 from srbatch.resume import CURRENT, HAS_OUTPUT, SIDECAR, SIDECAR_GONE
 from tests.conftest import crop
 from tests.files import PACKET

@@ -20,8 +20,9 @@ from srbatch.codec_pool import CodecPool
 from srbatch.errors import WrongOutput
 from srbatch.inspection import status, verify
 from srbatch.options import Options, TargetSize
+from srbatch.outcome import Outcome
 from srbatch.placement import SUBJECT_LOST
-from srbatch.report import Outcome, Silent
+from srbatch.report import Silent
 from srbatch.resume import CURRENT, SIDECAR, SIDECAR_GONE, SIDECAR_LEFT
 from srbatch.sidecars import (
     Sidecar,

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from srbatch.discover import Photo
 from srbatch.formats import Format
-from srbatch.report import Outcome, Summary
+from srbatch.outcome import Outcome, Summary
 from srbatch.terminal import Terminal
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from srbatch.codec_pool import encode_limit_s
 from srbatch.discover import Photo
 from srbatch.options import MAX_FACTOR, Options
-from srbatch.report import Outcome, Silent
+from srbatch.outcome import Outcome
+from srbatch.report import Silent
 from srbatch.watch.sd_notify import Notifier
 
 _STUCK_S = 600.0

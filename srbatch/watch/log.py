@@ -10,7 +10,8 @@ import time
 from typing import Any
 
 from srbatch.errors import is_of_output
-from srbatch.report import Outcome, Silent, outcome_line
+from srbatch.outcome import Outcome, outcome_line
+from srbatch.report import Silent
 from srbatch.snapshot import TIME_FORMAT
 
 log = logging.getLogger(__name__)

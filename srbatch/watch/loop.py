@@ -40,7 +40,7 @@ from srbatch.batch import Run, run_all
 from srbatch.discover import Found, Photo
 from srbatch.errors import DestinationError, DeviceError, DeviceOutOfMemory, ExitCode, SrbatchError
 from srbatch.ledger import LedgerError
-from srbatch.report import Summary
+from srbatch.outcome import Summary
 from srbatch.watch.control import Control
 from srbatch.watch.events import Events
 from srbatch.watch.heartbeat import Heartbeat

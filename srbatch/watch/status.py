@@ -16,7 +16,8 @@ import psutil
 
 from srbatch.discover import Photo
 from srbatch.names import show
-from srbatch.report import Outcome, Silent
+from srbatch.outcome import Outcome
+from srbatch.report import Silent
 from srbatch.snapshot import FILE, Snapshot
 
 _EVERY_S = 1.0

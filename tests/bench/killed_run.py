@@ -14,7 +14,8 @@ from pathlib import Path
 from srbatch import run
 from srbatch.discover import Photo
 from srbatch.options import Options, TargetSize
-from srbatch.report import Outcome, Silent
+from srbatch.outcome import Outcome
+from srbatch.report import Silent
 from tests.bench.stand_in import StandIn
 
 SCALE = 2

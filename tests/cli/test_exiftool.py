@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from srbatch.formats import Format
-from srbatch.report import Outcome
+from srbatch.outcome import Outcome
 from tests.conftest import crop
 from tests.networks import upscaled
 

@@ -13,11 +13,8 @@ import pytest
 from srbatch import report
 from srbatch.discover import Found, Photo
 from srbatch.formats import Format
-from srbatch.report import (
-    Outcome,
-    Reporter,
-    Summary,
-)
+from srbatch.outcome import Outcome, Summary
+from srbatch.report import Reporter
 
 R = TypeVar("R", bound=Reporter)
 ODD_NAMES = [

@@ -13,16 +13,9 @@ from hypothesis import strategies as st
 
 from srbatch.discover import Found, Photo
 from srbatch.errors import ExitCode
-from srbatch.report import (
-    JsonLines,
-    Outcome,
-    Plain,
-    Several,
-    Silent,
-    Summary,
-    outcome_line,
-    summary_lines,
-)
+from srbatch.outcome import Outcome, Summary, outcome_line, summary_lines
+from srbatch.report import Plain, Several, Silent
+from srbatch.report_files import JsonLines
 from tests.report.conftest import ODD_NAMES, Clock, done, failed, photo, skipped, summary_of
 
 # ---- JSON lines ----------------------------------------------------------------------------------

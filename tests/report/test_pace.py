@@ -9,10 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from srbatch import report
-from srbatch.report import (
-    Pace,
-    duration,
-)
+from srbatch.outcome import duration
+from srbatch.report import Pace
 from tests.report.conftest import Clock, photo
 
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from srbatch.ledger import Ledger
-from srbatch.report import Outcome
+from srbatch.outcome import Outcome
 from srbatch.snapshot import Snapshot, read
 from srbatch.watch.log import Log, configure
 from srbatch.watch.status import WatchStatus
