@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path, PurePath
 
+from srbatch.apart import marks_of_folders
 from srbatch.commit import LOCK, destination_error, discard, is_temp_name, make_folder, sha256_of
-from srbatch.discover import is_file_target, marks_of_folders
 from srbatch.errors import DestinationError, UsageError
 from srbatch.ledger import STATE_FOLDER, Ledger, LedgerError, Row, UnfitRow, locked
 from srbatch.names import show, stays_below
@@ -24,6 +24,7 @@ from srbatch.options import Options
 from srbatch.places import is_folder, is_gone, marks, surroundings
 from srbatch.scratch import Scratch, temporary_folder
 from srbatch.sidecars import details_text, put_in_place, ready_path
+from srbatch.target_names import is_file_target
 
 log = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from srbatch import metadata
+from srbatch.apart import among_originals
 from srbatch.codec_pool import CodecPool
 from srbatch.commit import (
     commit,
@@ -26,7 +27,6 @@ from srbatch.commit import (
 from srbatch.dates import set_dates
 from srbatch.decisions import encoding_of, notes_on
 from srbatch.devices import Devices, Enlargement
-from srbatch.discover import Photo, among_originals
 from srbatch.encode import Encoding
 from srbatch.errors import (
     DeviceError,
@@ -39,6 +39,7 @@ from srbatch.errors import (
     WrongOutput,
 )
 from srbatch.estimate import Room, scratch_budget, scratch_bytes, space_of, too_little
+from srbatch.found import Photo
 from srbatch.ledger import Ledger, Row
 from srbatch.model import Model
 from srbatch.names import show

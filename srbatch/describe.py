@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from srbatch import metadata
+from srbatch.apart import check_outside
 from srbatch.codec_pool import CodecPool
 from srbatch.decisions import encoding_of, notes_on
 from srbatch.description import Description, Fate, Unreadable, facts_of
-from srbatch.discover import Photo, Selection, check_outside, discover
+from srbatch.discover import Selection, discover
 from srbatch.errors import PhotoChanged, PhotoError, UnsupportedPhoto, UsageError
 from srbatch.formats import Format
+from srbatch.found import Photo
 from srbatch.metadata import Metadata
 from srbatch.names import show
 from srbatch.options import Options

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from srbatch.discover import Photo
 from srbatch.errors import ExitCode, PhotoError, one_line
+from srbatch.found import Photo
 from srbatch.names import as_text, show
 
 _MANY_FAILURES = 20

@@ -10,11 +10,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from srbatch.apart import marks_of_folders
 from srbatch.codec_pool import CodecPool
 from srbatch.commit import unfit_folder
-from srbatch.discover import Photo, marks_of_folders
 from srbatch.errors import PhotoError, PhotoTooLarge
 from srbatch.formats import Format
+from srbatch.found import Photo
 from srbatch.ledger import Ledger, Row
 from srbatch.model import Model
 from srbatch.options import MAX_FACTOR, Options

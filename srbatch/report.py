@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import IO, Protocol
 
-from srbatch.discover import Found, Photo
+from srbatch.found import Found, Photo
 from srbatch.outcome import Outcome, Summary, duration, outcome_line, summary_lines
 
 _PLAIN_EVERY_S = 30.0

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from srbatch.commit import destination_error, make_folder
-from srbatch.discover import Found
 from srbatch.errors import UsageError
+from srbatch.found import Found
 from srbatch.names import show
 from srbatch.options import REPORT_SUFFIXES
 from srbatch.outcome import Outcome, Summary

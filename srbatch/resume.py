@@ -12,8 +12,8 @@ from pathlib import Path
 
 from srbatch import __version__, errors
 from srbatch.commit import sha256_of, unfit_name
-from srbatch.discover import Photo
 from srbatch.errors import PhotoError, TargetExists
+from srbatch.found import Photo
 from srbatch.ledger import Row
 from srbatch.names import show
 from srbatch.options import Options

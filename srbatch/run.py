@@ -6,18 +6,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from srbatch.apart import check_outside
 from srbatch.archive import looked_into, opened, scratch_folder, state_folder
 from srbatch.batch import Check, Run, photos_at_once, run_all
 from srbatch.codec_pool import CodecPool
 from srbatch.devices import Devices
-from srbatch.discover import Found, Selection, check_name, check_outside, discover
+from srbatch.discover import Selection, discover
 from srbatch.errors import ExitCode
 from srbatch.estimate import Estimate, estimate
+from srbatch.found import Found
 from srbatch.model import Model
 from srbatch.options import Options
 from srbatch.outcome import Summary
 from srbatch.preflight import Job, Settings, forget_vanished, prepare
 from srbatch.report import Reporter, Several
+from srbatch.target_names import check_name
 
 
 def upscale(

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from srbatch.apart import check_outside
 from srbatch.codec_pool import CodecPool
 from srbatch.commit import commit, destination_error, discard, make_folder, temp_path
-from srbatch.discover import Photo, Selection, check_outside, discover
+from srbatch.discover import Selection, discover
 from srbatch.errors import PhotoError, UsageError
+from srbatch.found import Photo
 from srbatch.model import Model
 from srbatch.names import show
 from srbatch.options import Options

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from srbatch import metadata
 from srbatch.commit import discard, temp_path, unfit_folder
-from srbatch.discover import Photo
+from srbatch.found import Photo
 from srbatch.ledger import Ledger, Row
 from srbatch.outcome import Outcome
 from srbatch.permissions import permissions_of

@@ -24,11 +24,11 @@ from srbatch.commit import (
     sync_folder,
 )
 from srbatch.dates import mtime_of, set_dates
-from srbatch.discover import is_picture
 from srbatch.errors import TargetExists, UnsupportedPhoto
 from srbatch.names import MAX_NAME_BYTES, show
 from srbatch.packets import UnusableXmp
 from srbatch.places import open_file
+from srbatch.target_names import is_picture
 
 Stamp = tuple[str, int, int]
 """What tells a sidecar from a later one: its name, its size in bytes, and its date in nanoseconds."""

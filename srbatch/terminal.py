@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from srbatch.discover import Photo
+from srbatch.found import Photo
 from srbatch.names import show
 from srbatch.outcome import Outcome, Summary, duration, outcome_line, summary_lines
 from srbatch.report import Pace, Silent

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from srbatch.discover import Found, Photo
+from srbatch.found import Found, Photo
 from srbatch.outcome import Outcome, Summary
 from srbatch.report import Silent
 

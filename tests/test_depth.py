@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from srbatch import encode, picture
-from srbatch.discover import Photo
 from srbatch.encode import Encoding
 from srbatch.errors import WrongOutput
 from srbatch.estimate import BYTES_PER_DEEP_SAMPLE, BYTES_PER_SAMPLE, Space, space_of, too_little
 from srbatch.formats import Format
+from srbatch.found import Photo
 from srbatch.metadata import Metadata
 from srbatch.model import Passes
 from srbatch.picture import Header

@@ -17,9 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srbatch.discover import Photo, discover
+from srbatch.discover import discover
 from srbatch.errors import PhotoChanged, TargetExists, UnsupportedPhoto
 from srbatch.formats import Format
+from srbatch.found import Photo
 from srbatch.ledger import STATE_FOLDER, Ledger, Row
 from srbatch.options import Options
 from srbatch.resume import (

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from srbatch.discover import Photo
 from srbatch.formats import Format
+from srbatch.found import Photo
 from srbatch.outcome import Outcome, Summary
 from srbatch.terminal import Terminal
 

@@ -11,8 +11,8 @@ from typing import Any, NoReturn, get_args
 import click
 
 from srbatch import __version__
+from srbatch.apart import check_outside
 from srbatch.commit import destination_error, make_folder
-from srbatch.discover import check_outside
 from srbatch.entry import OutputGroup, options_of, run_command
 from srbatch.errors import ExitCode, SrbatchError, UsageError
 from srbatch.options import PRECISIONS

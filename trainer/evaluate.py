@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from srbatch import weights as files
+from srbatch.apart import check_outside
 from srbatch.commit import make_folder
-from srbatch.discover import check_outside
 from srbatch.errors import UsageError
 from srbatch.options import MAX_FACTOR
 from srbatch.upscaler import Upscaler, head_for

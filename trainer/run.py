@@ -16,9 +16,9 @@ from fastai.callback.training import GradientAccumulation, GradientClip
 from fastai.learner import Learner
 
 from srbatch import allocator, weights
+from srbatch.apart import check_outside
 from srbatch.card import STRIDE, listed
 from srbatch.commit import make_folder
-from srbatch.discover import check_outside
 from srbatch.errors import DestinationError, DeviceError, UsageError, WeightsError
 from srbatch.hardware import pick_device
 from srbatch.network import SuperResolutionNet

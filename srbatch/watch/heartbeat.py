@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from srbatch.codec_pool import encode_limit_s
-from srbatch.discover import Photo
+from srbatch.found import Photo
 from srbatch.options import MAX_FACTOR, Options
 from srbatch.outcome import Outcome
 from srbatch.report import Silent

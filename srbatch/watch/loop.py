@@ -37,8 +37,8 @@ from pathlib import Path
 
 from srbatch.archive import put_right, state_folder
 from srbatch.batch import Run, run_all
-from srbatch.discover import Found, Photo
 from srbatch.errors import DestinationError, DeviceError, DeviceOutOfMemory, ExitCode, SrbatchError
+from srbatch.found import Found, Photo
 from srbatch.ledger import LedgerError
 from srbatch.outcome import Summary
 from srbatch.watch.control import Control

@@ -21,11 +21,12 @@ from typing import Any
 
 from srbatch.commit import make_folder, sync_folder, temp_path
 from srbatch.dates import mtime_of
-from srbatch.discover import Photo, is_picture
 from srbatch.errors import UsageError
+from srbatch.found import Photo
 from srbatch.names import MAX_NAME_BYTES, show
 from srbatch.places import is_within
 from srbatch.sidecars import beside, is_anothers
+from srbatch.target_names import is_picture
 from srbatch.watch.renamed import with_tag
 
 _AT_FDCWD = -2 if sys.platform == "darwin" else -100

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from srbatch.batch import Run
-from srbatch.discover import Photo
 from srbatch.errors import DestinationError, PhotoTooLarge, UnsupportedPhoto, is_of_output, one_line
+from srbatch.found import Photo
 from srbatch.names import show
 from srbatch.outcome import Outcome, duration, outcome_line
 from srbatch.preflight import forget_vanished, source_name

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from srbatch.discover import Photo
+from srbatch.found import Photo
 from srbatch.names import show
 from srbatch.outcome import Outcome
 from srbatch.report import Silent

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from srbatch import run
-from srbatch.discover import Photo
+from srbatch.found import Photo
 from srbatch.options import Options, TargetSize
 from srbatch.outcome import Outcome
 from srbatch.report import Silent

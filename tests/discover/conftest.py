@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from srbatch.discover import Found, Photo
+from srbatch.found import Found, Photo
 
 
 def make(folder: Path, *names: str) -> Path:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from srbatch import collisions, places
 from srbatch import discover as module
-from srbatch import places
-from srbatch.discover import check_outside, discover
+from srbatch.apart import check_outside
+from srbatch.discover import discover
 from srbatch.errors import UsageError
 from srbatch.formats import Format
 from tests.conftest import without_privileges
@@ -174,6 +175,7 @@ def test_a_link_to_where_the_output_will_be_is_not_followed(
     (photos / "link").symlink_to(tmp_path / "disk")
     if not numbers:
         monkeypatch.setattr(module, "identity", lambda path: None)
+        monkeypatch.setattr(collisions, "identity", lambda path: None)
         monkeypatch.setattr(places, "identity", lambda path: None)
     found = discover((photos,), tmp_path / "disk" / "new" / "hi")
     assert targets(found) == ["a.jpg"]

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from srbatch.discover import Selection, check_name, discover
+from srbatch.discover import Selection, discover
 from srbatch.errors import UsageError
 from srbatch.formats import Format
+from srbatch.target_names import check_name
 from tests.discover.conftest import make, only, targets
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from srbatch import collisions
 from srbatch import discover as module
 from srbatch.discover import discover
 from srbatch.errors import Interrupted
@@ -59,6 +60,7 @@ def test_links_that_make_millions_of_ways_are_gone_once(
         (photos / "x").symlink_to(steps[0])
     if not numbers:
         monkeypatch.setattr(module, "identity", lambda path: None)
+        monkeypatch.setattr(collisions, "identity", lambda path: None)
     calls = 0
 
     def check() -> None:
@@ -111,6 +113,7 @@ def test_folders_are_walked_into_where_the_file_system_has_no_inodes(
 ) -> None:
     make(photos, "1999/summer/1.jpg", "2001/2.jpg")
     monkeypatch.setattr(module, "identity", lambda path: None)
+    monkeypatch.setattr(collisions, "identity", lambda path: None)
     assert targets(discover((photos,), out)) == ["1999/summer/1.jpg", "2001/2.jpg"]
 
 

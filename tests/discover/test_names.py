@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from srbatch import collisions
 from srbatch import discover as module
-from srbatch.discover import discover, target_name
+from srbatch.discover import discover
 from srbatch.errors import UnsupportedPhoto
 from srbatch.formats import Format
 from srbatch.names import show
+from srbatch.target_names import target_name
 from tests.conftest import WRITTEN
 from tests.discover.conftest import make, only, targets
 
@@ -147,7 +149,7 @@ def test_photos_that_differ_in_case_fail_where_the_file_system_does_not_tell_cas
     photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(photos, "IMG.jpg", "img.JPG", "other.jpg")
-    monkeypatch.setattr(module, "_tells_case_apart", lambda folder: False)
+    monkeypatch.setattr(collisions, "_tells_case_apart", lambda folder: False)
     first, second, third = discover((photos,), out).photos
     assert str(second.source) in str(first.problem)
     assert str(first.source) in str(second.problem)
@@ -158,7 +160,7 @@ def test_photos_that_differ_in_case_are_done_where_the_file_system_tells_case_ap
     photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(photos, "IMG.jpg", "img.JPG")
-    monkeypatch.setattr(module, "_tells_case_apart", lambda folder: True)
+    monkeypatch.setattr(collisions, "_tells_case_apart", lambda folder: True)
     assert [photo.problem for photo in discover((photos,), out).photos] == [None, None]
 
 
@@ -174,7 +176,7 @@ def test_each_photo_is_looked_at_once_and_so_is_a_folder_where_names_differ_in_c
         return stat(path, **how)
 
     monkeypatch.setattr(Path, "stat", counted)
-    monkeypatch.setattr(module, "_tells_case_apart", lambda folder: bool(folders.append(folder)) or True)
+    monkeypatch.setattr(collisions, "_tells_case_apart", lambda folder: bool(folders.append(folder)) or True)
     found = discover((photos,), out)
     sources = [photo.source for photo in found.photos]
     assert sorted(path for path in looked if path in sources) == sorted(sources)

@@ -11,8 +11,8 @@ from typing import TypeVar
 import pytest
 
 from srbatch import report
-from srbatch.discover import Found, Photo
 from srbatch.formats import Format
+from srbatch.found import Found, Photo
 from srbatch.outcome import Outcome, Summary
 from srbatch.report import Reporter
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srbatch.discover import Found, Photo
 from srbatch.errors import ExitCode
+from srbatch.found import Found, Photo
 from srbatch.outcome import Outcome, Summary, outcome_line, summary_lines
 from srbatch.report import Plain, Several, Silent
 from srbatch.report_files import JsonLines

@@ -18,7 +18,6 @@ import torch
 from PIL import Image
 
 from srbatch import batch, encode, scratch
-from srbatch.discover import Photo
 from srbatch.errors import (
     DeviceError,
     ExitCode,
@@ -26,6 +25,7 @@ from srbatch.errors import (
     LockedError,
     SrbatchError,
 )
+from srbatch.found import Photo
 from srbatch.ledger import STATE_FOLDER, locked
 from srbatch.tile_memory import Tiles
 from tests.conftest import Originals, crop
