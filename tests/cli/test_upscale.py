@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import pyvips
 from PIL import Image
 
 from srbatch import ledger, weights
@@ -46,16 +45,6 @@ def test_the_enlargement_looks_like_the_photo(srbatch: Srbatch, photos: Path, tm
             back = np.asarray(image.resize(before.size, Image.Resampling.BOX)).astype(float)
             # Not less: the finest grain may be taken for noise, and leaves no trace.
             assert np.abs(back - np.asarray(before)).mean() < 5
-
-
-def test_a_second_run_does_nothing(both: Srbatch, photos: Path, tmp_path: Path) -> None:
-    out = tmp_path / "hi"
-    assert both("upscale", photos, "--scale", 1, "--out", out).code == 0
-    before = {p: p.stat().st_mtime_ns for p in out.rglob("*.*") if ".srbatch" not in p.parts}
-    again = both("upscale", photos, "--scale", 1, "--out", out)
-    assert again.code == 0
-    assert "0 done, 4 skipped, 0 failed" in again.err
-    assert {p: p.stat().st_mtime_ns for p in out.rglob("*.*") if ".srbatch" not in p.parts} == before
 
 
 @pytest.mark.parametrize(
@@ -126,158 +115,6 @@ def test_a_photo_that_is_large_enough_is_skipped_with_the_reason(
         assert result.code == 0
         assert "0 done, 4 skipped" in result.err
         assert "as large as long edge 64 px already" in result.err
-
-
-def test_one_format_for_all_keeps_photos_apart(
-    srbatch: Srbatch, originals: Originals, tmp_path: Path
-) -> None:
-    crop().save(originals.folder / "a.jpg")
-    crop(left=10).save(originals.folder / "a.png")
-    originals.remember()
-    assert (
-        srbatch("upscale", originals.folder, "--scale", 1, "--format", "png", "--out", tmp_path / "hi").code
-        == 0
-    )
-    assert sorted(p.name for p in (tmp_path / "hi").glob("*.png")) == ["a.jpg.png", "a.png"]
-
-
-@pytest.mark.parametrize("name", ["jpeg", "png", "webp", "tiff", "avif"])
-def test_every_format_from_every_format(srbatch: Srbatch, photos: Path, tmp_path: Path, name: str) -> None:
-    result = srbatch("upscale", photos, "--scale", 1, "--format", name, "--out", tmp_path / "hi", "--json")
-    assert result.code == 0, result.err
-    for record in result.records.values():
-        with Image.open(record["target"]) as image:
-            assert image.format == name.upper()
-            image.load()
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-@pytest.mark.parametrize("first", [(), ("--first", "restore")])
-def test_black_and_white_photos_in_rgb_stay_so(
-    srbatch: Srbatch, tmp_path: Path, mode: str, first: tuple[str, ...]
-) -> None:
-    (tmp_path / "photos").mkdir()
-    for number in range(3):
-        crop(90, 120 + 20 * number).convert("L").convert(mode).save(tmp_path / "photos" / f"{number}.png")
-    srbatch("upscale", "photos", "--scale", "2", "--out", "hi", *first)
-    for path in (tmp_path / "hi").glob("*.png"):
-        with Image.open(path) as image:
-            assert image.mode == mode
-            pixels = np.asarray(image)
-        assert np.array_equal(pixels[:, :, 0], pixels[:, :, 1])
-        assert np.array_equal(pixels[:, :, 0], pixels[:, :, 2])
-        assert pixels.std() > 10
-
-
-def test_quality_shows_in_the_size_of_jpegs(srbatch: Srbatch, originals: Originals, tmp_path: Path) -> None:
-    crop(200, 200).save(originals.folder / "a.jpg")
-    originals.remember()
-    sizes = []
-    for quality in (50, 95):
-        out = tmp_path / str(quality)
-        # Without what it declares of itself, which is as large in both.
-        asked = ("--scale", 1, "--quality", quality, "--no-provenance", "--out", out)
-        srbatch("upscale", originals.folder, *asked)
-        sizes.append((out / "a.jpg").stat().st_size)
-    assert sizes[0] < sizes[1] / 2
-
-
-def test_jpeg_keeps_full_colour_resolution(srbatch: Srbatch, originals: Originals, tmp_path: Path) -> None:
-    crop().save(originals.folder / "a.jpg")
-    originals.remember()
-    srbatch("upscale", originals.folder, "--scale", 1, "--out", tmp_path / "hi")
-    with Image.open(tmp_path / "hi" / "a.jpg") as image:
-        assert all((component[1], component[2]) == (1, 1) for component in image.layer)
-
-
-def test_transparency_survives_and_leaves_no_dark_rim(
-    srbatch: Srbatch, originals: Originals, tmp_path: Path
-) -> None:
-    pixels = np.zeros((64, 64, 4), np.uint8)
-    pixels[16:48, 16:48] = (200, 120, 60, 255)  # black below what is transparent, as most programs leave it
-    Image.fromarray(pixels).save(originals.folder / "a.png")
-    originals.remember()
-    assert srbatch("upscale", originals.folder, "--scale", 4, "--out", tmp_path / "hi").code == 0
-    with Image.open(tmp_path / "hi" / "a.png") as image:
-        result = np.asarray(image).astype(int)
-    assert result[0, 0, 3] == 0
-    assert result[128, 128, 3] == 255
-    seen = result[:, :, 3] > 16
-    assert np.abs(result[seen][:, :3] - (200, 120, 60)).max() <= 12
-
-
-def test_a_disc_on_transparent_black_has_no_dark_rim(
-    srbatch: Srbatch, originals: Originals, tmp_path: Path
-) -> None:
-    """Seen over white, it is nowhere darker than its own colour mixed with white by its own alpha."""
-    y, x = np.mgrid[0:64, 0:64] - 31.5
-    alpha = (20.5 - np.hypot(x, y)).clip(0, 1)
-    for bits in (8, 16):
-        top = 2**bits - 1
-        disc = np.zeros((64, 64, 4), np.uint8 if bits == 8 else np.uint16)
-        disc[alpha > 0, :3] = np.array([0.8, 0.1, 0.1]) * top
-        disc[:, :, 3] = (alpha * top).round()
-        picture = pyvips.Image.new_from_array(disc).copy(interpretation="srgb" if bits == 8 else "rgb16")
-        picture.pngsave(str(originals.folder / f"{bits}.png"))
-    originals.remember()
-    assert srbatch("upscale", originals.folder, "--scale", 4, "--out", tmp_path / "hi").code == 0
-    for bits in (8, 16):
-        made = pyvips.Image.new_from_file(str(tmp_path / "hi" / f"{bits}.png")).numpy() / (2**bits - 1)
-        colour, cover = made[:, :, :3], made[:, :, 3:]
-        over_white = colour * cover + (1 - cover)
-        ideal = np.array([0.8, 0.1, 0.1]) * cover + (1 - cover)
-        assert (cover > 0.99).any()
-        assert (cover == 0).any()
-        assert np.abs(over_white - ideal).max() < 0.02
-
-
-def test_transparency_is_refused_where_it_would_be_lost(
-    srbatch: Srbatch, originals: Originals, tmp_path: Path
-) -> None:
-    image = crop().convert("RGBA")
-    image.save(originals.folder / "full.png")  # an alpha channel that says nothing
-    image.putalpha(128)
-    image.save(originals.folder / "half.png")
-    originals.remember()
-    result = srbatch(
-        "upscale", originals.folder, "--scale", 1, "--format", "jpeg", "--out", tmp_path / "hi", "--json"
-    )
-    assert result.code == 3
-    assert result.records["full.png"]["status"] == "done"
-    assert "transparency" in result.records["half.png"]["reason"]
-
-
-def test_what_is_only_read_comes_out_as_png(srbatch: Srbatch, originals: Originals, tmp_path: Path) -> None:
-    crop().save(originals.folder / "a.bmp")
-    crop().quantize(60).save(originals.folder / "b.gif", comment=b"Hello")
-    originals.remember()
-    arguments = ("upscale", originals.folder, "--scale", 1, "--out", tmp_path / "hi")
-    result = srbatch(*arguments, "--json")
-    assert result.code == 0, result.err
-    assert result.records["a.bmp"]["notes"] == ["its output is png: bmp is only read"]
-    for name in ("a.bmp.png", "b.gif.png"):
-        with Image.open(tmp_path / "hi" / name) as image:
-            assert (image.format, image.size) == ("PNG", (64, 48))
-            assert name == "a.bmp.png" or image.text["Comment"] == "Hello"
-    assert "2 skipped" in srbatch(*arguments).err
-    made = srbatch("upscale", originals.folder, "--scale", 1, "--format", "jpeg", "--out", tmp_path / "j")
-    assert made.code == 0, made.err
-    assert sorted(p.name for p in (tmp_path / "j").glob("*.jpg")) == ["a.bmp.jpg", "b.gif.jpg"]
-
-
-def test_the_first_picture_of_several_in_a_jpeg_is_done(
-    srbatch: Srbatch, originals: Originals, tmp_path: Path
-) -> None:
-    for suffix in ("jpg", "mpo"):
-        crop().save(originals.folder / f"a.{suffix}", "MPO", save_all=True, append_images=[crop(left=0)])
-    originals.remember()
-    result = srbatch("upscale", originals.folder, "--scale", 1, "--out", tmp_path / "hi", "--json")
-    assert result.code == 0, result.err
-    for suffix in ("jpg", "mpo"):
-        (note,) = result.records[f"a.{suffix}"]["notes"]
-        assert "1 further picture" in note
-        with Image.open(tmp_path / "hi" / f"a.{suffix}") as image:
-            assert (image.format, image.size) == ("JPEG", (64, 48))
 
 
 def test_a_file_to_a_file(both: Srbatch, photos: Path, tmp_path: Path) -> None:
@@ -356,55 +193,6 @@ def test_sizes_from_one_pixel_up(srbatch: Srbatch, originals: Originals, tmp_pat
             assert image.size == (width * 3, height * 3)
 
 
-def test_changed_photo_is_done_again_and_a_touched_one_is_not(
-    srbatch: Srbatch, originals: Originals, tmp_path: Path
-) -> None:
-    out = tmp_path / "hi"
-    for name in ("touched.png", "changed.png"):
-        crop().save(originals.folder / name)
-    originals.remember()
-    srbatch("upscale", originals.folder, "--scale", 1, "--out", out)
-    os.utime(originals.folder / "touched.png", ns=(1, 10**18))
-    crop(left=0).save(originals.folder / "changed.png")
-    originals.remember()
-    records = srbatch("upscale", originals.folder, "--scale", 1, "--out", out, "--json").records
-    assert records["touched.png"]["status"] == "skipped"
-    assert records["changed.png"]["status"] == "done"
-    with Image.open(out / "changed.png") as image, Image.open(originals.folder / "changed.png") as now:
-        assert np.abs(np.asarray(image).astype(int) - np.asarray(now)).mean() < 3
-
-
-def test_a_change_that_keeps_size_and_date_is_found_by_rehash(
-    srbatch: Srbatch, originals: Originals, tmp_path: Path
-) -> None:
-    path, out = originals.folder / "a.tif", tmp_path / "hi"
-    crop().save(path)
-    date = path.stat().st_mtime_ns
-    originals.remember()
-    srbatch("upscale", originals.folder, "--scale", 1, "--out", out)
-    crop(left=0).save(path)
-    os.utime(path, ns=(date, date))
-    originals.remember()
-    arguments = ("upscale", originals.folder, "--scale", 1, "--out", out)
-    assert "1 skipped" in srbatch(*arguments).err
-    assert "1 done" in srbatch(*arguments, "--rehash").err
-
-
-def test_other_settings_are_reported_and_redone_only_when_asked(
-    srbatch: Srbatch, photos: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "hi"
-    srbatch("upscale", photos, "--scale", 1, "--out", out)
-    told = srbatch("upscale", photos, "--scale", 2, "--out", out)
-    assert told.code == 0
-    assert "4 skipped: made with other settings; --redo-changed" in told.err
-    with Image.open(out / "a.jpg") as image:
-        assert image.size == (64, 48)
-    assert "4 done" in srbatch("upscale", photos, "--scale", 2, "--out", out, "--redo-changed").err
-    with Image.open(out / "a.jpg") as image:
-        assert image.size == (128, 96)
-
-
 def test_eight_views_are_another_recipe_and_are_declared(
     srbatch: Srbatch, originals: Originals, tmp_path: Path
 ) -> None:
@@ -474,55 +262,6 @@ def test_models_that_do_not_fit_are_told(
     assert told in result.err
 
 
-def test_files_that_are_not_ours_are_never_replaced(srbatch: Srbatch, photos: Path, tmp_path: Path) -> None:
-    out = tmp_path / "hi"
-    out.mkdir()
-    (out / "a.jpg").write_bytes(b"somebody's")
-    arguments = ("upscale", photos, "--scale", 1, "--out", out, "--json")
-    result = srbatch(*arguments)
-    assert result.code == 3
-    assert result.records["a.jpg"]["error"] == "TargetExists"
-    assert (out / "a.jpg").read_bytes() == b"somebody's"
-    assert srbatch(*arguments, "--overwrite").records["a.jpg"]["status"] == "done"
-    with Image.open(out / "a.jpg") as image:
-        image.load()
-
-
-def test_an_edited_output_is_never_replaced(srbatch: Srbatch, photos: Path, tmp_path: Path) -> None:
-    out = tmp_path / "hi"
-    srbatch("upscale", photos, "--scale", 1, "--out", out)
-    edited = (out / "a.jpg").read_bytes() + b"edited"
-    (out / "a.jpg").write_bytes(edited)
-    result = srbatch("upscale", photos, "--scale", 2, "--out", out, "--redo-changed", "--json")
-    assert result.records["a.jpg"]["error"] == "TargetExists"
-    assert "changed it" in result.records["a.jpg"]["reason"]
-    assert (out / "a.jpg").read_bytes() == edited
-
-
-def test_two_archives_into_one_folder_do_not_replace_each_other(
-    srbatch: Srbatch, originals: Originals, tmp_path: Path
-) -> None:
-    for year, left in (("2019", 0), ("2020", 200)):
-        (originals.folder / year).mkdir()
-        crop(left=left).save(originals.folder / year / "IMG_0001.png")
-    originals.remember()
-    out = tmp_path / "hi"
-    srbatch("upscale", originals.folder / "2019", "--scale", 1, "--out", out)
-    first = (out / "IMG_0001.png").read_bytes()
-    result = srbatch("upscale", originals.folder / "2020", "--scale", 1, "--out", out)
-    assert result.code == 3
-    assert "made from another photo" in result.err
-    assert (out / "IMG_0001.png").read_bytes() == first
-
-
-def test_a_deleted_output_is_made_again(srbatch: Srbatch, photos: Path, tmp_path: Path) -> None:
-    out = tmp_path / "hi"
-    srbatch("upscale", photos, "--scale", 1, "--out", out)
-    (out / "a.jpg").unlink()
-    assert "1 done, 3 skipped" in srbatch("upscale", photos, "--scale", 1, "--out", out).err
-    assert (out / "a.jpg").exists()
-
-
 def test_reports_and_json(srbatch: Srbatch, photos: Path, tmp_path: Path) -> None:
     (photos / "bad.jpg").write_bytes(b"")
     result = srbatch(
@@ -553,18 +292,6 @@ def test_the_report_of_a_run_survives_a_run_that_is_refused_and_a_look(
     assert report.read_bytes() == told
     assert srbatch(*arguments).code == 0
     assert report.read_bytes() != told
-
-
-def test_a_photo_named_like_the_output_of_another(
-    srbatch: Srbatch, originals: Originals, tmp_path: Path
-) -> None:
-    crop().save(originals.folder / "a.jpg")
-    crop(left=10).save(originals.folder / "a.jpg.png")
-    originals.remember()
-    out = tmp_path / "hi"
-    result = srbatch("upscale", originals.folder, "--scale", 1, "--format", "png", "--out", out)
-    assert result.code == 0, result.err
-    assert sorted(p.name for p in out.glob("*.png")) == ["a.jpg.png", "a.jpg.png.png"]
 
 
 def test_dry_run_tells_and_writes_nothing(srbatch: Srbatch, photos: Path, tmp_path: Path) -> None:
