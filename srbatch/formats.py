@@ -29,6 +29,7 @@ class Format(Enum):
     HEIC = "heic"
     GIF = "gif"
     BMP = "bmp"
+    JP2 = "jp2"
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -90,10 +91,20 @@ _TRAITS = {
     Format.HEIC: _Traits(
         (".heic", ".heif", ".hif"), 16_384, alpha=True, lossy=True, bits=10, grey=True, resolution=False
     ),
-    # Nobody wants an enlargement in 256 colours, or one that is not compressed.
+    # Nobody wants an enlargement in 256 colours, or one that is not compressed; JPEG 2000 has no encoder here
+    # that would take its time over rows.
     Format.GIF: _Traits((".gif",), 65_535, alpha=True, lossy=False, bits=8, grey=False, written=False),
     Format.BMP: _Traits(
         (".bmp", ".dib"), 2**31 - 1, alpha=True, lossy=False, bits=8, grey=True, written=False
+    ),
+    Format.JP2: _Traits(
+        (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+        2**31 - 1,
+        alpha=True,
+        lossy=True,
+        bits=16,
+        grey=True,
+        written=False,
     ),
 }
 _BY_SUFFIX = {suffix: fmt for fmt, traits in _TRAITS.items() for suffix in traits.suffixes}

@@ -14,6 +14,7 @@ import pyvips
 from numpy.typing import NDArray
 from PIL import Image
 
+from srbatch import jp2
 from srbatch.errors import PhotoError, UnreadablePhoto, UnsupportedPhoto, one_line
 from srbatch.formats import Format
 from srbatch.heic import Heic
@@ -74,6 +75,8 @@ def format_of(file: BufferedReader) -> Format:
         return Format.GIF
     if start.startswith(b"BM"):
         return Format.BMP
+    if start.startswith((jp2.SIGNATURE, jp2.CODESTREAM)):
+        return Format.JP2
     for magic, kind in _OTHER_KINDS.items():
         if start.startswith(magic):
             raise UnsupportedPhoto(
@@ -110,8 +113,8 @@ def loaded(file: BufferedReader, fmt: Format, fail_on: str = "error", pixels: bo
     """
     file.seek(0)
     forget_warnings()
-    if fmt in (Format.BMP, Format.HEIC):
-        yield (_bmp if fmt is Format.BMP else _heic)(file, pixels)
+    if fmt in _DECODED_WHOLE:
+        yield _DECODED_WHOLE[fmt](file, pixels)
         return
     # Through the open file rather than its name: any name works, and what is hashed is what is decoded.
     reader = _Reader(file)
@@ -180,20 +183,66 @@ def _heic(file: BufferedReader, pixels: bool) -> Any:
 
 def _bmp(file: BufferedReader, pixels: bool) -> Any:
     """A BMP file by Pillow; palettes become their colours."""
+    with _by_pillow(file, "BMP") as image:
+        kind, channels = _BMP_KINDS.get(image.mode, ("RGB", 3))
+        shape = (image.height, image.width, channels)
+        made = from_memory(np.asarray(image.convert(kind)).reshape(shape)) if pixels else _black(shape)
+        return _with_resolution(made, image)
+
+
+def _jp2(file: BufferedReader, pixels: bool) -> Any:
+    """A JPEG 2000 file by Pillow."""
+    known = jp2.structure_of(file)
+    file.seek(0)
+    with _by_pillow(file, "JPEG2000") as image:
+        shape = (image.height, image.width, known.channels)
+        deep = known.bits > 8
+        if pixels:
+            made = from_memory(_full_range(np.asarray(image), known.bits).reshape(shape))
+        else:
+            made = _black(shape, deep=deep)
+        return _with_resolution(made, image)
+
+
+def _full_range(pixels: Pixels, bits: int) -> Pixels:
+    """Numbers that Pillow left as the upper ``bits`` of 8 or 16; white is the largest number here."""
+    whole = 8 * pixels.itemsize
+    if bits == whole:
+        return pixels
+    most, largest = 2**bits - 1, 2**whole - 1
+    levels = (np.arange(2**bits, dtype=np.uint64) * largest + most // 2) // most
+    full: Pixels = levels.astype(pixels.dtype)[pixels >> (whole - bits)]
+    return full
+
+
+@contextmanager
+def _by_pillow(file: BufferedReader, kind: str) -> Iterator[Image.Image]:
+    """The picture in a file, of which Pillow decodes the whole at once.
+
+    Raises:
+        UnreadablePhoto: it is damaged.
+        OSError: the disk or the share failed.
+    """
     try:
-        with Image.open(file, formats=["BMP"]) as image:
-            kind, channels = _BMP_KINDS.get(image.mode, ("RGB", 3))
-            shape = (image.height, image.width, channels)
-            made = from_memory(np.asarray(image.convert(kind)).reshape(shape)) if pixels else _black(shape)
-            dpi = image.info.get("dpi", (0, 0))
-    except (OSError, SyntaxError, ValueError) as error:
+        with Image.open(file, formats=[kind]) as image:
+            yield image
+    except (OSError, SyntaxError, ValueError, AssertionError) as error:
         if is_of_the_disk(error):
             raise
         raise unreadable(reason_of(error)) from error
+
+
+def _with_resolution(made: Any, image: Image.Image) -> Any:
+    """libvips' picture with the pixels per inch of Pillow's, where that tells them."""
+    dpi = image.info.get("dpi", (0, 0))
     if min(dpi) > 0:
         made = made.copy(xres=dpi[0] / 25.4, yres=dpi[1] / 25.4)
         made.set_type(pyvips.GValue.gstr_type, "resolution-unit", "in")
     return made
+
+
+_DECODED_WHOLE = {Format.BMP: _bmp, Format.HEIC: _heic, Format.JP2: _jp2}
+"""What libvips has no decoder for."""
 
 
 def from_memory(pixels: Pixels) -> Any:

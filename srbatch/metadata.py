@@ -29,6 +29,7 @@ from srbatch import (
     exif_patch,
     extended_xmp,
     heif,
+    jp2,
     jpeg,
     png,
     profiles,
@@ -57,6 +58,7 @@ _READERS: dict[Format, Callable[[BinaryIO], Blocks]] = {
     Format.HEIC: heif.read_heif,
     Format.GIF: bitmaps.read_gif,
     Format.BMP: bitmaps.read_bmp,
+    Format.JP2: jp2.read_jp2,
 }
 
 _SRGB_GAMMA, _GAMMA_TOLERANCE, _LINEAR_GAMMA = 45_455, 100, 100_000

@@ -10,7 +10,7 @@ from srbatch.names import show
 from srbatch.places import is_folder
 
 UNSUPPORTED_PICTURES = frozenset(
-    ".jxl .jp2 .j2k .psd .psb .exr .hdr .dng .cr2 .cr3 .nef .nrw .arw .sr2 "
+    ".jxl .jpm .psd .psb .exr .hdr .dng .cr2 .cr3 .nef .nrw .arw .sr2 "
     ".orf .rw2 .raf .pef .srw .raw .x3f .3fr .iiq .tga .pcx .ppm .pgm .pnm .svg".split()
 )
 """Pictures that are not read: each is reported as a photo that failed, never passed over in silence."""

@@ -138,7 +138,7 @@ def _only_read(case: Case) -> bytes:
     data, photo = BytesIO(), Image.fromarray(_pixels(8, case.channels))
     if case.format is Format.GIF:
         photo = photo.quantize(64)
-    photo.save(data, case.format.name)
+    photo.save(data, "JPEG2000" if case.format is Format.JP2 else case.format.name)
     return data.getvalue()
 
 

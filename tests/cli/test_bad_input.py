@@ -67,6 +67,7 @@ BAD: dict[str, tuple[str, Callable[[], bytes], str, str]] = {
     ),
     "truncated gif": ("cut.gif", lambda: encoded(crop(), "GIF")[:-300], "UnreadablePhoto", "cut off"),
     "truncated bmp": ("cut.bmp", lambda: encoded(crop(), "BMP")[:-300], "UnreadablePhoto", "cut off"),
+    "truncated jp2": ("cut.jp2", lambda: encoded(crop(), "JPEG2000")[:-300], "UnreadablePhoto", "cut off"),
     "head of a bmp": ("head.bmp", lambda: b"BM" + bytes(9), "UnreadablePhoto", "cut off"),
     "pdf called jpg": ("pdf.jpg", lambda: b"%PDF-1.7" + bytes(40), "UnsupportedPhoto", "a PDF"),
     "animated webp": (
