@@ -159,6 +159,7 @@ def _sidecar(
             fmt=encoding.format,
             width=encoding.width,
             height=encoding.height,
+            new_colours=picture.header.cmyk,
             provenance=provenance,
         ),
     ).of_new_output()
@@ -289,6 +290,7 @@ def _row(job: Job, picture: Picture, encoding: Encoding, run: Run, **further: An
         "software": SOFTWARE,
         "provenance": run.options.provenance,
         "lossless": picture.lossless,
+        "new_colours": picture.header.cmyk,
         **further,
     }
     return Row(

@@ -182,6 +182,12 @@ def inflated(packed: bytes) -> bytes | None:
     return data if inflater.eof else None
 
 
+def note_ratio(blocks: Blocks, across: int, down: int) -> None:
+    """Tell of a ratio of densities that stands in a file without their unit, where pixels are not square."""
+    if across and down and across != down:
+        blocks.note(f"its pixels are not square ({down}:{across}), which its output does not say")
+
+
 def cut_off(what: str) -> str:
     """The message for a file that ends early."""
     return f"the {what} file is cut off"

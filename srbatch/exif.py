@@ -19,6 +19,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from srbatch.errors import one_line
 from srbatch.placement import rational
 from srbatch.tiff_structure import RATIONAL, BrokenTiff, Entry, TiffReader, Value
 
@@ -32,6 +33,10 @@ COLOUR_SPACE, UNCALIBRATED = 0xA001, 0xFFFF
 _INTEROP_INDEX = 0x0001
 MAKER_NOTE = 0x927C
 MAKER_NOTE_MOVED = "the camera maker's own notes (MakerNote) were moved, and programs may misread them"
+MAKER_NOTE_SWAPPED = (
+    "the camera maker's own notes (MakerNote) now stand among numbers of the other byte order, and programs"
+    " may misread them"
+)
 
 _DESCRIPTIVE = frozenset(
     [
@@ -59,6 +64,7 @@ PLACE_ON_PAGE = frozenset([0x011E, 0x011F])
 """XPosition and YPosition, in the unit of the resolution."""
 FIRST_FREE = 16
 """The first offset that is behind the header of any TIFF structure."""
+_LONGEST_NAME = 200
 _LARGEST_COPY = 1 << 26
 """Bytes of all values of a directory: a crafted file can name the same ones again and again."""
 
@@ -177,6 +183,30 @@ def tells_of_adobe_rgb(block: bytes) -> bool:
     except BrokenTiff:
         return False
     return spaces == [UNCALIBRATED] and said.rstrip(b"\0") == b"R03"
+
+
+def software(block: bytes) -> str | None:
+    """The program or firmware that a block names, in one line of at most 200 characters; None for none."""
+    value = tags_of(block).main.get(SOFTWARE)
+    said = value.data.split(b"\0")[0].strip() if value is not None else b""
+    try:
+        text = said.decode()
+    except UnicodeDecodeError:
+        text = said.decode("latin-1")
+    return one_line(text)[:_LONGEST_NAME] or None
+
+
+def swaps_maker_note(reader: TiffReader, order: str) -> bool:
+    """Whether a MakerNote is in the byte order of its structure, and the output's, ``order``, is the other.
+
+    Those that say their own, by the mark of TIFF near their start (Nikon's, Olympus's, Pentax's, Apple's), or
+    always have the same (Fujifilm's) can be read in both.
+    """
+    note = tags_in(reader).exif.get(MAKER_NOTE)
+    if note is None or reader.layout.order == order:
+        return False
+    start = note.data[:16]
+    return not (start.startswith(b"FUJIFILM") or b"II" in start or b"MM" in start)
 
 
 def resolution(block: bytes) -> tuple[float, float] | None:

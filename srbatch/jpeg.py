@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import BinaryIO
 
-from srbatch.containers import C2PA_LOST, EXIF_ID, XMP_ID, Blocks, Insertion, cut_off
+from srbatch.containers import C2PA_LOST, EXIF_ID, XMP_ID, Blocks, Insertion, cut_off, note_ratio
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
 from srbatch.photoshop import PHOTOSHOP_ID, photoshop_resource, take_photoshop
 from srbatch.tiff_structure import BrokenTiff, TiffReader
@@ -91,11 +91,19 @@ def resolution(file: BinaryIO) -> tuple[float, float] | None:
     """Pixels per mm, across and down, that JFIF 1.02 tells; None for a ratio alone, and without JFIF."""
     file.seek(0)
     for marker, body in segments(file):
-        if marker == _APP0 and body.startswith(_JFIF_ID) and len(body) >= 12:
-            unit, across, down = struct.unpack_from(">BHH", body, 7)
+        if found := _densities(marker, body):
+            unit, across, down = found
             mm = _MM_OF_JFIF_UNIT.get(unit)
             return (across / mm, down / mm) if mm and across and down else None
     return None
+
+
+def _densities(marker: int, body: bytes) -> tuple[int, int, int] | None:
+    """(unit, pixels per unit across, and down) of a JFIF segment; the unit 0 is none."""
+    if marker != _APP0 or not body.startswith(_JFIF_ID) or len(body) < 12:
+        return None
+    unit, across, down = struct.unpack_from(">BHH", body, 7)
+    return unit, across, down
 
 
 def _note_segment(blocks: Blocks, marker: int, body: bytes) -> None:
@@ -106,6 +114,8 @@ def _note_segment(blocks: Blocks, marker: int, body: bytes) -> None:
         blocks.note(C2PA_LOST)
     elif marker == _APP11 and C2PA_LOST in blocks.notes and _continues_a_box(body):
         pass
+    elif (densities := _densities(marker, body)) and densities[0] == 0:
+        note_ratio(blocks, *densities[1:])
     elif _APP0 < marker <= 0xEF and marker != _APP14:  # those two belong to the stored pixels
         name = "".join(chr(c) for c in body[:24].split(b"\0")[0] if 32 < c < 127)
         blocks.note(f"the JPEG segment APP{marker - _APP0} ({name or 'without a name'}) was not carried")

@@ -39,7 +39,7 @@ from srbatch import (
     webp,
     xmp,
 )
-from srbatch.containers import GAIN_MAP_LOST, Blocks, HeadSplicer, printable
+from srbatch.containers import C2PA_LOST, GAIN_MAP_LOST, Blocks, HeadSplicer, printable
 from srbatch.errors import UnsupportedPhoto, WrongOutput
 from srbatch.formats import Format
 from srbatch.heif import HeifRewriter
@@ -260,7 +260,7 @@ def for_output(
             resolution=in_exif if exif.resolution(meta.exif) is None else None,
         )
     packet, xmp_notes = packet_for_output(
-        meta, meta.xmp, fmt, width=width, height=height, provenance=provenance
+        meta, meta.xmp, fmt, width=width, height=height, new_colours=new_colours, provenance=provenance
     )
     extension: tuple[bytes, ...] = ()
     if packet is not None and fmt is Format.JPEG and len(packet) > jpeg.LARGEST_JPEG_XMP:
@@ -299,6 +299,7 @@ def packet_for_output(
     *,
     width: int,
     height: int,
+    new_colours: bool,
     provenance: Provenance | None,
 ) -> tuple[bytes | None, tuple[str, ...]]:
     """The XMP packet of an output in ``fmt``: made of the photo's own or of one that lies beside it.
@@ -309,7 +310,16 @@ def packet_for_output(
         UnusableXmp: the packet cannot be corrected.
     """
     placement = meta.placement(width=width, height=height)
-    made = xmp.corrected(packet, placement, fmt=fmt, turned=meta.upright_in_output, provenance=provenance)
+    software = exif.software(meta.exif) if meta.exif is not None else None
+    made = xmp.corrected(
+        packet,
+        placement,
+        fmt=fmt,
+        turned=meta.upright_in_output,
+        new_colours=new_colours,
+        software_before=None if software and software.startswith("srbatch ") else software,
+        provenance=provenance,
+    )
     return made, _xmp_notes(in_utf8(packet), placement) if packet is not None else ()
 
 
@@ -320,9 +330,9 @@ def _notes_on_places_in_exif(block: bytes, placement: Placement) -> tuple[str, .
 
 def _xmp_notes(packet: bytes, placement: Placement) -> tuple[str, ...]:
     notes: tuple[str, ...] = (SUBJECT_LOST,) if regions.lose_subject(packet, placement) else ()
-    if placement.turn != 1 and xmp.tells_of_panorama(packet):
-        notes += (xmp.PANORAMA_LEFT,)
-    return notes
+    if placement.turn != 1:
+        notes += xmp.left_behind(packet)
+    return notes + ((C2PA_LOST,) if xmp.manifest_elsewhere(packet) else ())
 
 
 def _encoded_colours(meta: Metadata, fmt: Format) -> tuple[bytes | None, bool, tuple[str, ...]]:
@@ -372,7 +382,9 @@ def _texts(meta: Metadata, fmt: Format) -> tuple[tuple[bytes, ...], tuple[bytes,
         made = tuple(png.png_text_chunk("Comment", comment) for comment in meta.comments)
         return (), meta.png_text + made, ()
     if fmt is not Format.JPEG:
-        note = f"{count} text comment{'s' * (count > 1)}, for which {_name(fmt)} has no place, "
+        keywords = dict.fromkeys(_keyword(chunk) for chunk in meta.png_text)
+        named = f" ({', '.join(keywords)})" if keywords else ""
+        note = f"{count} text comment{'s' * (count > 1)}{named}, for which {_name(fmt)} has no place, "
         return (), (), (f"{note}{'were' if count > 1 else 'was'} not carried",) if count else ()
     comments, notes = list(meta.comments), []
     for chunk in meta.png_text:
@@ -381,9 +393,14 @@ def _texts(meta: Metadata, fmt: Format) -> tuple[tuple[bytes, ...], tuple[bytes,
         if line and len(line) <= jpeg.JPEG_SEGMENT_BYTES:
             comments.append(line)
         else:
-            keyword = printable(chunk[4:].partition(b"\0")[0])
-            notes.append(f"the PNG text {keyword} is damaged or too long for JPEG and was not carried")
+            notes.append(
+                f"the PNG text {_keyword(chunk)} is damaged or too long for JPEG and was not carried"
+            )
     return tuple(comments), (), tuple(notes)
+
+
+def _keyword(chunk: bytes) -> str:
+    return printable(chunk[4:].partition(b"\0")[0])
 
 
 def _exif_notes(block: bytes | None, fmt: Format) -> tuple[str, ...]:
@@ -396,6 +413,8 @@ def _exif_notes(block: bytes | None, fmt: Format) -> tuple[str, ...]:
         notes.append(f"damaged EXIF tags ({damaged}) were not carried")
     if tiff_append.moves_maker_note(block):
         notes.append(exif.MAKER_NOTE_MOVED)
+    elif tiff_append.swaps_maker_note(block):
+        notes.append(exif.MAKER_NOTE_SWAPPED)
     return tuple(notes)
 
 

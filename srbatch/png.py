@@ -16,6 +16,7 @@ from srbatch.containers import (
     behind_picture,
     cut_off,
     inflated,
+    note_ratio,
     printable,
     read_block,
     size_of,
@@ -26,8 +27,10 @@ from srbatch.photoshop import PHOTOSHOP_ID, photoshop_resource, take_photoshop
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOUR = frozenset([b"sRGB", b"gAMA", b"cHRM", b"cICP"])
 # Made anew by the encoder, or about the stored pixels only.
+_PHYS = struct.Struct(">IIB")
+"""Pixels per unit across and down, and the unit: 1 for the metre, 0 for none."""
 _PNG_NOT_MISSED = frozenset(
-    [b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"pHYs", b"bKGD", b"hIST", b"sBIT", b"sPLT", b"tIME"]
+    [b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"bKGD", b"hIST", b"sBIT", b"sPLT", b"tIME"]
 )
 _PNG_XMP_KEYWORD = b"XML:com.adobe.xmp"
 _RAW_PROFILE = b"Raw profile type "
@@ -65,8 +68,8 @@ def resolution(file: BinaryIO) -> tuple[float, float] | None:
     file.seek(8)
     while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
         size = int.from_bytes(head[:4], "big")
-        if head[4:] == b"pHYs" and size == 9:
-            across, down, unit = struct.unpack(">IIB", file.read(9).ljust(9, b"\0"))
+        if head[4:] == b"pHYs" and size == _PHYS.size:
+            across, down, unit = _PHYS.unpack(file.read(size).ljust(size, b"\0"))
             return (across / 1000, down / 1000) if unit == 1 and across and down else None
         file.seek(size + 4, SEEK_CUR)
     return None
@@ -89,6 +92,9 @@ def _take_png_chunk(kind: bytes, data: bytes, blocks: Blocks) -> None:
             blocks.note("the XMP packet is damaged and was not carried")
     elif kind in (b"tEXt", b"zTXt", b"iTXt"):
         blocks.png_text.append(kind + data)
+    elif kind == b"pHYs":
+        if len(data) == _PHYS.size and _PHYS.unpack(data)[2] == 0:
+            note_ratio(blocks, *_PHYS.unpack(data)[:2])
     elif kind == b"caBX":
         blocks.note(C2PA_LOST)
     elif kind in (b"acTL", b"fcTL", b"fdAT"):

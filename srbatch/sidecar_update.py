@@ -45,7 +45,13 @@ def carry_again(due: SidecarDue, run: Run) -> Outcome:
         provenance = _provenance(photo, row, details, run)
         assert photo.format is not None, "it was done"
         return metadata.packet_for_output(
-            meta, packet, photo.format, width=width, height=height, provenance=provenance
+            meta,
+            packet,
+            photo.format,
+            width=width,
+            height=height,
+            new_colours=details.get("new_colours", False),
+            provenance=provenance,
         )
 
     sidecar = sidecar_of(

@@ -25,8 +25,9 @@ from srbatch.commit import (
 )
 from srbatch.dates import mtime_of, set_dates
 from srbatch.errors import TargetExists, UnsupportedPhoto
+from srbatch.formats import Format
 from srbatch.names import MAX_NAME_BYTES, show
-from srbatch.packets import UnusableXmp
+from srbatch.packets import Name, Properties, UnusableXmp, in_utf8
 from srbatch.places import open_file
 from srbatch.target_names import is_picture
 
@@ -35,6 +36,8 @@ Stamp = tuple[str, int, int]
 
 _LARGEST = 1 << 26  # no packet comes near it
 _SUFFIXES = (".xmp", ".XMP")
+_FOR_EXTENSION: Name = ("http://ns.adobe.com/photoshop/1.0/", "SidecarForExtension")
+"""By which Adobe's programs say whose sidecar it is: beside a raw file and its JPEG, that of the raw."""
 _FEW = 64
 _BEFORE = "sidecar_before"
 """What details say of a sidecar that was made ready: the hash of what it may replace."""
@@ -218,7 +221,7 @@ def sidecar_of(
             status = os.fstat(file.fileno())
             stamp = found[0].name, status.st_size, status.st_mtime_ns
             packet = file.read(_LARGEST + 1) or b""  # None from a device that has nothing yet
-        problem = "is larger than any packet" if len(packet) > _LARGEST else ""
+        problem = "is larger than any packet" if len(packet) > _LARGEST else _whose(found[0], packet, source)
         data, lost = (None, ()) if problem else corrected(packet)
         notes = [f"in the sidecar {name}: {note}" for note in lost] + notes
     except OSError as error:
@@ -236,6 +239,33 @@ def sidecar_of(
         notes.append(_left_alone(path))
         return Sidecar(path, notes=tuple(notes), source=stamp, before=written_before, in_the_way=True)
     return sidecar
+
+
+def _whose(sidecar: Path, packet: bytes, photo: Path) -> str:
+    """What to say of a sidecar by the name without an ending that is another file's; nothing if it is not.
+
+    Raises:
+        UnusableXmp: it cannot be read as a packet.
+    """
+    if sidecar.stem == photo.name:
+        return ""
+    ending = Properties(in_utf8(packet)).value(_FOR_EXTENSION)
+    if not ending or _same_ending(ending.strip().lower(), photo.suffix.lower().removeprefix(".")):
+        return ""
+    return f"says that it is that of a {show(ending.strip())} file"
+
+
+def _same_ending(one: str, other: str) -> bool:
+    return one == other or any(f".{one}" in f.suffixes and f".{other}" in f.suffixes for f in Format)
+
+
+def is_of_another_kind(sidecar: Path, photo: Path) -> bool:
+    """Whether a sidecar says that it is that of a file with another ending; a damaged one does not."""
+    try:
+        with open_file(sidecar) as file:
+            return bool(_whose(sidecar, file.read(_LARGEST) or b"", photo))
+    except (OSError, UnusableXmp):
+        return False
 
 
 def sidecar_path(target: Path) -> Path:

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 from pathlib import Path
 from typing import BinaryIO
 
+from srbatch import exif
 from srbatch.errors import PhotoTooLarge
 from srbatch.exif import (
     EXIF_IFD,
@@ -36,6 +38,8 @@ from srbatch.exif import (
 from srbatch.exif_build import directories
 from srbatch.tiff_structure import BYTE, UNDEFINED, Layout, TiffReader, Value
 
+_ORDER_WRITTEN = "<" if sys.byteorder == "little" else ">"
+"""libvips writes TIFF in the order of the machine."""
 _PICTURE_DATA = ((0x0111, 0x0117), (0x0144, 0x0145))
 """Tags that list the strips or the tiles of a picture: where they are, and how many bytes each has."""
 
@@ -55,6 +59,11 @@ def moves_maker_note(block: bytes) -> bool:
     """Whether a TIFF file has no room for the MakerNote at the place where it stands in the block."""
     at = maker_note_at(reader_of(block))
     return at is not None and at < FIRST_FREE
+
+
+def swaps_maker_note(block: bytes) -> bool:
+    """As :func:`srbatch.exif.swaps_maker_note`, for a TIFF file as it is written here."""
+    return exif.swaps_maker_note(reader_of(block), _ORDER_WRITTEN)
 
 
 def append_metadata(

@@ -7,7 +7,7 @@ again would rename prefixes, drop comments and break names inside values.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from fractions import Fraction
 from xml.sax.saxutils import escape, quoteattr
 
@@ -15,7 +15,7 @@ from srbatch import regions
 from srbatch.extended_xmp import HAS_EXTENSION
 from srbatch.formats import Format
 from srbatch.packets import RDF, Name, Properties, Property, in_utf8
-from srbatch.placement import Placement, rational
+from srbatch.placement import Placement, is_on_its_side, rational
 from srbatch.provenance import SOURCE_TYPES, Provenance
 
 _BASIC = "http://ns.adobe.com/xap/1.0/"
@@ -24,6 +24,8 @@ _EVENT = "http://ns.adobe.com/xap/1.0/sType/ResourceEvent#"
 _REFERENCE = "http://ns.adobe.com/xap/1.0/sType/ResourceRef#"
 _TIFF = "http://ns.adobe.com/tiff/1.0/"
 _EXIF = "http://ns.adobe.com/exif/1.0/"
+_PHOTOSHOP = "http://ns.adobe.com/photoshop/1.0/"
+_CAMERA_RAW = "http://ns.adobe.com/camera-raw-settings/1.0/"
 _IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 
 _DC = "http://purl.org/dc/elements/1.1/"
@@ -31,8 +33,18 @@ _DC = "http://purl.org/dc/elements/1.1/"
 _PREFIXES = {_MEDIA: "xmpMM", _IPTC: "Iptc4xmpExt"}
 _SOURCE_TYPE: Name = (_IPTC, "DigitalSourceType")
 _SOURCE_TYPES = SOURCE_TYPES.partition("://")[2]  # some photos have them with https
-_BY_MODELS = ("algorithmicallyEnhanced", "compositeWithTrainedAlgorithmicMedia", "trainedAlgorithmicMedia")
-"""IPTC's source types that tell of models and algorithms; each says more than those before it."""
+_SYNTHETIC = {
+    "algorithmicallyEnhanced": 1,
+    "compositeWithTrainedAlgorithmicMedia": 2,
+    "compositeSynthetic": 2,
+    "virtualRecording": 3,
+    "dataDrivenMedia": 3,
+    "algorithmicMedia": 3,
+    "trainedAlgorithmicMedia": 3,
+}
+"""How much of a picture IPTC's source types leave to models and algorithms (NewsCodes, digitalsourcetype).
+
+Those of captures and of what people did by hand, such as digitalCapture, leave them nothing."""
 _INSTANCE: Name = (_MEDIA, "InstanceID")
 _DOCUMENT: Name = (_MEDIA, "DocumentID")
 _DERIVED_FROM: Name = (_MEDIA, "DerivedFrom")
@@ -42,7 +54,19 @@ _FORMAT: Name = (_DC, "format")
 _MANIFEST: Name = ("http://purl.org/dc/terms/", "provenance")
 """Where a C2PA manifest is; one in the file itself has a name that begins as follows."""
 _WITHIN = "self#"
+_REMOTE = re.compile(r"https?://\S*(?:manifest|c2pa)\S*", re.IGNORECASE)
 _ORIENTATION: Name = (_TIFF, "Orientation")
+_SOFTWARE: Name = (_TIFF, "Software")
+_RESOLUTIONS: tuple[Name, Name] = ((_TIFF, "XResolution"), (_TIFF, "YResolution"))
+_STORED: frozenset[Name] = frozenset([(_TIFF, "BitsPerSample"), (_TIFF, "Compression")])
+"""How the photo's own file keeps its pixels; the output's has tags of its own for that."""
+_COLOURS: frozenset[Name] = frozenset(
+    [
+        *((_TIFF, local) for local in ("PhotometricInterpretation", "SamplesPerPixel")),
+        *((_PHOTOSHOP, local) for local in ("ColorMode", "ICCProfile")),
+        (_EXIF, "ColorSpace"),
+    ]
+)
 _HEIGHT, _WIDTH = 0, 1  # of a size
 _SIZES: dict[Name, int] = {
     (_TIFF, "ImageWidth"): _WIDTH,
@@ -74,6 +98,8 @@ PANORAMA_LEFT = (
     "the lengths of the panorama in XMP hold for the photo as it was stored, and were left: turned, it is no "
     "part of a sphere"
 )
+CROP_LEFT = "the crop in Camera Raw's settings holds for the photo as it was stored, and was left"
+ACDSEE_LEFT = "the regions of ACDSee in XMP hold for the photo as it was stored, and were left"
 _FOCAL_PLANE: tuple[Name, Name] = ((_EXIF, "FocalPlaneXResolution"), (_EXIF, "FocalPlaneYResolution"))
 _NUMBER = re.compile(r"\s*\d{1,10}(?:/0*[1-9]\d{0,9})?\s*")
 
@@ -99,14 +125,35 @@ def tells_of_gain_map(properties: Properties) -> bool:
     return any(found.name[0] in _GAIN_MAPS for found in properties.found)
 
 
-def tells_of_panorama(packet: bytes) -> bool:
-    """Whether a packet has lengths of a panorama.
+def left_behind(packet: bytes) -> tuple[str, ...]:
+    """Notes on what a packet says of places in a photo that was turned since, and does not follow it.
 
     Raises:
         UnusableXmp: see :func:`usable`.
     """
-    lengths = {name for names in _PANORAMA_LENGTHS for name in names}
-    return any(found.name in lengths for found in Properties(packet).found)
+    said = {found.name: found.value.strip() for found in Properties(packet).found}
+    notes: tuple[str, ...] = ()
+    if any(name in said for names in _PANORAMA_LENGTHS for name in names):
+        notes += (PANORAMA_LEFT,)
+    if said.get((_CAMERA_RAW, "HasCrop"), "").lower() == "true":
+        notes += (CROP_LEFT,)
+    if ("http://ns.acdsee.com/regions/", "Regions") in said:
+        notes += (ACDSEE_LEFT,)
+    return notes
+
+
+def manifest_elsewhere(packet: bytes) -> str | None:
+    """Where the C2PA manifest of the photo is kept, if not in its file; None for none.
+
+    Raises:
+        UnusableXmp: see :func:`usable`.
+    """
+    return _remote_manifest(Properties(packet))
+
+
+def _remote_manifest(properties: Properties) -> str | None:
+    said = (properties.value(_MANIFEST) or "").strip()
+    return said if _REMOTE.fullmatch(said) else None
 
 
 def source_type(packet: bytes) -> str | None:
@@ -125,6 +172,8 @@ def corrected(
     fmt: Format,
     turned: bool,
     provenance: Provenance | None,
+    new_colours: bool = False,
+    software_before: str | None = None,
 ) -> bytes | None:
     """The packet of an enlargement: its size, no thumbnail, and its provenance; None for no packet.
 
@@ -138,6 +187,8 @@ def corrected(
             asked for a turn but XMP, viewers disagree on whether XMP may, and the output stays as it was to
             each of them.
         provenance: None declares nothing.
+        new_colours: whether the output has other colours than the photo, and a profile that tells them.
+        software_before: the program or firmware that the photo's EXIF names, where the output's names ours.
 
     Raises:
         UnusableXmp: see :func:`usable`.
@@ -152,24 +203,28 @@ def corrected(
     values |= _enlarged(properties, placement)
     if turned:
         values[_ORIENTATION] = "1"
+    if is_on_its_side(placement.turn):
+        resolutions = [properties.value(name) for name in _RESOLUTIONS]
+        values |= {n: said for n, said in zip(_RESOLUTIONS, reversed(resolutions), strict=True) if said}
     new: dict[Name, str] = {}
     if provenance is not None:
         stated = {_INSTANCE: provenance.instance}
         if not _says_more(properties.value(_SOURCE_TYPE), provenance.source_type):
             stated[_SOURCE_TYPE] = provenance.source_type
-        values |= stated
-        new = _history_and_origin(properties, provenance)
+        values |= {**stated, _SOFTWARE: provenance.software}
+        new = _history_and_origin(properties, software_before, provenance)
         new |= {name: _element(name, _plain(value)) for name, value in stated.items()}
-    return _edited(properties, values, new)
+    void = _STORED | _COLOURS if new_colours else _STORED
+    return _edited(properties, values, new, void)
 
 
 def _says_more(photo: str | None, ours: str) -> bool:
-    """Whether a photo's source type tells more of models than ours: one made by a model stays one."""
+    """Whether a photo's source type tells of models as ours does, or more: one made by a model stays one."""
     ranks = [
-        _BY_MODELS.index(local) if local in _BY_MODELS and space.endswith(_SOURCE_TYPES[:-1]) else -1
+        _SYNTHETIC.get(local, 0) if space.endswith(_SOURCE_TYPES[:-1]) else 0
         for space, _, local in (uri.strip().rpartition("/") for uri in (photo or "", ours))
     ]
-    return ranks[0] > ranks[1]
+    return ranks[0] >= max(ranks[1], 1) and (photo or "").strip() != ours
 
 
 def _enlarged(properties: Properties, placement: Placement) -> dict[Name, str]:
@@ -203,13 +258,16 @@ def _is_obsolete(found: Property) -> bool:
         or space in _GAIN_MAPS
         or (space == _CAMERA and local.startswith(("MotionPhoto", "MicroVideo")))
         or (name == _MANIFEST and found.value.strip().startswith(_WITHIN))
+        or (name == _MANIFEST and _REMOTE.fullmatch(found.value.strip()) is not None)
     )
 
 
-def _edited(properties: Properties, values: Mapping[Name, str], new: dict[Name, str]) -> bytes:
+def _edited(
+    properties: Properties, values: Mapping[Name, str], new: dict[Name, str], void: Set[Name]
+) -> bytes:
     """The packet with other ``values`` for properties that it has, and ``new`` ones for those it has not.
 
-    Of History, its list is continued.
+    Those that are ``void`` go. Of History, its list is continued.
     """
     packet, result, at = properties.packet, bytearray(), 0
     for found in properties.found:
@@ -220,7 +278,7 @@ def _edited(properties: Properties, values: Mapping[Name, str], new: dict[Name, 
                 continue
             result += packet[at : found.list_end] + new.pop(_HISTORY).encode()
             at = found.list_end
-        elif found.name in values or _is_obsolete(found):
+        elif found.name in values or found.name in void or _is_obsolete(found):
             result += packet[at : found.start]
             at = found.end
             if found.name in values:
@@ -246,7 +304,9 @@ def without_padding(packet: bytes) -> bytes:
 # is written: the same photo shall always give the same bytes, and the file has a date.
 
 
-def _history_and_origin(properties: Properties, provenance: Provenance) -> dict[Name, str]:
+def _history_and_origin(
+    properties: Properties, software_before: str | None, provenance: Provenance
+) -> dict[Name, str]:
     """An event for the history, and a reference to the photo unless the packet has one to its own origin.
 
     That one stays true of the output, which keeps the photo's DocumentID; the event names the photo then.
@@ -256,6 +316,10 @@ def _history_and_origin(properties: Properties, provenance: Provenance) -> dict[
     parameters = f"{provenance.parameters}; source sha256 {provenance.source_sha256}"
     if is_derived and photo:
         parameters += f", instance {photo}"
+    if software_before:
+        parameters += f"; software before: {software_before}"
+    if manifest := _remote_manifest(properties):
+        parameters += f"; C2PA manifest before: {manifest}"
     if earlier:
         parameters += f"; digital source type before: {earlier}"
     if _says_more(earlier, provenance.source_type):

@@ -121,9 +121,33 @@ def test_other_photoshop_resources_are_named_and_thumbnails_are_not() -> None:
     source = splice(encoded(".jpg"), 2, segment(0xED, b"Photoshop 3.0\0" + resources))
     found = jpeg.read_jpeg(io.BytesIO(source))
     assert (found.iptc, found.notes) == (IPTC + b"\0" * (len(IPTC) % 2), [])
-    resources += resource(0x03E9, b"name", b"printer?")
+    resources += resource(0x03E9, b"name", b"printer?") + resource(0x040A, b"", b"\0\0")
+    resources += resource(0x07D0, b"Cutout vase", bytes(26)) + resource(0x0BB7, b"", b"\x0bCutout vase")
+    resources += resource(0x040A, b"", b"\1\0") + resource(0x040B, b"", b"https://example.org/licence ")
+    resources += resource(0x0404, b"", IPTC + b"\0" * (len(IPTC) % 2)) + resource(0x0FA0, b"", b"plug-in!")
     source = splice(encoded(".jpg"), 2, segment(0xED, b"Photoshop 3.0\0" + resources))
-    assert jpeg.read_jpeg(io.BytesIO(source)).notes == ["Photoshop's own data beside IPTC was not carried"]
+    assert jpeg.read_jpeg(io.BytesIO(source)).notes == [
+        "Photoshop's path 'Cutout vase' was not carried",
+        "Photoshop's clipping path 'Cutout vase' was not carried",
+        "Photoshop's mark that the photo is under copyright was not carried",
+        "the address 'https://example.org/licence ' in Photoshop's data was not carried",
+        "a further IPTC block was not carried",
+        "Photoshop's own data beside IPTC was not carried",
+    ]
+
+
+@pytest.mark.parametrize(("across", "down", "unit"), [(2, 1, 0), (1, 1, 0), (600, 300, 1), (0, 5, 0)])
+def test_pixels_that_are_not_square_are_told_where_no_unit_says_how_large_they_are(
+    across: int, down: int, unit: int
+) -> None:
+    jfif = b"JFIF\0\1\2" + struct.pack(">BHHBB", unit, across, down, 0, 0)
+    jpg = splice(encoded(".jpg"), 2, segment(0xE0, jfif))
+    png_file = splice(encoded(".png"), 33, chunk(b"pHYs", struct.pack(">IIB", across, down, unit)))
+    told = (
+        ["its pixels are not square (1:2), which its output does not say"] if (across, unit) == (2, 0) else []
+    )
+    assert jpeg.read_jpeg(io.BytesIO(jpg)).notes == told
+    assert png.read_png(io.BytesIO(png_file)).notes == told
 
 
 def test_what_is_not_carried_is_told() -> None:

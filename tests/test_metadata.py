@@ -13,21 +13,18 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
-import pyvips
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from srbatch import exif, exif_build, metadata, packets, xmp
-from srbatch.containers import GAIN_MAP_LOST
+from srbatch import exif, exif_build, metadata, xmp
+from srbatch.containers import C2PA_LOST, GAIN_MAP_LOST
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
 from srbatch.formats import Format
 from srbatch.metadata import Metadata
 from srbatch.placement import Placement
-from srbatch.provenance import Provenance
 from tests.conftest import WRITTEN
 from tests.files import (
     EXIF,
@@ -40,85 +37,22 @@ from tests.files import (
     chunk,
     encoded,
     exiftool,
-    picture,
     segment,
     splice,
 )
-
-ENHANCED = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
-PACKET = """<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
-<x:xmpmeta xmlns:x="adobe:ns:meta/"><!-- by hand -->
- <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
-  <rdf:Description rdf:about="uuid:1" xmlns:tiff="http://ns.adobe.com/tiff/1.0/"
-    xmlns:e="http://ns.adobe.com/exif/1.0/" xmlns:own="http://example.org/1/"
-    tiff:Orientation="6" tiff:Make='a "tiff:Orientation=1" camera > 0' e:PixelXDimension = '64'>
-   <e:PixelYDimension>48</e:PixelYDimension>
-   <own:Orientation>6</own:Orientation><own:Empty/>
-   <own:Nested rdf:parseType="Resource"><tiff:Orientation>6</tiff:Orientation></own:Nested>
-   <xap:Thumbnails xmlns:xap="http://ns.adobe.com/xap/1.0/"><rdf:Alt><rdf:li>/9j/OLD</rdf:li></rdf:Alt>
-   </xap:Thumbnails>
-  </rdf:Description>
-  <rdf:Description rdf:about="uuid:1" xmlns:s="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">
-   <s:DigitalSourceType rdf:resource="http://example.org/a&gt;b"/>
-   <s:Event>Fête</s:Event>
-  </rdf:Description>
- </rdf:RDF>
-</x:xmpmeta>
-            \n<?xpacket end="w"?>""".encode()
-FULL = Metadata(icc=ICC, exif=block(">"), xmp=PACKET, iptc=IPTC, orientation=6)
-WIDTH, HEIGHT = 256, 192
-
-
-PROVENANCE = Provenance("srbatch 1.0", ENHANCED, "resized", "x2, model photo", "5" * 64)
-
-
-def wanted(meta: Metadata, fmt: Format, provenance: Provenance | None = PROVENANCE) -> Metadata:
-    meta = replace(meta, size=meta.size or (HEIGHT, WIDTH))
-    asked: dict[str, Any] = {"width": WIDTH, "height": HEIGHT, "new_colours": False, "resolution": None}
-    return metadata.for_output(meta, fmt, provenance=provenance, **asked)
-
-
-def written(path: Path, fmt: Format, meta: Metadata, **options: Any) -> Path:
-    """An output as the encoder makes it."""
-    image = picture(icc=meta.icc)
-    if fmt is Format.TIFF:
-        image.tiffsave(str(path), keep="icc", **options)
-        metadata.finish_tiff(path, meta)
-        return path
-    with path.open("xb") as file:
-        sink = metadata.open_sink(file, fmt, meta, resolution=(11.811, 11.811))
-        target = pyvips.TargetCustom()
-        target.on_write(sink.write)
-        image.write_to_target(target, fmt.suffixes[0], keep="icc", **options)
-        sink.finish()
-    return path
-
-
-def parsed(packet: bytes | None) -> list[tuple[str, str]]:
-    """Top-level properties of a packet as an independent parser sees them, sorted."""
-    assert packet is not None
-    found = []
-    for description in ElementTree.fromstring(packet).iter():
-        if description.tag.endswith("}Description"):
-            found += [(name, value) for name, value in description.attrib.items() if "about" not in name]
-            found += [(child.tag, "".join(child.itertext()).strip()) for child in description]
-    return sorted((name.rpartition("}")[2], value) for name, value in found)
-
-
-def history(packet: bytes | None) -> list[dict[str, str]]:
-    """The events of a packet's history, their fields by name."""
-    assert packet is not None
-    tree = ElementTree.fromstring(packet)
-    return [
-        {field.tag.rpartition("}")[2]: field.text or "" for field in event}
-        for events in tree.iter("{http://ns.adobe.com/xap/1.0/mm/}History")
-        for event in events[0]
-    ]
-
-
-def _but_history(packet: bytes | None) -> list[tuple[str, str]]:
-    return [(name, value) for name, value in parsed(packet) if name != "History"]
-
+from tests.outputs import (
+    ENHANCED,
+    FULL,
+    HEIGHT,
+    MANAGED,
+    PACKET,
+    WIDTH,
+    but_history,
+    history,
+    parsed,
+    wanted,
+    written,
+)
 
 # ---- there and back ------------------------------------------------------------------------------
 
@@ -177,7 +111,7 @@ def test_a_second_enlargement_keeps_all_of_the_first(tmp_path: Path, source: For
     path = written(tmp_path / "2", target, second)
     metadata.verify(path, target, second)
     again = metadata.read(path, target)
-    assert _but_history(again.xmp) == _but_history(first.xmp)
+    assert but_history(again.xmp) == but_history(first.xmp)
     events = history(again.xmp)
     assert events[:-1] == history(first.xmp)
     assert len(events) == 2
@@ -344,11 +278,22 @@ def test_an_output_does_not_claim_the_video_or_the_gain_map_of_its_photo(tmp_pat
 def test_an_output_tells_its_own_format_and_no_manifest_that_is_not_there(fmt: Format) -> None:
     terms = "<t:provenance xmlns:t='http://purl.org/dc/terms/'>{}</t:provenance>"
     says = "<d:format xmlns:d='http://purl.org/dc/elements/1.1/'>image/x-adobe-dng</d:format>"
-    for place, stays in (("self#jumbf=/c2pa/urn:uuid:1", False), ("https://example.org/1.c2pa", True)):
+    manifest, statement = "https://cai.example.org/manifests/1", "https://archive.example.org/fonds/12"
+    for place, stays, told in (
+        ("self#jumbf=/c2pa/urn:uuid:1", False, False),  # what the file holds itself is told as it is read
+        (manifest, False, True),
+        ("https://example.org/1.c2pa", False, True),
+        (statement, True, False),
+        ("bequest of A. Huber, 1961", True, False),
+    ):
         source = replace(FULL, iptc=None, xmp=(MANAGED % (says + terms.format(place))).encode())
-        found = dict(parsed(wanted(source, fmt, provenance=None).xmp))
+        output = wanted(source, fmt, provenance=None)
+        found = dict(parsed(output.xmp))
         assert found["format"] == f"image/{fmt.value}"
         assert found.get("provenance") == (place if stays else None)
+        assert (C2PA_LOST in output.notes) is told
+        events = history(wanted(source, fmt).xmp)
+        assert (f"C2PA manifest before: {place}" in events[-1]["parameters"]) is told
     assert "format" not in dict(parsed(wanted(replace(FULL, iptc=None), fmt).xmp))
 
 
@@ -383,172 +328,6 @@ def test_errors_of_the_file_system_pass_through(tmp_path: Path, fmt: Format) -> 
         read_bytes(tmp_path, fmt, b"")
 
 
-# ---- XMP -----------------------------------------------------------------------------------------
-
-
-def test_a_packet_is_corrected_and_otherwise_left_alone() -> None:
-    result = wanted(FULL, Format.PNG).xmp
-    assert result is not None
-    before, after = parsed(PACKET), parsed(result)
-    changed = {"Orientation", "PixelXDimension", "PixelYDimension", "Thumbnails", "DigitalSourceType"}
-    added = {"DerivedFrom", "History", "InstanceID"}
-    after = [p for p in after if p[0] not in added]
-    own = [("Orientation", "6")]  # of a namespace of its own
-    assert [p for p in after if p[0] not in changed] == [p for p in before if p[0] not in changed]
-    assert [p for p in after if p[0] in changed] == sorted(
-        [
-            *own,
-            ("DigitalSourceType", ENHANCED),
-            ("Orientation", "1"),
-            ("PixelXDimension", str(WIDTH)),
-            ("PixelYDimension", str(HEIGHT)),
-        ]
-    )
-    assert b"/9j/OLD" not in result
-    for kept in (
-        b"<!-- by hand -->",
-        b"<tiff:Orientation>6</tiff:Orientation></own:Nested>",
-        "Fête".encode(),
-    ):
-        assert kept in result
-    assert result.count(b'rdf:about="uuid:1"') == 3
-    assert result.startswith(PACKET[:50])
-    assert result.endswith(b'<?xpacket end="w"?>')
-
-
-def test_correcting_a_packet_again_changes_nothing_it_says() -> None:
-    once = wanted(FULL, Format.PNG)
-    twice = wanted(once, Format.PNG)
-    assert _but_history(twice.xmp) == _but_history(once.xmp)
-    assert wanted(FULL, Format.PNG) == once
-    without = wanted(once, Format.PNG, provenance=None)
-    assert without.xmp == once.xmp
-
-
-MANAGED = (
-    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""'
-    ' xmlns:mm="http://ns.adobe.com/xap/1.0/mm/" mm:DocumentID="did:1" mm:InstanceID="iid:1"'
-    ' xmlns:i="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" i:DigitalSourceType="http://x.org/a&amp;b">%s'
-    "</rdf:Description></rdf:RDF>"
-)
-
-
-def test_provenance_names_the_photo_and_what_it_said_before() -> None:
-    packet = (MANAGED % "").encode()
-    result = wanted(replace(FULL, xmp=packet), Format.PNG).xmp
-    properties = dict(parsed(result))
-    assert properties["DocumentID"] == "did:1"
-    assert properties["InstanceID"] == PROVENANCE.instance
-    assert properties["DerivedFrom"] == "iid:1did:1"
-    assert history(result) == [
-        {
-            "action": "resized",
-            "softwareAgent": "srbatch 1.0",
-            "instanceID": PROVENANCE.instance,
-            "parameters": f"x2, model photo; source sha256 {'5' * 64};"
-            " digital source type before: http://x.org/a&b",
-        }
-    ]
-    other = replace(PROVENANCE, parameters="x4, model photo")
-    assert other.instance != PROVENANCE.instance
-
-
-@pytest.mark.parametrize(
-    ("before", "ours", "after"),
-    [
-        ("trained", "enhanced", "trained"),
-        ("trained", "composite", "trained"),
-        ("composite", "enhanced", "composite"),
-        ("composite", "composite", "composite"),
-        ("enhanced", "composite", "composite"),
-        ("camera", "enhanced", "enhanced"),
-        ("other", "enhanced", "enhanced"),
-    ],
-)
-@pytest.mark.parametrize("as_resource", [False, True])
-def test_a_photo_made_by_a_model_goes_on_saying_so(
-    before: str, ours: str, after: str, as_resource: bool
-) -> None:
-    space = "http://cv.iptc.org/newscodes/digitalsourcetype/"
-    uris = {
-        "trained": space + "trainedAlgorithmicMedia",
-        "composite": ENHANCED,
-        "enhanced": space + "algorithmicallyEnhanced",
-        "camera": space + "digitalCapture",
-        "other": "http://example.org/trainedAlgorithmicMedia",
-    }
-    packet = (MANAGED % "").replace("http://x.org/a&amp;b", uris[before])
-    if as_resource:
-        said = f'i:DigitalSourceType="{uris[before]}"'
-        packet = packet.replace(said, "").replace(
-            "</rdf:Desc", f'<i:DigitalSourceType rdf:resource="{uris[before]}"/></rdf:Desc'
-        )
-    provenance = replace(PROVENANCE, source_type=uris[ours])
-    result = wanted(replace(FULL, xmp=packet.encode()), Format.PNG, provenance=provenance).xmp
-    assert xmp.source_type(result or b"") == uris[after]
-    told = history(result)[-1]["parameters"]
-    assert f"; digital source type before: {uris[before]}" in told
-    assert (f"; of this step alone: {uris[ours]}" in told) == (after != ours)
-
-
-@pytest.mark.parametrize(
-    ("written_as", "events"),
-    [
-        ("<mm:History><rdf:Seq><rdf:li rdf:parseType='Resource'><mm:a>b</mm:a></rdf:li></rdf:Seq>", 2),
-        ("<mm:History><rdf:Seq></rdf:Seq >", 1),
-        ("<mm:History><rdf:Seq/>", 1),
-        ("<mm:History>", 1),
-    ],
-)
-def test_a_history_is_continued(written_as: str, events: int) -> None:
-    origin = "<mm:DerivedFrom rdf:parseType='Resource'><mm:a>first</mm:a></mm:DerivedFrom>"
-    packet = (MANAGED % (written_as + "</mm:History>" + origin)).encode()
-    result = wanted(replace(FULL, xmp=packet), Format.PNG).xmp
-    found = history(result)
-    assert len(found) == events
-    assert found[-1]["softwareAgent"] == "srbatch 1.0"
-    assert dict(parsed(result))["DerivedFrom"] == "first"
-    assert f"source sha256 {'5' * 64}, instance iid:1;" in found[-1]["parameters"]  # InstanceID is ours now
-    assert len(history(wanted(replace(FULL, xmp=result), Format.PNG).xmp)) == events + 1
-
-
-def test_a_packet_of_an_earlier_encoding_stays_well_formed() -> None:
-    packet = ('<?xml version="1.0" encoding="iso-8859-1"?>' + MANAGED % "").replace("x.org/a", "x.org/\xe4")
-    result = wanted(replace(FULL, xmp=packet.encode("latin-1")), Format.PNG).xmp
-    assert history(result)[0]["parameters"].endswith("http://x.org/ä&b")
-
-
-def test_a_source_type_is_added_to_a_packet_about_the_same_photo() -> None:
-    bare = PACKET.replace(b"DigitalSourceType", b"AnotherProperty")
-    result = wanted(replace(FULL, xmp=bare), Format.PNG).xmp
-    assert result is not None
-    assert result.count(b'rdf:about="uuid:1"') == 3
-    assert ("DigitalSourceType", ENHANCED) in parsed(result)
-
-
-@given(st.lists(st.tuples(st.integers(0, 4000), st.integers(32, 124)), max_size=4))
-def test_a_damaged_packet_is_refused_or_comes_out_well_formed(changes: list[tuple[int, int]]) -> None:
-    damaged = bytearray(PACKET)
-    for at, byte in changes:
-        damaged[at % len(damaged)] = byte
-    try:
-        xmp.usable(bytes(damaged))
-    except packets.UnusableXmp:
-        return
-    result = wanted(replace(FULL, xmp=bytes(damaged)), Format.PNG).xmp
-    assert result is not None
-    assert ("DigitalSourceType", ENHANCED) in parsed(result)
-
-
-def test_padding_gives_way_where_a_jpeg_segment_is_too_small() -> None:
-    padded = PACKET.replace(b"            \n", b" " * 65_000 + b"\n")
-    assert len(wanted(replace(FULL, xmp=padded), Format.PNG).xmp or b"") > 65_000
-    assert len(wanted(replace(FULL, xmp=padded), Format.JPEG).xmp or b"") < 3_000
-    full = PACKET.replace(b"by hand", b"y" * 65_000)
-    with pytest.raises(UnsupportedPhoto, match="XMP packet"):
-        wanted(replace(FULL, xmp=full), Format.JPEG)
-
-
 # ---- what a format cannot hold -------------------------------------------------------------------
 
 
@@ -573,7 +352,7 @@ def test_texts_go_where_there_is_a_place_for_them(tmp_path: Path) -> None:
     assert wanted(source, Format.PNG).png_text == source.png_text
 
     assert wanted(source, Format.WEBP).notes == (
-        "3 text comments, for which WebP has no place, were not carried",
+        "3 text comments ('Author', 'Description', 'Broken'), for which WebP has no place, were not carried",
     )
 
 

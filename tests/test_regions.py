@@ -225,7 +225,7 @@ def test_a_packet_beside_the_photo_is_corrected_like_one_within() -> None:
     meta = Metadata(orientation=6, turn_of_regions=6, size=(HEIGHT, WIDTH))
     size = {"width": 96, "height": 128}
     beside, notes = metadata.packet_for_output(
-        meta, packet(AS_ATTRIBUTES), Format.PNG, **size, provenance=None
+        meta, packet(AS_ATTRIBUTES), Format.PNG, **size, new_colours=False, provenance=None
     )
     within = for_output(replace(meta, xmp=packet(AS_ATTRIBUTES)), Format.PNG, **size).xmp
     assert (beside, notes) == (within, ())

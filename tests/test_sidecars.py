@@ -119,6 +119,26 @@ def test_a_sidecar_with_the_whole_name_of_a_photo_is_carried_for_that_one_alone(
     assert {outcome.reason for outcome in upscaled(originals.folder, out).values()} == {CURRENT}
 
 
+@pytest.mark.parametrize(
+    ("name", "ending", "carried"),
+    [("a.xmp", "NEF", False), ("a.xmp", "JPEG", True), ("a.xmp", "jpg", True), ("a.jpg.xmp", "NEF", True)],
+)
+def test_a_sidecar_that_says_that_it_is_that_of_a_raw_file_is_not_carried(
+    originals: Originals, tmp_path: Path, name: str, ending: str, carried: bool
+) -> None:
+    crop().save(originals.folder / "a.jpg")
+    said = f"xmlns:p='http://ns.adobe.com/photoshop/1.0/' p:SidecarForExtension='{ending}'"
+    packet = PACKET.format(1).replace("</rdf:RDF>", f"<rdf:Description {said}/></rdf:RDF>")
+    (originals.folder / name).write_text(packet)
+    originals.remember()
+    out = tmp_path / "hi"
+    notes = upscaled(originals.folder, out)["a.jpg"].notes
+    assert (out / "a.jpg.xmp").exists() is carried
+    told = "the sidecar a.xmp says that it is that of a NEF file and was not carried"
+    assert notes == (() if carried else (told,))
+    assert {outcome.reason for outcome in upscaled(originals.folder, out).values()} == {CURRENT}
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 @pytest.mark.parametrize("again", [False, True], ids=["with its photo", "later"])
 def test_what_a_sidecar_says_of_places_and_cannot_be_carried_is_told(

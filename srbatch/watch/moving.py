@@ -25,7 +25,7 @@ from srbatch.errors import UsageError
 from srbatch.found import Photo
 from srbatch.names import MAX_NAME_BYTES, show
 from srbatch.places import is_within
-from srbatch.sidecars import beside, is_anothers
+from srbatch.sidecars import beside, is_anothers, is_of_another_kind
 from srbatch.target_names import is_picture
 from srbatch.watch.renamed import with_tag
 
@@ -271,7 +271,11 @@ def _sidecars_due(source: Path, folder: _Folder) -> list[_MovedAlong]:
 
     One that a photo shares with others of its name but for the ending stays as long as they do.
     """
-    found = (_MovedAlong(path.name, path.stem == source.name) for path in beside(source))
+    found = (
+        _MovedAlong(path.name, path.stem == source.name)
+        for path in beside(source)
+        if not is_of_another_kind(path, source)
+    )
     return [
         sidecar
         for sidecar in found

@@ -14,6 +14,7 @@ from srbatch.discover import discover
 from srbatch.errors import UsageError
 from srbatch.watch import moving
 from srbatch.watch.moving import NotMoved, OriginalsFolder, move_by_links, move_new
+from tests.corpus import XMP
 from tests.watch.conftest import lying, originals_folder, quiet
 
 
@@ -92,6 +93,17 @@ def test_sidecars_move_along_unless_another_photo_needs_them(drop: Path) -> None
         "b.jpg",
     ]
     assert sorted(p.name for p in drop.iterdir()) == ["1999", "b.dng", "b.xmp"]
+
+
+def test_a_sidecar_that_says_that_it_is_that_of_a_video_stays_with_it(drop: Path) -> None:
+    said = "xmlns:p='http://ns.adobe.com/photoshop/1.0/' p:SidecarForExtension='MOV'"
+    packet = XMP.format(1).replace("</rdf:RDF>", f"<rdf:Description {said}/></rdf:RDF>")
+    (drop / "a.xmp").write_text(packet)
+    for name in ("a.MOV", "a.heic"):
+        (drop / name).write_bytes(b"")
+    originals_folder(drop).move(lying(drop / "a.heic"), before=quiet)
+    assert [p.name for p in (drop.parent / "done").iterdir()] == ["a.heic"]
+    assert (drop / "a.xmp").exists()
 
 
 def test_a_sidecar_that_photos_share_is_moved_with_the_last_of_them(drop: Path) -> None:
