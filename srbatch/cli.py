@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from srbatch import __version__
-from srbatch.entry import OutputGroup, Stop, options_of, run_command
+from srbatch.entry import OutputGroup, Stop, options_of, run_command, with_globs_expanded
 from srbatch.errors import ExitCode, Interrupted, SrbatchError, UsageError
 from srbatch.formats import Format
 from srbatch.options import ENGINES, PRECISIONS, Options, TargetSize
@@ -52,7 +52,10 @@ _selection = options_of(
     click.option("--exclude", multiple=True, metavar="GLOB", help="No files like this; may be repeated."),
 )
 _input_options = options_of(
-    click.argument("inputs", nargs=-1, required=True, type=_PATH, metavar="PHOTOS..."), _selection
+    click.argument(
+        "inputs", nargs=-1, required=True, type=_PATH, metavar="PHOTOS...", callback=with_globs_expanded
+    ),
+    _selection,
 )
 _model = options_of(
     click.option(

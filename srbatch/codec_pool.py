@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import errno
 import logging
@@ -23,12 +24,12 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import pebble
-import psutil
 
 from srbatch import encode, metadata, picture
 from srbatch.commit import destination_error, discard
 from srbatch.encode import Encoding, Written
 from srbatch.errors import CodecFailed, PhotoError, SrbatchError, WrongOutput
+from srbatch.limits import cores, total_memory
 from srbatch.metadata import Metadata
 from srbatch.options import Options
 from srbatch.picture import Header, Picture
@@ -66,7 +67,7 @@ class CodecPool:
         self._check = check
         self.workers = workers or _default_workers(memory_mb)
         # libvips' threads, in all workers together, are as many as there are cores.
-        os.environ.setdefault("VIPS_CONCURRENCY", str(max(1, _cores() // self.workers)))
+        os.environ.setdefault("VIPS_CONCURRENCY", str(max(1, cores() // self.workers)))
         self._processes = _Processes(self.workers, memory_mb)
         self._cut_off: list[Path] = []
         """Files that a worker may begin to write although nobody waits for them any more."""
@@ -269,16 +270,9 @@ def _ctrl_c_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _default_workers(memory_mb: int) -> int:
     """One for each core, as far as half of the memory holds what each may take."""
-    memory: int = psutil.virtual_memory().total
-    return max(1, min(_cores(), _MOST_WORKERS, memory // 2 // (memory_mb << 20)))
+    return max(1, min(cores(), _MOST_WORKERS, total_memory() // 2 // (memory_mb << 20)))
 
 
 def _probe_many(paths: list[Path], max_pixels: float, enough_s: float) -> list[Header | PhotoError]:
@@ -321,7 +315,8 @@ def _start_worker(memory_mb: int) -> None:
     # already, by whoever started us, can only be lowered further.
     _, highest = resource.getrlimit(resource.RLIMIT_DATA)
     limit = memory_mb << 20 if highest == resource.RLIM_INFINITY else min(memory_mb << 20, highest)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    with contextlib.suppress(OSError, ValueError):  # some sandboxes refuse; photos are done without it there
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 def _end_with_parent() -> None:

@@ -11,7 +11,10 @@ import secrets
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 from filelock import FileLock, Timeout
 
@@ -26,6 +29,10 @@ from srbatch.errors import (
 )
 from srbatch.names import show
 from srbatch.places import is_folder, nearest_folder, open_file
+
+_FCNTL: ModuleType | None = None
+if find_spec("fcntl"):  # Windows has none
+    _FCNTL = import_module("fcntl")
 
 TEMP_PREFIX, TEMP_SUFFIX = ".srbatch-", ".part"
 _TEMP_NAME = re.compile(rf"{re.escape(TEMP_PREFIX)}[0-9a-f]{{12}}{re.escape(TEMP_SUFFIX)}")
@@ -255,9 +262,20 @@ def sync_file(path: Path) -> None:
     """Wait until the file's bytes are on the disk."""
     descriptor = os.open(path, os.O_RDWR)  # Windows syncs only what is open for writing
     try:
-        os.fsync(descriptor)
+        flush(descriptor)
     finally:
         os.close(descriptor)
+
+
+def flush(descriptor: int) -> None:
+    """Wait until what was written is on the disk itself."""
+    # On macOS, fsync leaves it in the drive's own memory, and Apple's manual page of it advises this instead.
+    full = getattr(_FCNTL, "F_FULLFSYNC", None) if sys.platform == "darwin" else None
+    if _FCNTL is not None and full is not None:
+        with contextlib.suppress(OSError):  # shares and some disks do not know it
+            _FCNTL.fcntl(descriptor, full)
+            return
+    os.fsync(descriptor)
 
 
 def sync_folder(folder: Path) -> None:
@@ -266,7 +284,7 @@ def sync_folder(folder: Path) -> None:
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        flush(descriptor)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network shares cannot
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import queue
 import threading
 import traceback
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from srbatch.arrays import Pixels
     from srbatch.tile_memory import Tiles
     from srbatch.upscaler import Spool, Tick, Upscaler
+
+log = logging.getLogger(__name__)
 
 _BANDS_AHEAD = 8
 """Bands that wait to be written while the device goes on; each is a few rows of the output."""
@@ -142,7 +145,10 @@ class Devices:
         return wanted
 
     def _start(self) -> None:
-        for upscaler in [lane for one in self._make() for lane in one.lanes()]:
+        made = self._make()
+        for one in made:
+            log.info("on %s in %s by %s: %s", one.device, one.precision, one.engine, one.tiles)
+        for upscaler in [lane for one in made for lane in one.lanes()]:
             thread = threading.Thread(target=self._serve, args=(upscaler,), name=f"srbatch {upscaler.device}")
             thread.start()
             self._threads.append(thread)

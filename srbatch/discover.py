@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from srbatch.apart import check_apart, check_targets_apart, marks_of_folders
 from srbatch.collisions import without_collisions
@@ -20,6 +21,12 @@ from srbatch.names import MAX_NAME_BYTES, show
 from srbatch.places import Mark, Within, identity, identity_of, is_folder, marks, surroundings
 from srbatch.target_names import is_file_target, is_picture, target_name
 
+_COPIES_OF_SYSTEMS = frozenset(
+    # of Synology, QNAP, Windows and Linux
+    "@eadir #recycle #snapshot @recycle @recently-snapshot @thumb .@__thumb $recycle.bin lost+found".split()
+) | {"system volume information"}
+_LIBRARIES = (".photoslibrary", ".photolibrary", ".migratedphotolibrary", ".aplibrary", ".lrdata")
+"""Of Apple Photos, iPhoto and Aperture, and Lightroom's previews: many pictures in them are copies."""
 SIDECARS = frozenset(".xmp .aae .thm .pp3 .dop .json .cos .lrv .on1 .vrd .ini .db .ds_store".split())
 
 
@@ -85,7 +92,7 @@ def discover(
     for path in sorted(inputs, key=lambda path: inner.get(path, 0)):
         files: Iterable[tuple[Path, Path]] = [(path, Path(path.name))]
         if is_folder(path):
-            prefix = Path() if folders == 1 else Path(path.resolve().name)
+            prefix = Path() if folders == 1 else Path(_name_of(path.resolve()))
             walk = _walk(path, selection, out, found, originals, check)
             files = ((source, prefix / relative) for source, relative in walk)
         for source, relative in files:
@@ -98,6 +105,11 @@ def discover(
             _take(found, sources, source, below, out / below, Format.of_name(below.name))
     check_targets_apart(found, originals)
     return without_collisions(found, sources)
+
+
+def _name_of(folder: PurePath) -> str:
+    """Of its folder among the outputs; the top of a drive or a share has none but that of its own."""
+    return folder.name or re.sub(r"[\\/:]+", " ", folder.anchor).strip() or "root"
 
 
 def _without_repeats(inputs: tuple[Path, ...]) -> tuple[Path, ...]:
@@ -200,6 +212,8 @@ def _walk(
             if _is_folder(entry):
                 if name.startswith("."):
                     ignored["hidden folders"] += 1
+                elif of_programs := _is_of_programs(name):
+                    ignored[of_programs] += 1
                 elif not selection.recursive:
                     ignored["sub-folders"] += 1
                 elif not entry.is_symlink():
@@ -222,6 +236,16 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:
         return False  # a link that cannot be followed is reported as a photo that cannot be read
+
+
+def _is_of_programs(name: str) -> str | None:
+    """Why a folder is passed over whose pictures are copies that programs made: its reason, or None."""
+    small = name.lower()
+    if small in _COPIES_OF_SYSTEMS:
+        return "folders of thumbnails, deleted files or snapshots"
+    if small.endswith(_LIBRARIES):
+        return "libraries of photo programs (name the folder of originals in one to have it done)"
+    return None
 
 
 def _why_ignored(name: str) -> str | None:
@@ -251,7 +275,7 @@ def _take(
     if Format.of_name(source.name) is None:
         problem = UnsupportedPhoto(
             f"{suffix} files are not supported; convert it to TIFF, PNG or JPEG,"
-            f" or leave it out with --exclude '*{suffix}'"
+            f' or leave it out with --exclude "*{suffix}"'
             if suffix
             else "its name has no extension that says what it is; give it one, such as .jpg"
         )

@@ -8,12 +8,15 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 import click
 
 from srbatch.errors import ExitCode, Interrupted, SrbatchError
+
+_WINDOWS = "win32"
 
 
 def options_of(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -71,12 +74,26 @@ class OutputGroup(click.Group):
         return result
 
 
+def with_globs_expanded(
+    _context: click.Context, _parameter: click.Parameter, paths: tuple[Path, ...]
+) -> tuple[Path, ...]:
+    """What to take for the paths of an argument: Windows' shells leave globs as they are."""
+    if sys.platform != _WINDOWS:
+        return paths
+    return tuple(
+        found
+        for path in paths
+        for found in ([] if path.exists() else sorted(path.parent.glob(path.name))) or [path]
+    )
+
+
 def run_command(command: click.Command, arguments: list[str] | None, name: str) -> NoReturn:
     """Run a command called ``name`` and turn what ends it into an exit code; also that of the trainer."""
     _open_missing_streams()
     _survive_odd_names()
     try:
-        command.main(args=arguments, prog_name=name, standalone_mode=False)
+        # Windows has no shell that expands globs, and click would expand those of --exclude too.
+        command.main(args=arguments, prog_name=name, standalone_mode=False, windows_expand_args=False)
     except SrbatchError as error:
         with contextlib.suppress(OSError):
             click.echo(f"{name}: {error}", err=True)

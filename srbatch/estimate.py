@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import psutil
 
 from srbatch.formats import Format
+from srbatch.limits import available_memory
 from srbatch.names import show
 from srbatch.outcome import duration
 from srbatch.picture import sample_bytes
@@ -156,8 +156,7 @@ def scratch_budget(scratch: Path) -> int:
 
     In half of the free memory they stay in the page cache and hardly touch the disk.
     """
-    memory: int = psutil.virtual_memory().available
-    return min(_free(scratch), memory) // 2
+    return min(_free(scratch), available_memory()) // 2
 
 
 def _output_bytes(job: Job) -> float:

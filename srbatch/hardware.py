@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
+import logging
+import shutil
 import time
 
-import psutil
 import torch
 from torch.nn import functional as F
 
 from srbatch.errors import DeviceError, UsageError
+from srbatch.limits import available_memory
+
+log = logging.getLogger(__name__)
 
 _KINDS = ("cpu", "cuda", "mps")
 _OUT_OF_MEMORY = (
@@ -49,6 +53,7 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
+        _tell_of_unused_gpu()
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
@@ -63,6 +68,17 @@ def pick_device(name: str) -> torch.device:
     if device.type not in _KINDS:
         raise DeviceError(f"--device {name}: only cpu, cuda and mps are supported")
     return device
+
+
+@functools.cache
+def _tell_of_unused_gpu() -> None:
+    """Say, once, that PyTorch cannot use the GPU: for Windows, PyPI has it without CUDA."""
+    built_for = (torch.version.cuda, torch.version.hip, getattr(torch.version, "xpu", None))
+    if not any(built_for) and shutil.which("nvidia-smi"):
+        log.warning(
+            "there seems to be an NVIDIA GPU, but the installed PyTorch was built without CUDA, so the CPU is"
+            " used; pytorch.org/get-started says how to install the other one"
+        )
 
 
 def pick_precision(name: str, device: torch.device) -> str:
@@ -123,7 +139,7 @@ def free_bytes(device: torch.device) -> int:
     """Memory that nobody uses now, on the device or, for the CPU and what shares its memory, here."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    return int(psutil.virtual_memory().available)
+    return available_memory()
 
 
 def means_out_of_memory(error: RuntimeError) -> bool:

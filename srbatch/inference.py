@@ -20,6 +20,7 @@ from srbatch.arrays import Pixels, to_floats
 from srbatch.blockwise import BlockwiseNet
 from srbatch.errors import DeviceError, OutOfMemory, WrongOutput
 from srbatch.hardware import device_is_lost, means_out_of_memory, pick_device, pick_precision
+from srbatch.limits import cores
 from srbatch.network import SuperResolutionNet
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,8 @@ class NetworkOnDevice:
         self._strength = strength
         if self.device.type == "cpu":
             allocator.keep_freed(_KEPT_BYTES)
+            # Of a container's share of the cores torch knows nothing.
+            torch.set_num_threads(min(torch.get_num_threads(), cores()))
         with self._set_up():
             network = network.eval().to(self.device).to(memory_format=torch.channels_last)
             self._in_full = _as_run_on(self.device, network)

@@ -196,6 +196,7 @@ class Ledger:
             connection = sqlite3.connect(path, isolation_level=None, timeout=10, check_same_thread=False)
             stack.callback(connection.close)
             connection.execute(pragma)
+            connection.execute("PRAGMA fullfsync=ON")  # means something on macOS alone
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version > _SCHEMA_VERSION:
                 raise LedgerError(f"{show(path)} was written by a newer srbatch; update this one")

@@ -270,7 +270,8 @@ def source_name(photo: Photo, out: os.PathLike[str]) -> str:
 
 def forget_vanished(ledger: Ledger, out: os.PathLike[str], folders: Iterable[os.PathLike[str]]) -> None:
     """Forget the failures of files below some folders that are there no more."""
-    below = tuple(os.path.abspath(folder) + os.sep for folder in folders)
+    # The top of a drive ends in a separator already.
+    below = tuple(os.path.abspath(folder).rstrip(os.sep) + os.sep for folder in folders)
     failed = ((row.target, source_path(row, out)) for row in ledger.failures())
     ledger.forget_failures(
         target for target, source in failed if os.fspath(source).startswith(below) and is_gone(source)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srbatch.commit import destination_error, discard, make_folder
+from srbatch.errors import DestinationError
 
 
 @contextmanager
@@ -21,11 +22,19 @@ def temporary_folder(parent: Path | None = None) -> Iterator[Path]:
     """A folder that is gone afterwards, in ``parent``, which is made, or where the system keeps such.
 
     Raises:
-        DestinationError: ``parent`` cannot be made.
+        DestinationError: ``parent`` cannot be made, or takes no folder.
     """
     if parent is not None:
         make_folder(parent)
-    with tempfile.TemporaryDirectory(prefix="srbatch-", dir=parent) as folder:
+    try:
+        made = tempfile.TemporaryDirectory(prefix="srbatch-", dir=parent)
+    except OSError as error:
+        if parent is not None:
+            raise destination_error(error, parent) from error
+        raise DestinationError(
+            f"there is no place for temporary files ({error.strerror or error}); name one with --scratch"
+        ) from error
+    with made as folder:
         yield Path(folder)
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from srbatch import commit as commit_module
 from srbatch.commit import (
     LOCK,
     commit,
@@ -337,6 +340,25 @@ def test_the_bytes_are_on_disk_before_the_name_is_and_then_the_folder(
         monkeypatch.setattr(os, name, after(lambda: steps.append("name"), getattr(os, name)))
     commit(temp, target, replace=replace)
     assert steps == ["sync file", "name", "sync folder"]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_on_macos_the_drives_own_memory_is_written_out_too(
+    temp: Path, target: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    asked: list[str] = []
+
+    def fcntl(descriptor: int, command: int) -> None:
+        asked.append(f"fcntl {command}")
+        if not known:
+            raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(commit_module, "_FCNTL", SimpleNamespace(F_FULLFSYNC=51, fcntl=fcntl))
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(os, "fsync", lambda descriptor: asked.append("fsync"))
+    commit_module.sync_file(temp)
+    commit_module.sync_folder(temp.parent)
+    assert asked == (["fcntl 51"] * 2 if known else ["fcntl 51", "fsync"] * 2)
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP], ids=errno.errorcode.get)

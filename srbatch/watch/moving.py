@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from srbatch.commit import make_folder, sync_folder, temp_path
+from srbatch.commit import flush, make_folder, sync_folder, temp_path
 from srbatch.dates import mtime_of
 from srbatch.errors import UsageError
 from srbatch.found import Photo
@@ -176,7 +176,7 @@ class _Folder:
         if self.descriptor is None:
             sync_folder(self.path)
         else:
-            os.fsync(self.descriptor)
+            flush(self.descriptor)
 
 
 def _check_moveable(photo: Photo, folder: _Folder) -> None:

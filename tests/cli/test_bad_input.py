@@ -88,7 +88,7 @@ BAD: dict[str, tuple[str, Callable[[], bytes], str, str]] = {
         "UnsupportedPhoto",
         "a video",
     ),
-    "raw": ("raw.nef", lambda: b"II*\0" + bytes(99), "UnsupportedPhoto", "--exclude '*.nef'"),
+    "raw": ("raw.nef", lambda: b"II*\0" + bytes(99), "UnsupportedPhoto", '--exclude "*.nef"'),
     "truncated avif": ("cut.avif", lambda: encoded(crop(), "AVIF")[:-300], "UnreadablePhoto", "cut off"),
     "float": (
         "hdr.tif",
