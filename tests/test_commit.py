@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from srbatch.commit import (
     discard,
     held_by_reading,
     is_full,
+    is_temp_name,
     make_folder,
     output_error,
     sha256_of,
@@ -30,7 +32,7 @@ from srbatch.commit import (
     unfit_folder,
     whole,
 )
-from srbatch.errors import DestinationError, TargetClosed, TargetExists, UnsupportedPhoto
+from srbatch.errors import DestinationError, LockedError, TargetClosed, TargetExists, UnsupportedPhoto
 from tests.conftest import without_privileges
 
 NO_HARD_LINKS = [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL]
@@ -490,4 +492,67 @@ def test_an_odd_name_can_be_shown_in_an_error() -> None:
 def test_a_pipe_in_the_place_of_anothers_lock_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / LOCK)
     with pytest.raises(OSError, match="not a regular file"), held_by_reading(tmp_path, str):
+        pass
+
+
+def test_of_a_file_that_was_written_whole_the_bytes_are_on_disk_before_the_name_is_and_then_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps, fsync = list[str](), os.fsync
+
+    def noted_fsync(descriptor: int) -> None:
+        steps.append("sync folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "sync file")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", after(lambda: steps.append("name"), os.replace))
+    with whole(tmp_path / "a.json") as temp:
+        temp.write_bytes(b"new")
+    assert steps == ["sync file", "name", "sync folder"]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC], ids=errno.errorcode.get)
+def test_a_folder_whose_entries_do_not_get_onto_the_disk_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    target, fsync = tmp_path / "a.jpg", os.fsync
+    temp = temp_path(target)
+    temp.write_bytes(b"new")
+
+    def fsync_of_files(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync_of_files)
+    with pytest.raises(DestinationError, match=os.strerror(number)):
+        commit(temp, target, replace=False)
+
+
+def test_discarding_what_cannot_be_removed_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes on top of the error that is on its way."""
+    temp = temp_path(tmp_path / "a.jpg")
+    temp.write_bytes(b"new")
+    monkeypatch.setattr(os, "unlink", failing(errno.EACCES))
+    discard(temp)
+
+
+def test_no_longer_name_is_taken_for_a_temporary_one() -> None:
+    name = temp_path(Path("a.jpg")).name
+    assert is_temp_name(name)
+    assert not any(map(is_temp_name, (f"{name}.jpg", f"a{name}", name.upper(), name[:-1])))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")
+def test_of_two_that_may_only_read_a_lock_one_holds_the_folder(tmp_path: Path) -> None:
+    (tmp_path / LOCK).touch()
+    with (
+        held_by_reading(tmp_path, lambda: "taken"),
+        pytest.raises(LockedError, match="taken"),
+        held_by_reading(tmp_path, lambda: "taken"),
+    ):
+        pass
+    with held_by_reading(tmp_path, lambda: "taken"):
         pass

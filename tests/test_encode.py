@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pyvips
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
@@ -204,3 +205,23 @@ def test_what_always_loses_something_is_not_asked_for_every_level(tmp_path: Path
     """The output of a lossless WebP, say."""
     pixels = noise(64, 64, 3)
     assert encoded(pixels, tmp_path / f"a{fmt.suffixes[0]}", fmt, lossless=True).size > 0
+
+
+@pytest.mark.parametrize(("limit", "start"), [(20 * 30 * 3, b"II*\0"), (20 * 30 * 3 - 1, b"II+\0")])
+def test_a_tiff_file_that_may_pass_4_gb_is_a_bigtiff(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, start: bytes
+) -> None:
+    monkeypatch.setattr(encode, "_BIGTIFF_FROM_BYTES", limit)
+    encoded(noise(20, 30, 3), tmp_path / "a.tif", Format.TIFF)
+    assert (tmp_path / "a.tif").read_bytes()[:4] == start
+
+
+@pytest.mark.parametrize("fmt", [Format.JPEG, Format.AVIF])
+def test_colours_keep_their_whole_resolution(tmp_path: Path, fmt: Format) -> None:
+    """Half of it, which codecs take by themselves, is the first thing that shows on an enlargement."""
+    pixels = np.empty((64, 64, 3), np.uint8)
+    pixels[:, ::2], pixels[:, 1::2] = (200, 60, 60), (60, 60, 200)
+    path = tmp_path / f"a{fmt.suffixes[0]}"
+    encoded(pixels, path, fmt)
+    found = pyvips.Image.new_from_file(str(path)).numpy()
+    assert np.abs(found.astype(int) - pixels).mean() < 8

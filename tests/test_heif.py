@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from srbatch import encode, loading, picture, profiles
+from srbatch.containers import C2PA_LOST
 from srbatch.encode import Encoding
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
 from srbatch.formats import Format
@@ -337,3 +338,100 @@ def test_a_grey_profile_is_not_embedded_in_the_rgb_that_heic_makes_of_grey_with_
     (outcome,) = upscaled(originals.folder, tmp_path / "hi", 1, format=Format.HEIC).values()
     assert outcome.error == "UnsupportedPhoto"
     assert "it has a grey profile, which heic cannot hold" in outcome.reason
+
+
+C2PA = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
+
+
+PICTURE, TAGS, PACKET = 3, 1, 2
+
+
+def box(kind: bytes, body: bytes, size: str = "") -> bytes:
+    """With its size in 32 bits, or as told otherwise."""
+    if size == "64 bits":
+        return struct.pack(">I4sQ", 1, kind, 16 + len(body)) + body
+    return struct.pack(">I4s", 0 if size == "to the end" else 8 + len(body), kind) + body
+
+
+def full(kind: bytes, body: bytes, version: int = 0, flags: int = 0) -> bytes:
+    return box(kind, struct.pack(">I", version << 24 | flags) + body)
+
+
+def number(value: int, size: int) -> bytes:
+    return value.to_bytes(size, "big")
+
+
+def locations(version: int, sizes: tuple[int, int, int, int], start: int, *, in_meta: bool) -> bytes:
+    """Of the tags, in two pieces, and of the packet behind them."""
+    offset_size, length_size, base_size, index_size = sizes
+    wide = 4 if version == 2 else 2
+    base = start - 3 if base_size else 0
+    whole = 4 + len(EXIF)
+    found = struct.pack(
+        ">BB", offset_size << 4 | length_size, base_size << 4 | (index_size if version else 0)
+    )
+    found += number(2, wide)
+    for item, pieces in ((TAGS, [(0, 9), (9, whole - 9)]), (PACKET, [(whole, len(XMP))])):
+        found += number(item, wide) + (number(in_meta, 2) if version else b"")
+        found += number(0, 2) + number(base, base_size) + number(len(pieces), 2)
+        for index, (at, length) in enumerate(pieces):
+            found += number(index, index_size) if version and index_size else b""
+            found += number(start + at - base, offset_size) + number(length, length_size)
+    return full(b"iloc", found, version)
+
+
+def heif(
+    version: int, sizes: tuple[int, int, int, int], *, in_meta: bool, properties: int, size: str
+) -> bytes:
+    """A file whose picture owns the last of many properties."""
+    payload = bytes(4) + EXIF + XMP
+    infos = [
+        full(b"infe", struct.pack(">HH4s", TAGS, 0, b"Exif") + b"\0", 2),
+        full(b"infe", struct.pack(">HH4s", PACKET, 0, b"mime") + b"\0application/rdf+xml\0", 2),
+        full(b"infe", struct.pack(">HH4s", PICTURE, 0, b"av01") + b"\0", 2),
+    ]
+    others, profile = box(b"free", b"") * (properties - 1), box(b"colr", b"prof" + profiles.wide_rgb())
+    owned = (number(0x8000 | properties, 2), 1) if properties > 127 else (number(0x80 | properties, 1), 0)
+    owns = struct.pack(">IHB", 1, PICTURE, 1) + owned[0]
+    head = box(b"ftyp", b"avif\0\0\0\0avifmif1")
+
+    def meta(start: int) -> bytes:
+        parts = [
+            full(b"pitm", number(PICTURE, 2)),
+            full(b"iinf", number(len(infos), 2) + b"".join(infos)),
+            locations(version, sizes, start, in_meta=in_meta),
+            box(b"iprp", box(b"ipco", others + profile) + full(b"ipma", owns, flags=owned[1])),
+            *([box(b"idat", b"before" + payload)] if in_meta else []),
+        ]
+        return full(b"meta", b"".join(parts))
+
+    start = len(b"before") + (0 if in_meta else len(head) + len(meta(6)) + (16 if size == "64 bits" else 8))
+    return head + meta(start) + box(b"mdat", b"before" + payload, size)
+
+
+@pytest.mark.parametrize("size", ["32 bits", "64 bits", "to the end"])
+@pytest.mark.parametrize("properties", [1, 200])
+@pytest.mark.parametrize(
+    ("version", "sizes", "in_meta"),
+    [
+        (0, (4, 4, 0, 0), False),
+        (0, (4, 4, 4, 0), False),
+        (1, (4, 4, 0, 4), False),
+        (1, (8, 8, 8, 8), False),
+        (1, (4, 4, 4, 0), True),
+        (2, (4, 4, 0, 0), False),
+        (2, (8, 4, 4, 4), True),
+    ],
+    ids=str,
+)
+def test_wherever_a_file_says_that_its_blocks_lie_they_are_found(
+    version: int, sizes: tuple[int, int, int, int], in_meta: bool, properties: int, size: str
+) -> None:
+    """All that ISO/IEC 14496-12 allows; phones and programs each use another part of it."""
+    data = heif(version, sizes, in_meta=in_meta, properties=properties, size=size)
+    found = read_heif(BytesIO(data))
+    assert (found.exif, found.xmp, found.icc) == (EXIF, XMP, profiles.wide_rgb())
+    assert found.notes == []
+    if size != "to the end":
+        data += box(b"free", b"room", "64 bits") + box(b"uuid", C2PA + b"signed")
+        assert read_heif(BytesIO(data)).notes == [C2PA_LOST]

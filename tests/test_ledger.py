@@ -501,3 +501,10 @@ def test_a_commit_that_fails_leaves_no_transaction_open(state: Path) -> None:
     ledger.record(row())
     assert ledger.row("a.jpg") == row()
     ledger.close()
+
+
+def test_each_note_waits_for_the_disk(state: Path) -> None:
+    """An output of which the ledger lost the note when the power failed would pass for somebody else's."""
+    with closing(Ledger.open(state)) as ledger:
+        assert ledger._db.execute("PRAGMA synchronous").fetchone() >= (2,), "FULL"
+        assert ledger._db.execute("PRAGMA journal_mode").fetchone() == ("delete",), "shares know no other"

@@ -6,6 +6,8 @@ import errno
 import io
 import os
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -291,5 +293,42 @@ def test_a_disk_that_fails_is_not_taken_for_damage(
     Image.fromarray(rng.integers(0, 256, (300, 400, 3), np.uint8)).save(path)
     monkeypatch.setattr(picture, "open_file", lambda path: io.BufferedReader(FailingDisk(path), 4096))
     with pytest.raises(PhotoChanged, match=re.escape(os.strerror(errno.ESTALE))) as raised:
+        decoded(path, tmp_path)
+    assert not raised.value.remembered
+
+
+def grow(path: Path) -> None:
+    status = path.stat()
+    with path.open("ab") as file:
+        file.write(b"more")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def touch(path: Path) -> None:
+    os.utime(path, ns=(1, path.stat().st_mtime_ns + 1))
+
+
+def be_replaced(path: Path) -> None:
+    """By a file of the same size and date, as a program that synchronises folders puts it."""
+    shutil.copy2(path, path.with_name("new"))
+    path.with_name("new").replace(path)
+
+
+@pytest.mark.parametrize("change", [grow, touch, be_replaced, Path.unlink])
+def test_a_photo_that_changes_while_it_is_read_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
+) -> None:
+    """Its hash would be on record for pixels that are not of those bytes."""
+    path, write = tmp_path / "a.png", picture._write_pixels
+    crop().save(path)
+    decoded(path, tmp_path)
+
+    def overtaken(*arguments: Any) -> tuple[str, ...]:
+        notes = write(*arguments)
+        change(path)
+        return notes
+
+    monkeypatch.setattr(picture, "_write_pixels", overtaken)
+    with pytest.raises(PhotoChanged, match="it changed while it was read") as raised:
         decoded(path, tmp_path)
     assert not raised.value.remembered

@@ -24,7 +24,7 @@ from srbatch.metadata import Metadata
 from srbatch.packets import Properties, UnusableXmp
 from srbatch.picture import upright
 from srbatch.placement import SUBJECT_LOST, Placement, rational
-from srbatch.tiff_structure import LONG, TiffReader
+from srbatch.tiff_structure import LONG, TiffReader, Value
 from tests.conftest import Originals, crop
 from tests.files import RATIONAL, SHORT, block
 from tests.networks import upscaled
@@ -510,3 +510,21 @@ def test_numbers_that_are_none_stay_in_xmp() -> None:
     made = corrected(sound, placement)
     values = [Properties(made or b"").value((EXIF, f"FocalPlane{axis}Resolution")) for axis in "XY"]
     assert values == ["7776000/877", "14/1"]
+
+
+def test_a_subject_at_the_first_number_beyond_16_bits() -> None:
+    made = patched(with_subject("<", 32_768, 10, 20, 20), Placement(1, (30_000, 40_000), (60_000, 80_000)))
+    assert exif.tags_of(made).exif[0x9214] == Value.long(65_536, 20, 40, 40)
+
+
+def test_two_places_outside_the_picture_are_dropped_and_no_other_tag_is() -> None:
+    tags = Image.Exif()
+    below = tags.get_ifd(0x8769)
+    below[0x829A], below[0x9003], below[0xA405] = 0.004, "1999:08:11 11:59:58", 50
+    below[0x9214], below[0xA214] = (2015, 1511, 2217, 1330), (2015, 1511)
+    source = tags.tobytes().removeprefix(b"Exif\0\0")
+    before = exif.tags_of(source)
+    after = exif.tags_of(patched(source, Placement(1, (48, 64), (96, 128))))
+    assert after.unreadable == 0
+    assert after.exif == {tag: value for tag, value in before.exif.items() if tag not in (0x9214, 0xA214)}
+    assert len(after.exif) == 3

@@ -101,3 +101,17 @@ def test_an_empty_photo_is_refused(length: int) -> None:
 def test_a_tile_that_is_all_overlap_is_refused() -> None:
     with pytest.raises(ValueError, match="more than 96 px"):
         tiling.cut_axis(1000, 96, Margins(32, 16, 32))
+
+
+@pytest.mark.parametrize("scale", [1, 2, 4])
+def test_between_the_halos_each_tile_gives_way_to_the_next_as_a_raised_cosine(scale: int) -> None:
+    """Both sides of a seam; a step there, or a ramp that is too short, would be seen."""
+    axis = tiling.cut_axis(1000, 256, Margins(halo=32, ramp=16, stride=32))
+    assert len(axis) > 3
+    for (left, right), overlap in zip(pairwise(axis.weights(scale)), axis.overlaps, strict=True):
+        ramp = (overlap - 2 * 32) * scale
+        rising = (1 - np.cos((np.arange(ramp) + 0.5) / ramp * np.pi)) / 2
+        start = 32 * scale
+        assert np.allclose(right[start : start + ramp], rising, atol=1e-6)
+        start += (axis.tile - overlap) * scale
+        assert np.allclose(left[start : start + ramp], 1 - rising, atol=1e-6)

@@ -91,3 +91,25 @@ def test_evaluation_crops_before_it_measures() -> None:
 def test_unknown_damage_is_refused_with_those_known(name: str) -> None:
     with pytest.raises(ValueError, match=r"no known damage: jpeg:q10.*noise:25.*holes, text, .*scratches"):
         parse_damage(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "from_black", "from_grey", "said"),
+    [
+        ("watermark", {0.35}, {0.5 + 0.35 * 0.5}, "opacity 0.35"),
+        ("scratches", {0.9}, {0.95, 0.05}, "opacity up to 0.9"),
+        ("text", {1.0}, {1.0}, "opaque"),
+    ],
+)
+def test_fixed_damage_is_as_strong_as_its_description_says(
+    name: str, from_black: set[float], from_grey: set[float], said: str
+) -> None:
+    """What has been measured under these names stays comparable."""
+    damage = parse_damage(name)
+    assert said in damage.description
+    for level, ends in ((0.0, from_black), (0.5, from_grey)):
+        found = [damage(np.full((256, 256, 3), level, np.float32), seed)[0] for seed in range(12)]
+        extremes = [max(one.max() for one in found), min(one.min() for one in found)]
+        for end in ends:
+            nearest = min(abs(extreme - end) for extreme in extremes)
+            assert nearest < (0.08 if name == "scratches" else 0.01), "few strokes cover a whole pixel"

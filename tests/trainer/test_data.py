@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader
 from tests.conftest import crop
 from trainer import data
 from trainer.config import Phase
-from trainer.data import Pairs, Recipe, Steps, Stores, loaders, sample_crops
+from trainer.data import Pairs, Recipe, Steps, Stores, loaders, recipe, sample_crops
 from trainer.degrade import RESTORE, Degradations
 from trainer.photos import Store, decode, find_all
 from trainer.reading import parse
@@ -80,13 +81,12 @@ def test_a_plain_crop_is_a_piece_of_a_photo(store: Store) -> None:
         )
 
 
-def test_crops_lie_in_all_eight_ways_and_come_from_all_photos(store: Store) -> None:
+def test_crops_lie_in_all_eight_ways(store: Store) -> None:
     only = Store([find_all([store._photos[0].path.parent], smallest=64)[0][0]], Path("unused"), 0)
     photo = decode(store._photos[0].path)
     ways = {np.rot90(way, turns).tobytes() for way in (photo, photo[:, ::-1]) for turns in range(4)}
     seen = {Pairs(only, PLAIN)[0, 0, n][1].permute(1, 2, 0).contiguous().numpy().tobytes() for n in range(80)}
     assert seen == ways
-    assert {int(np.random.default_rng([1, 0, 0, n]).integers(len(store))) for n in range(40)} == set(range(5))
 
 
 def test_a_larger_piece_is_reduced_no_further_than_the_photo_goes(store: Store) -> None:
@@ -187,3 +187,30 @@ def test_crops_for_sheets_are_clean_and_the_same(store: Store) -> None:
     assert np.array_equal(crops[2], again[0])
     assert {(one.shape, one.dtype) for one in crops} == {((32, 32, 3), np.dtype(np.float32))}
     assert 0 <= min(one.min() for one in crops) < max(one.max() for one in crops) <= 1
+
+
+def test_crops_come_from_all_photos(store: Store) -> None:
+    class Noted(Store):
+        def read(self, index: int) -> np.ndarray:
+            seen[index] += 1
+            return super().read(index)
+
+    seen, noted = Counter[int](), Noted.__new__(Noted)
+    noted.__dict__.update(store.__dict__)
+    pairs = Pairs(noted, PLAIN)
+    for number in range(100):
+        pairs[0, 0, number]
+    assert set(seen) == set(range(5))
+    assert max(seen.values()) < 40, "as often from each"
+
+
+def test_validation_is_on_the_photos_for_validation_and_training_on_the_others(store: Store) -> None:
+    config = parse({"phases": [PHASE], "data": {"workers": 0, "valid_crops": 4}}, "test")
+    one, four = (store.of_at_least(90), store)
+    assert (len(one), len(four)) == (1, 5)
+    both, _ = loaders(config, 0, Stores(train=four, valid=one), torch.device("cpu"))
+    made_by = recipe(config, config.phases[0])
+    for loader, expected in ((both.valid, Pairs(one, made_by)), (both.train, Pairs(four, made_by))):
+        for keys, (small, target) in zip(loader.batch_sampler, loader, strict=True):
+            for index, key in enumerate(keys):
+                assert digest((small[index], target[index])) == digest(expected[key])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from srbatch import weights
 from srbatch.errors import Interrupted
 from tests.trainer.conftest import phase
 from tests.trainer.trainings import Tiny, stop_at, train
-from trainer import checkpoint, run
+from trainer import callbacks, checkpoint, run
 from trainer.release import served_scales
 
 pytestmark = pytest.mark.usefixtures("thin_encoder", "learners_freed")
@@ -133,3 +134,47 @@ def test_what_is_trained_on_from_a_network_without_a_record_is_not_called_faithf
     card = weights.read_card(run.train(config, (photo_folder,), out, say=lambda _: None))
     assert card.generative
     assert "unknown" in card.degradations
+
+
+def test_the_average_is_validated_and_the_training_goes_on_without_it(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps, validated = list[tuple[torch.Tensor, torch.Tensor]](), list[torch.Tensor]()
+    step, validate = torch.optim.AdamW.step, callbacks.Validation.after_batch
+
+    def noted_step(self: torch.optim.AdamW, *arguments: Any) -> None:
+        weight = self.param_groups[-1]["params"][0]
+        before = weight.detach().clone()
+        step(self, *arguments)
+        steps.append((before, weight.detach().clone()))
+
+    def noted_validation(self: callbacks.Validation) -> None:
+        validated.append(callbacks.network_of(self.learn).state_dict()["heads.0.weight"].clone())
+        validate(self)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", noted_step)
+    monkeypatch.setattr(callbacks.Validation, "after_batch", noted_validation)
+    train(tiny(phase("x1", epochs=2), optimiser={"ema": 0.9}), photo_folder, tmp_path / "run")
+    state = torch.load(tmp_path / "run" / checkpoint.FILE, weights_only=True)
+    assert torch.equal(validated[-1], state["average"]["module.heads.0.weight"])
+    assert torch.equal(steps[-1][1], state["network"]["heads.0.weight"])
+    assert not torch.equal(validated[-1], steps[-1][1])
+    assert len(steps) == 4
+    for (_, after), (before, _) in pairwise(steps):
+        assert torch.equal(after, before), "between two steps of the optimiser nothing moves the weights"
+
+
+def test_the_average_follows_the_weights_and_the_sooner_the_younger_it_is() -> None:
+    network = torch.nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        network.weight.fill_(0)
+        average = callbacks.new_average(network, 0.999)
+        found, expected = [], []
+        for n, value in enumerate((1.0, 1.0, 5.0)):
+            network.weight.fill_(value)
+            average.update_parameters(network)
+            found.append(average.module.weight.item())
+            # The first update takes the weights as they are, as torch's averages do.
+            decay = (1 + n) / (10 + n)
+            expected.append(value if n == 0 else decay * expected[-1] + (1 - decay) * value)
+    assert found == pytest.approx(expected)

@@ -199,3 +199,11 @@ def test_real_network_in_bf16_is_close_to_fp32(photo: Pixels, released: weights.
     ]
     difference = np.abs(results[0] - results[1])
     assert (difference <= 1).mean() >= 0.999, f"differences by level: {np.bincount(difference.ravel())}"
+
+
+def test_photos_of_8_and_of_16_bits_share_no_batch() -> None:
+    """Stacked, the one of 8 bits would be taken for one of 16, and come out black."""
+    engine = upscaler(Local(), batch=4)
+    keys = {engine.batch_key(noise(50, 64, 3, dtype), (100, 128)) for dtype in (np.uint8, np.uint16)}
+    assert None not in keys
+    assert len(keys) == 2

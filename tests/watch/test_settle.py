@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import srbatch
 from srbatch.errors import TargetExists
 from srbatch.found import Photo
 from srbatch.watch.settle import Settling, busy_test, file_system, open_for_writing
@@ -138,3 +140,40 @@ def test_whether_a_file_is_open_for_writing(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="mount points of Linux")
 def test_the_file_system_of_a_folder() -> None:
     assert file_system(Path("/proc/self")) == "proc"
+
+
+OVERTAKEN = """
+import fcntl, subprocess, sys
+from pathlib import Path
+from srbatch.watch.settle import open_for_writing
+
+WRITER = "import os, sys; os.open(sys.argv[1], os.O_WRONLY | os.O_NONBLOCK)"
+real = fcntl.fcntl
+
+def overtaken(descriptor, command, *arguments):
+    result = real(descriptor, command, *arguments)
+    if command == fcntl.F_SETLEASE and arguments == (fcntl.F_RDLCK,):
+        subprocess.run([sys.executable, "-c", WRITER, sys.argv[1]], stderr=subprocess.DEVNULL)
+    return result
+
+fcntl.fcntl = overtaken
+open_for_writing(Path(sys.argv[1]))
+print("still here")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has leases")
+def test_a_writer_that_comes_while_it_is_asked_does_not_end_the_watcher(tmp_path: Path) -> None:
+    """The system tells the holder of a lease by a signal that ends a process unless another is chosen."""
+    path = tmp_path / "a.jpg"
+    with path.open("wb"):
+        if not open_for_writing(path):
+            pytest.skip("this file system grants no leases")
+    done = subprocess.run(
+        [sys.executable, "-c", OVERTAKEN, path],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.fspath(Path(srbatch.__file__).parents[1])},
+    )
+    assert (done.returncode, done.stdout) == (0, "still here\n")
