@@ -17,6 +17,7 @@ from srbatch.found import Found, Photo
 from srbatch.outcome import Outcome, Summary, duration, outcome_line, summary_lines
 
 _PLAIN_EVERY_S = 30.0
+_MANY_PHOTOS = 1000
 
 
 class Reporter(Protocol):
@@ -149,6 +150,13 @@ class ForPeople(Several):
             super()._tell(what)
 
 
+def found_line(found: Found) -> str | None:
+    """What is said once the photos are known, if they are so many that to look at them all takes a while."""
+    if len(found.photos) < _MANY_PHOTOS:
+        return None
+    return f"{len(found.photos):,} photos found; looking at which of them there is something to do"
+
+
 class Plain(Silent):
     """Lines on standard error, for logs: each photo as it ends, and now and then how far it is."""
 
@@ -157,6 +165,10 @@ class Plain(Silent):
         self._quiet = quiet
         self._pace = Pace(0)
         self._last = time.monotonic()
+
+    def found(self, found: Found) -> None:
+        if line := found_line(found):
+            self._say(line)
 
     def begin(self, photos: int, pixels: int) -> None:
         self._pace = Pace(pixels)

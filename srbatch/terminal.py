@@ -13,10 +13,10 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from srbatch.found import Photo
+from srbatch.found import Found, Photo
 from srbatch.names import show
 from srbatch.outcome import Outcome, Summary, duration, outcome_line, summary_lines
-from srbatch.report import Pace, Silent
+from srbatch.report import Pace, Silent, found_line
 
 _STYLES = {"done": "", "failed": "bold red", "skipped": "dim"}
 
@@ -38,6 +38,10 @@ class Terminal(Silent):
         self._run_task: TaskID | None = None
         self._current = Text("", overflow="ellipsis", no_wrap=True)
         self._live = Live(Group(self._current, self._run), console=self.console, refresh_per_second=5)
+
+    def found(self, found: Found) -> None:
+        if line := found_line(found):
+            self.console.print(Text(line))
 
     def begin(self, photos: int, pixels: int) -> None:
         self._pace, self._photos = Pace(pixels), photos

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from srbatch.errors import ExitCode
 from srbatch.found import Found, Photo
 from srbatch.outcome import Outcome, Summary, outcome_line, summary_lines
 from srbatch.report import Plain, Several, Silent
 from srbatch.report_files import JsonLines
+from srbatch.terminal import Terminal
 from tests.report.conftest import ODD_NAMES, Clock, done, failed, photo, skipped, summary_of
 
 # ---- JSON lines ----------------------------------------------------------------------------------
@@ -51,6 +53,18 @@ def test_plain_lines_say_each_photo_that_was_tried_and_not_those_skipped() -> No
         "done     sub/a.jpg  400 x 300 -> 1600 x 1200, 1.2 s",
         "failed   b.jpg: it is damaged",
     ]
+
+
+@pytest.mark.parametrize(("photos", "said"), [(3, ""), (1200, "1,200 photos found; looking at which")])
+@pytest.mark.parametrize("quiet", [False, True])
+def test_of_many_photos_it_is_said_that_they_are_looked_at(photos: int, said: str, quiet: bool) -> None:
+    plain, screen = io.StringIO(), io.StringIO()
+    many = Found([photo(f"{n}.jpg") for n in range(photos)])
+    Plain(plain, quiet=quiet).found(many)
+    Terminal(Console(file=screen, width=100)).found(many)
+    assert plain.getvalue().startswith(said if not quiet else "")
+    assert bool(plain.getvalue()) == (bool(said) and not quiet)
+    assert screen.getvalue().startswith(said)
 
 
 def test_a_note_on_a_photo_that_is_skipped_is_told() -> None:
