@@ -10,11 +10,10 @@ import re
 import secrets
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterator
-from importlib import import_module
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 from filelock import FileLock, Timeout
 
@@ -30,15 +29,15 @@ from srbatch.errors import (
 from srbatch.names import show
 from srbatch.places import is_folder, nearest_folder, open_file
 
-_FCNTL: ModuleType | None = None
-if find_spec("fcntl"):  # Windows has none
-    _FCNTL = import_module("fcntl")
-
 TEMP_PREFIX, TEMP_SUFFIX = ".srbatch-", ".part"
 _TEMP_NAME = re.compile(rf"{re.escape(TEMP_PREFIX)}[0-9a-f]{{12}}{re.escape(TEMP_SUFFIX)}")
 LOCK = "lock"
 """The file in a folder that is locked while somebody holds the folder."""
 MAKE_ROOM = "make room and run the same command again: what is finished is kept"
+
+_HELD_BY_OTHERS = (5, 32, 33)
+"""Windows' numbers for access denied, and for files that others have open or locked."""
+_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 3.2)
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -192,7 +191,7 @@ def commit(temp: Path, target: Path, *, replace: bool) -> None:
         DestinationError: it refused for another reason, perhaps after the file had got its name.
     """
     try:
-        sync_file(temp)
+        _patiently(partial(sync_file, temp))
         _rename(temp, target, replace=replace)
         sync_folder(target.parent)
     except OSError as error:
@@ -211,8 +210,8 @@ def whole(target: Path) -> Iterator[Path]:
     temp = temp_path(target)
     try:
         yield temp
-        sync_file(temp)
-        temp.replace(target)
+        _patiently(partial(sync_file, temp))
+        _patiently(partial(Path.replace, temp, target))
         sync_folder(target.parent)
     finally:
         discard(temp)
@@ -220,10 +219,7 @@ def whole(target: Path) -> Iterator[Path]:
 
 def _rename(temp: Path, target: Path, *, replace: bool) -> None:
     try:
-        if replace:
-            temp.replace(target)
-        else:
-            _rename_new(temp, target)
+        _patiently(partial(Path.replace if replace else _rename_new, temp, target))
     except (FileExistsError, IsADirectoryError):
         if target.is_dir():
             raise TargetExists(f"{show(target)} is a folder; move it away or choose another --out") from None
@@ -269,13 +265,28 @@ def sync_file(path: Path) -> None:
 
 def flush(descriptor: int) -> None:
     """Wait until what was written is on the disk itself."""
-    # On macOS, fsync leaves it in the drive's own memory, and Apple's manual page of it advises this instead.
-    full = getattr(_FCNTL, "F_FULLFSYNC", None) if sys.platform == "darwin" else None
-    if _FCNTL is not None and full is not None:
+    if sys.platform == "darwin":
+        # There, fsync leaves it in the drive's own memory, and its manual page advises this instead.
+        import fcntl
+
         with contextlib.suppress(OSError):  # shares and some disks do not know it
-            _FCNTL.fcntl(descriptor, full)
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
             return
     os.fsync(descriptor)
+
+
+def _patiently(step: Callable[[], object]) -> None:
+    """Try again what Windows refuses while a virus scanner, an indexer or a viewer looks at a new file."""
+    for pause in _PAUSES_S:
+        try:
+            step()
+        except OSError as error:
+            if getattr(error, "winerror", None) not in _HELD_BY_OTHERS:
+                raise
+        else:
+            return
+        time.sleep(pause)
+    step()
 
 
 def sync_folder(folder: Path) -> None:

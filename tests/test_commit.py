@@ -9,6 +9,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -344,6 +345,35 @@ def test_the_bytes_are_on_disk_before_the_name_is_and_then_the_folder(
     assert steps == ["sync file", "name", "sync folder"]
 
 
+@pytest.mark.parametrize("replace", [True, False])
+@pytest.mark.parametrize("times", [0, 3, 100])
+def test_what_others_hold_open_on_windows_is_waited_for(
+    temp: Path, target: Path, monkeypatch: pytest.MonkeyPatch, times: int, replace: bool
+) -> None:
+    waited, refused = list[float](), list[str]()
+    real = {name: getattr(os, name) for name in ("replace", "link")}
+
+    def held(name: str, *paths: Path) -> None:
+        if len(refused) < times:
+            refused.append(name)
+            error = PermissionError(errno.EACCES, "The process cannot access the file")
+            error.winerror = 32  # type: ignore[attr-defined]
+            raise error
+        real[name](*paths)
+
+    for name in real:
+        monkeypatch.setattr(os, name, partial(held, name))
+    monkeypatch.setattr(commit_module.time, "sleep", waited.append)
+    if times < 100:
+        commit(temp, target, replace=replace)
+        assert target.exists()
+        assert len(waited) == times
+    else:
+        with pytest.raises(DestinationError, match="cannot access the file"):
+            commit(temp, target, replace=replace)
+        assert 5 < sum(waited) < 20
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_on_macos_the_drives_own_memory_is_written_out_too(
     temp: Path, target: Path, monkeypatch: pytest.MonkeyPatch, known: bool
@@ -355,7 +385,7 @@ def test_on_macos_the_drives_own_memory_is_written_out_too(
         if not known:
             raise OSError(errno.ENOTSUP, "Operation not supported")
 
-    monkeypatch.setattr(commit_module, "_FCNTL", SimpleNamespace(F_FULLFSYNC=51, fcntl=fcntl))
+    monkeypatch.setitem(sys.modules, "fcntl", SimpleNamespace(F_FULLFSYNC=51, fcntl=fcntl))
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(os, "fsync", lambda descriptor: asked.append("fsync"))
     commit_module.sync_file(temp)
