@@ -208,7 +208,7 @@ def _meta_of(file: BinaryIO, blocks: Blocks) -> bytes:
     end, at, found = file.seek(0, SEEK_END), 0, None
     while at + 8 <= end:
         file.seek(at)
-        head = file.read(24)
+        head = file.read(32)  # with a long size and a UUID
         size, start = int.from_bytes(head[:4], "big"), 8
         if size == 1:
             size, start = int.from_bytes(head[8:16], "big"), 16

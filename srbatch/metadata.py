@@ -39,7 +39,7 @@ from srbatch import (
     webp,
     xmp,
 )
-from srbatch.containers import C2PA_LOST, GAIN_MAP_LOST, Blocks, HeadSplicer, printable
+from srbatch.containers import GAIN_MAP_LOST, Blocks, HeadSplicer, printable
 from srbatch.errors import UnsupportedPhoto, WrongOutput
 from srbatch.formats import Format
 from srbatch.heif import HeifRewriter
@@ -330,9 +330,7 @@ def _notes_on_places_in_exif(block: bytes, placement: Placement) -> tuple[str, .
 
 def _xmp_notes(packet: bytes, placement: Placement) -> tuple[str, ...]:
     notes: tuple[str, ...] = (SUBJECT_LOST,) if regions.lose_subject(packet, placement) else ()
-    if placement.turn != 1:
-        notes += xmp.left_behind(packet)
-    return notes + ((C2PA_LOST,) if xmp.manifest_elsewhere(packet) else ())
+    return notes + xmp.losses(packet, turned=placement.turn != 1)
 
 
 def _encoded_colours(meta: Metadata, fmt: Format) -> tuple[bytes | None, bool, tuple[str, ...]]:

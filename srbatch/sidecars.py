@@ -249,14 +249,15 @@ def _whose(sidecar: Path, packet: bytes, photo: Path) -> str:
     """
     if sidecar.stem == photo.name:
         return ""
-    ending = Properties(in_utf8(packet)).value(_FOR_EXTENSION)
-    if not ending or _same_ending(ending.strip().lower(), photo.suffix.lower().removeprefix(".")):
+    ending = (Properties(in_utf8(packet)).value(_FOR_EXTENSION) or "").strip()
+    fmt = Format.of_name(f"a.{ending}")
+    if (
+        not ending
+        or photo.suffix.lower() == f".{ending.lower()}"
+        or (fmt and fmt is Format.of_name(photo.name))
+    ):
         return ""
-    return f"says that it is that of a {show(ending.strip())} file"
-
-
-def _same_ending(one: str, other: str) -> bool:
-    return one == other or any(f".{one}" in f.suffixes and f".{other}" in f.suffixes for f in Format)
+    return f"says that it is that of a {show(ending)} file"
 
 
 def is_of_another_kind(sidecar: Path, photo: Path) -> bool:

@@ -12,6 +12,7 @@ from fractions import Fraction
 from xml.sax.saxutils import escape, quoteattr
 
 from srbatch import regions
+from srbatch.containers import C2PA_LOST
 from srbatch.extended_xmp import HAS_EXTENSION
 from srbatch.formats import Format
 from srbatch.packets import RDF, Name, Properties, Property, in_utf8
@@ -125,33 +126,26 @@ def tells_of_gain_map(properties: Properties) -> bool:
     return any(found.name[0] in _GAIN_MAPS for found in properties.found)
 
 
-def left_behind(packet: bytes) -> tuple[str, ...]:
-    """Notes on what a packet says of places in a photo that was turned since, and does not follow it.
+def losses(packet: bytes, *, turned: bool) -> tuple[str, ...]:
+    """Notes on what a packet says that is not carried, or that does not follow a photo that was turned.
 
     Raises:
         UnusableXmp: see :func:`usable`.
     """
-    said = {found.name: found.value.strip() for found in Properties(packet).found}
-    notes: tuple[str, ...] = ()
-    if any(name in said for names in _PANORAMA_LENGTHS for name in names):
-        notes += (PANORAMA_LEFT,)
-    if said.get((_CAMERA_RAW, "HasCrop"), "").lower() == "true":
-        notes += (CROP_LEFT,)
-    if ("http://ns.acdsee.com/regions/", "Regions") in said:
-        notes += (ACDSEE_LEFT,)
-    return notes
-
-
-def manifest_elsewhere(packet: bytes) -> str | None:
-    """Where the C2PA manifest of the photo is kept, if not in its file; None for none.
-
-    Raises:
-        UnusableXmp: see :func:`usable`.
-    """
-    return _remote_manifest(Properties(packet))
+    properties = Properties(packet)
+    said = {found.name: found.value.strip() for found in properties.found}
+    notes = [C2PA_LOST] if _remote_manifest(properties) else []
+    if turned and any(name in said for names in _PANORAMA_LENGTHS for name in names):
+        notes.append(PANORAMA_LEFT)
+    if turned and said.get((_CAMERA_RAW, "HasCrop"), "").lower() == "true":
+        notes.append(CROP_LEFT)
+    if turned and ("http://ns.acdsee.com/regions/", "Regions") in said:
+        notes.append(ACDSEE_LEFT)
+    return tuple(notes)
 
 
 def _remote_manifest(properties: Properties) -> str | None:
+    """Where the C2PA manifest of the photo is kept, if not in its file; None for none."""
     said = (properties.value(_MANIFEST) or "").strip()
     return said if _REMOTE.fullmatch(said) else None
 

@@ -433,5 +433,5 @@ def test_wherever_a_file_says_that_its_blocks_lie_they_are_found(
     assert (found.exif, found.xmp, found.icc) == (EXIF, XMP, profiles.wide_rgb())
     assert found.notes == []
     if size != "to the end":
-        data += box(b"free", b"room", "64 bits") + box(b"uuid", C2PA + b"signed")
+        data += box(b"free", b"room", "64 bits") + box(b"uuid", C2PA + b"signed", size)
         assert read_heif(BytesIO(data)).notes == [C2PA_LOST]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -17,6 +18,7 @@ from PIL import Image
 import srbatch.sidecars
 from srbatch import run
 from srbatch.codec_pool import CodecPool
+from srbatch.commit import temp_path
 from srbatch.errors import WrongOutput
 from srbatch.inspection import status, verify
 from srbatch.options import Options, TargetSize
@@ -33,6 +35,8 @@ from srbatch.sidecars import (
     has_sidecar,
     is_carried,
     is_missing,
+    put_in_place,
+    ready_path,
     sidecar_path,
     written_before,
 )
@@ -513,3 +517,23 @@ def test_permissions_are_kept_where_asked_for(
     upscaled(originals.folder, tmp_path / "hi", keep_permissions=True)
     for name in ("a.jpg", "a.jpg.xmp"):
         assert (tmp_path / "hi" / name).stat().st_mode & 0o7777 == kept
+
+
+def test_a_sidecar_that_somebody_makes_in_the_last_moment_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, commit = tmp_path / "a.jpg", srbatch.sidecars.commit
+    temp = temp_path(target)
+    ready_path(temp).write_bytes(b"ours")
+
+    def overtaken(source: Path, path: Path, *, replace: bool) -> None:
+        path.write_bytes(b"somebody's")
+        commit(source, path, replace=replace)
+
+    monkeypatch.setattr(srbatch.sidecars, "commit", overtaken)
+    ours = hashlib.sha256(b"ours").hexdigest()
+    details, notes = put_in_place({"sidecar_sha256": ours, "sidecar_before": None}, target, temp)
+    assert sidecar_path(target).read_bytes() == b"somebody's"
+    assert details == {"sidecar_sha256": None, "sidecar_in_the_way": True}
+    assert notes == ("a.jpg.xmp was there already and was left alone",)
+    assert not ready_path(temp).exists()

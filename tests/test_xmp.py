@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srbatch import exif, exif_build, metadata, packets, xmp
+from srbatch import exif, exif_build, metadata, packets, tiff, xmp
 from srbatch.errors import UnsupportedPhoto
 from srbatch.formats import Format
 from srbatch.metadata import Metadata
@@ -217,6 +219,11 @@ def test_maker_notes_among_numbers_of_the_other_byte_order_are_told(
     assert exif.MAKER_NOTE_SWAPPED not in wanted(Metadata(exif=photo), Format.JPEG).notes
     again = metadata.read(written(tmp_path / "a.tif", Format.TIFF, output), Format.TIFF)
     assert exif.MAKER_NOTE_SWAPPED not in again.notes
+    # An EXIF block is a TIFF structure; without its thumbnail it is a file of the block's order.
+    (start,), code = struct.unpack_from(order + "I", photo, 4), order + "H"
+    next_at = start + 2 + 12 * struct.unpack_from(code, photo, start)[0]
+    file = photo[:next_at] + bytes(4) + photo[next_at + 4 :]
+    assert (exif.MAKER_NOTE_SWAPPED in tiff.read_tiff(io.BytesIO(file)).notes) is told
 
 
 @pytest.mark.parametrize(
