@@ -21,7 +21,7 @@ from srbatch.metadata import Metadata
 from srbatch.packets import Properties, UnusableXmp
 from tests.conftest import WRITTEN
 from tests.files import block, encoded, exiftool, segment, splice
-from tests.test_metadata import HEIGHT, PROVENANCE, WIDTH, history, parsed, wanted, written
+from tests.outputs import HEIGHT, PROVENANCE, WIDTH, history, parsed, wanted, written
 
 DEPTH = base64.b64encode(random.Random(3).randbytes(90_000)).decode()
 EXTENSION = """<x:xmpmeta xmlns:x="adobe:ns:meta/" xmlns:tiff="http://ns.adobe.com/tiff/1.0/"><rdf:RDF
