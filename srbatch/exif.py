@@ -200,13 +200,16 @@ def swaps_maker_note(reader: TiffReader, order: str) -> bool:
     """Whether a MakerNote is in the byte order of its structure, and the output's, ``order``, is the other.
 
     Those that say their own, by the mark of TIFF near their start (Nikon's, Olympus's, Pentax's, Apple's), or
-    always have the same (Fujifilm's) can be read in both.
+    always have the same (Fujifilm's) can be read in both. So can one that is in the output's order already,
+    as its first number tells where it begins with a directory: how many entries that has.
     """
     note = tags_in(reader).exif.get(MAKER_NOTE)
     if note is None or reader.layout.order == order:
         return False
     start = note.data[:16]
-    return not (start.startswith(b"FUJIFILM") or b"II" in start or b"MM" in start)
+    names_order = start.startswith(b"FUJIFILM") or b"II" in start or b"MM" in start
+    entries, swapped = (start[:2] if o == ">" else start[1::-1] for o in (order, reader.layout.order))
+    return not names_order and not (entries[:1] == b"\0" != swapped[:1])
 
 
 def resolution(block: bytes) -> tuple[float, float] | None:

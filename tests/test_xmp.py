@@ -208,6 +208,8 @@ def test_places_that_do_not_follow_a_turn_are_told(said: str, note: str | None, 
         ("<", b"Minolta note", False),
         (">", b"Nikon\0\x02\x10\0\0MM\0*", False),
         (">", b"FUJIFILM\x0c\0\0\0", False),
+        (">", b"\x0c\0\x01\0", False),  # a directory of 12 entries in the output's order
+        (">", b"\0\x0c\0\x01", True),
     ],
 )
 def test_maker_notes_among_numbers_of_the_other_byte_order_are_told(
