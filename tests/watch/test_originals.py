@@ -172,7 +172,7 @@ def test_a_done_photo_never_leaves_as_failed_for_what_is_no_fault_of_it(
     if fault == "its output is edited":
         (world.out / "1999" / "a.png").write_bytes(b"edited")
     elif fault == "its sidecar":
-        (world.drop / "1999" / "a.xmp").write_text("<x:xmpmeta xmlns:x='adobe:ns:meta/'/>")
+        (world.drop / "1999" / "a.xmp").write_text(PACKET.format(1))
         monkeypatch.setattr(InProcess, "metadata", unreadable, raising=False)
     else:
         (world.out / "1999" / "a.png").unlink()
