@@ -28,6 +28,9 @@ class Tiles:
     tile: int
     batch: int
 
+    def __str__(self) -> str:
+        return f"tiles of {self.tile} px, {self.batch} at once"
+
 
 def fitting(
     device: torch.device,

@@ -305,3 +305,9 @@ def test_a_photo_that_is_not_wanted_any_more_stops_at_the_next_tile() -> None:
         result(ask(made, photo((60, 60))))
     assert not ticks
     assert len(network.shapes) == 2
+
+
+def test_the_device_is_told_as_it_is_put_to_work(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="srbatch"), devices(upscaler(batch=2)) as made:
+        result(ask(made, photo((8, 8))))
+    assert "on cpu in fp32 by torch: tiles of 96 px, 2 at once" in caplog.text
