@@ -23,7 +23,7 @@ from srbatch.target_names import is_file_target, is_picture, target_name
 
 _COPIES_OF_SYSTEMS = frozenset(
     # of Synology, QNAP, Windows and Linux
-    "@eadir #recycle #snapshot @recycle @recently-snapshot @thumb .@__thumb $recycle.bin lost+found".split()
+    "@eadir #recycle #snapshot @recycle @recently-snapshot @thumb $recycle.bin lost+found".split()
 ) | {"system volume information"}
 _LIBRARIES = (".photoslibrary", ".photolibrary", ".migratedphotolibrary", ".aplibrary", ".lrdata")
 """Of Apple Photos, iPhoto and Aperture, and Lightroom's previews: many pictures in them are copies."""

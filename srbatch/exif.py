@@ -196,19 +196,19 @@ def software(block: bytes) -> str | None:
     return one_line(text)[:_LONGEST_NAME] or None
 
 
-def swaps_maker_note(reader: TiffReader, order: str) -> bool:
-    """Whether a MakerNote is in the byte order of its structure, and the output's, ``order``, is the other.
+def swaps_maker_note(tags: Tags, before: str, order: str) -> bool:
+    """Whether a MakerNote is in the byte order ``before`` of its structure, and the output's is the other.
 
     Those that say their own, by the mark of TIFF near their start (Nikon's, Olympus's, Pentax's, Apple's), or
     always have the same (Fujifilm's) can be read in both. So can one that is in the output's order already,
     as its first number tells where it begins with a directory: how many entries that has.
     """
-    note = tags_in(reader).exif.get(MAKER_NOTE)
-    if note is None or reader.layout.order == order:
+    note = tags.exif.get(MAKER_NOTE)
+    if note is None or before == order:
         return False
     start = note.data[:16]
     names_order = start.startswith(b"FUJIFILM") or b"II" in start or b"MM" in start
-    entries, swapped = (start[:2] if o == ">" else start[1::-1] for o in (order, reader.layout.order))
+    entries, swapped = (start[:2] if o == ">" else start[1::-1] for o in (order, before))
     return not names_order and not (entries[:1] == b"\0" != swapped[:1])
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from io import SEEK_END
 from typing import BinaryIO
 
+from srbatch.boxes import BrokenBoxes, box_at
 from srbatch.containers import C2PA_LOST, EXIF_ID, GAIN_MAP_LOST, Blocks, Rewriter, printable
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
 
@@ -22,10 +23,6 @@ _C2PA_UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _XMP_TYPE = b"application/rdf+xml"
 _ALPHA_URNS = frozenset([b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1"])
 _IN_FILE, _IN_META = 0, 1
-
-
-class _Broken(ValueError):
-    """The boxes are not what they should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +69,7 @@ class _Cursor:
     def take(self, size: int) -> bytes:
         taken = self.data[self.at : self.at + size]
         if len(taken) != size:
-            raise _Broken("a box is too short")
+            raise BrokenBoxes("a box is too short")
         self.at += size
         return taken
 
@@ -93,7 +90,7 @@ def _boxes(data: bytes) -> Iterator[_Box]:
         if size == 1:
             size, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
         if size < head or at + size > len(data):
-            raise _Broken("a box leads out of the one that it is in")
+            raise BrokenBoxes("a box leads out of the one that it is in")
         yield _Box(data[at + 4 : at + 8], data[at + head : at + size])
         at += size
 
@@ -141,7 +138,7 @@ def _parse_locations(cursor: _Cursor, found: _Meta) -> None:
     index_size = sizes & 15 if version else 0
     count = cursor.number(2 if version < 2 else 4)
     if count > _MOST_ITEMS:
-        raise _Broken(f"it claims to hold {count} items")
+        raise BrokenBoxes(f"it claims to hold {count} items")
     for _ in range(count):
         item = found.items.setdefault(cursor.number(2 if version < 2 else 4), _Item())
         item.construction = cursor.number(2) & 15 if version else _IN_FILE
@@ -191,7 +188,7 @@ def read_heif(file: BinaryIO) -> Blocks:
         meta = _parsed(_meta_of(file, blocks))
         _take_items(file, meta, blocks)
         _take_colour(meta, blocks)
-    except _Broken as error:
+    except BrokenBoxes as error:
         raise UnreadablePhoto(f"the HEIF file is damaged or cut off: {error}") from error
     if any(kind == b"prem" and source == meta.primary for kind, source, _ in meta.references):
         raise UnsupportedPhoto(
@@ -207,28 +204,21 @@ def _meta_of(file: BinaryIO, blocks: Blocks) -> bytes:
     """The content of the meta box; walks over the others, which may be gigabytes."""
     end, at, found = file.seek(0, SEEK_END), 0, None
     while at + 8 <= end:
-        file.seek(at)
-        head = file.read(32)  # with a long size and a UUID
-        size, start = int.from_bytes(head[:4], "big"), 8
-        if size == 1:
-            size, start = int.from_bytes(head[8:16], "big"), 16
-        size = size or end - at
-        if size < start or at + size > end:
-            raise _Broken(f"its box at byte {at} leads to byte {at + size}, and it ends at byte {end}")
-        if head[4:8] == b"meta" and found is None:
-            if size > _LARGEST_META:
-                raise _Broken(f"it has a metadata block of {size:,} bytes")
-            file.seek(at + start + 4)
-            found = file.read(size - start - 4)
-        elif head[4:8] == b"uuid" and head[start : start + 16] == _C2PA_UUID:
+        kind, start, stop = box_at(file, at, end)
+        file.seek(start)
+        if kind == b"meta" and found is None:
+            if stop - at > _LARGEST_META:
+                raise BrokenBoxes(f"it has a metadata block of {stop - at:,} bytes")
+            found = file.read(stop - start)[4:]  # behind its version and flags
+        elif kind == b"uuid" and file.read(16) == _C2PA_UUID:
             blocks.note(C2PA_LOST)
-        elif head[4:8] in (b"moov", b"mpvd"):  # mpvd: a motion photo's
+        elif kind in (b"moov", b"mpvd"):  # mpvd: a motion photo's
             blocks.note("the moving pictures in the HEIF file were not carried")
-        elif head[4:8] not in _NOT_MISSED:
-            blocks.note(f"the HEIF box {printable(head[4:8])} was not carried")
-        at += size
+        elif kind not in _NOT_MISSED:
+            blocks.note(f"the HEIF box {printable(kind)} was not carried")
+        at = stop
     if found is None:
-        raise _Broken("it holds no picture")
+        raise BrokenBoxes("it holds no picture")
     return found
 
 
@@ -244,7 +234,7 @@ def _take_items(file: BinaryIO, meta: _Meta, blocks: Blocks) -> None:
 
 def _content(file: BinaryIO, item: _Item, meta: _Meta) -> bytes:
     if sum(length for _, length in item.extents) > _LARGEST_META:
-        raise _Broken("it has a metadata block that no photo has so large")
+        raise BrokenBoxes("it has a metadata block that no photo has so large")
     data = b""
     for offset, length in item.extents:
         if item.construction == _IN_FILE:
@@ -253,9 +243,9 @@ def _content(file: BinaryIO, item: _Item, meta: _Meta) -> bytes:
         elif item.construction == _IN_META:
             part = meta.idat[offset : offset + length]
         else:
-            raise _Broken("an item is made of other items")
+            raise BrokenBoxes("an item is made of other items")
         if len(part) != length:
-            raise _Broken("an item leads out of it")
+            raise BrokenBoxes("an item leads out of it")
         data += part
     return data
 
@@ -315,7 +305,7 @@ def heif_with(data: bytes, *, exif_block: bytes | None, xmp: bytes | None) -> by
         boxes = list(_boxes(data))
         index = next(i for i, box in enumerate(boxes) if box.kind == b"meta")
         old = _parsed(boxes[index].body[4:])
-    except (_Broken, StopIteration):
+    except (BrokenBoxes, StopIteration):
         raise WrongOutput("the encoder did not write a HEIF file") from None
     meta_body = boxes[index].body
     before = sum(8 + len(box.body) for box in boxes[:index])

@@ -8,8 +8,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import BinaryIO
 
+from srbatch.boxes import BrokenBoxes, box_at
 from srbatch.containers import C2PA_LOST, EXIF_ID, Blocks, printable, read_block, size_of
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto
 
@@ -31,10 +33,6 @@ _SUPPORTED = ("sRGB", "grey", "sYCC")
 _BY_NUMBER, _BY_PROFILE = 1, (2, 3)
 _COLOUR, _OPACITY, _MULTIPLIED, _UNSPECIFIED = 0, 1, 2, 0xFFFF
 _HELP = "; convert it to TIFF or PNG"
-
-
-class _Broken(ValueError):
-    """The boxes are not what they should be."""
 
 
 @dataclass(slots=True)
@@ -66,7 +64,7 @@ def structure_of(file: BinaryIO) -> Structure:
         _take_size(file, streams[0], found)
         if header is not None:
             _take_header(header, found)
-    except (_Broken, struct.error) as error:
+    except (BrokenBoxes, struct.error) as error:
         raise UnreadablePhoto(f"the JPEG 2000 file is damaged or cut off: {error}") from error
     if found.channels in (2, 4) and header is None:
         found.blocks.extra_is_data = True
@@ -76,17 +74,10 @@ def structure_of(file: BinaryIO) -> Structure:
 
 
 def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, where its content begins, where it ends) of the boxes of the file itself."""
+    """As :func:`srbatch.boxes.box_at`, of all boxes that lie one behind the other in a file."""
     at, end = 0, size_of(file)
     while at < end:
-        file.seek(at)
-        size, kind = struct.unpack(">I4s", file.read(8))
-        start = at + 8
-        if size == 1:
-            size, start = int.from_bytes(file.read(8), "big"), at + 16
-        stop = at + size if size else end
-        if not start <= stop <= end:
-            raise _Broken(f"its box at byte {at} leads to byte {stop}, and it ends at byte {end}")
+        kind, start, stop = box_at(file, at, end)
         yield kind, start, stop
         at = stop
 
@@ -113,7 +104,7 @@ def _walked(file: BinaryIO, blocks: Blocks) -> tuple[bytes | None, list[int]]:
     if kinds & _OF_PARTS:
         raise UnsupportedPhoto(f"its picture is put together of parts, which is not supported{_HELP}")
     if header is None or not streams:
-        raise _Broken("it holds no picture")
+        raise BrokenBoxes("it holds no picture")
     return header, streams
 
 
@@ -131,7 +122,7 @@ def _take_size(file: BinaryIO, start: int, found: Structure) -> None:
     """From the SIZ segment at the head of the codestream."""
     file.seek(start)
     if file.read(len(CODESTREAM)) != CODESTREAM:
-        raise _Broken("its codestream does not begin like one")
+        raise BrokenBoxes("its codestream does not begin like one")
     file.seek(start + 40)
     (found.channels,) = struct.unpack(">H", file.read(2))
     if found.channels not in (1, 2, 3, 4):
@@ -153,7 +144,8 @@ def _take_size(file: BinaryIO, start: int, found: Structure) -> None:
 
 def _take_header(header: bytes, found: Structure) -> None:
     enumerated, meanings = None, None
-    for kind, body in _inner_boxes(header):
+    for kind, start, stop in _boxes(BytesIO(header)):
+        body = header[start:stop]
         if kind == b"pclr":
             raise UnsupportedPhoto(f"its colours are those of a palette, which is not supported{_HELP}")
         if kind == b"cdef" and meanings is None:
@@ -171,17 +163,6 @@ def _take_header(header: bytes, found: Structure) -> None:
     if colours not in _SUPPORTED:
         raise UnsupportedPhoto(f"its colours are {colours}, which is not supported in JPEG 2000{_HELP}")
     found.blocks.extra_is_data = _extra_is_data(meanings, found.channels)
-
-
-def _inner_boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = 0
-    while at < len(data):
-        size, kind = struct.unpack(">I4s", data[at : at + 8])
-        stop = at + size if size else len(data)
-        if not at + 8 <= stop <= len(data):
-            raise _Broken("a box in its header leads out of it")
-        yield kind, data[at + 8 : stop]
-        at = stop
 
 
 def _meanings(body: bytes) -> dict[int, tuple[int, int]]:

@@ -52,7 +52,7 @@ def cores(root: Path = _ROOT) -> int:
     """Processor cores that this process may keep busy; a part of one counts as one."""
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     shares = [quota / period for quota, period in _quotas(root) if quota > 0 and period > 0]
-    return max(1, min(there, *(ceil(share) for share in shares), there))
+    return max(1, min([there, *(ceil(share) for share in shares)]))
 
 
 def _memory_groups(root: Path) -> Iterator[tuple[Path, _Names]]:

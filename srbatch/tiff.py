@@ -56,7 +56,7 @@ def read_tiff(file: BinaryIO) -> Blocks:
         blocks.exif = block_of(tags, note_at=note_at)
         if note_at is not None and note_at != exif.maker_note_at(exif.reader_of(blocks.exif)):
             blocks.note(exif.MAKER_NOTE_MOVED)
-        elif exif.swaps_maker_note(reader, exif.reader_of(blocks.exif).layout.order):
+        elif exif.swaps_maker_note(tags, reader.layout.order, exif.reader_of(blocks.exif).layout.order):
             blocks.note(exif.MAKER_NOTE_SWAPPED)
     if tags.unreadable:
         blocks.note(f"{tags.unreadable} damaged or unknown TIFF tags were not carried")

@@ -63,7 +63,8 @@ def moves_maker_note(block: bytes) -> bool:
 
 def swaps_maker_note(block: bytes) -> bool:
     """As :func:`srbatch.exif.swaps_maker_note`, for a TIFF file as it is written here."""
-    return exif.swaps_maker_note(reader_of(block), _ORDER_WRITTEN)
+    reader = reader_of(block)
+    return exif.swaps_maker_note(tags_in(reader), reader.layout.order, _ORDER_WRITTEN)
 
 
 def append_metadata(

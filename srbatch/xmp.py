@@ -251,9 +251,12 @@ def _is_obsolete(found: Property) -> bool:
         name in (_THUMBNAILS, _DIRECTORY, HAS_EXTENSION)
         or space in _GAIN_MAPS
         or (space == _CAMERA and local.startswith(("MotionPhoto", "MicroVideo")))
-        or (name == _MANIFEST and found.value.strip().startswith(_WITHIN))
-        or (name == _MANIFEST and _REMOTE.fullmatch(found.value.strip()) is not None)
+        or (name == _MANIFEST and _tells_of_manifest(found.value.strip()))
     )
+
+
+def _tells_of_manifest(place: str) -> bool:
+    return place.startswith(_WITHIN) or _REMOTE.fullmatch(place) is not None
 
 
 def _edited(
