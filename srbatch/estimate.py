@@ -89,18 +89,32 @@ class Estimate:
     """Of the photos."""
     pixels_out: int
     space: Space
-    seconds: float
-    """Of the network; reading and writing come on top."""
+    network_seconds: float
+    """On all devices together."""
+    codec_seconds: float
+    """For reading and writing, by all workers at the same time."""
+    on_the_same_cores: bool
+    """Whether the network runs on the CPU, as reading and writing does; else that goes on meanwhile."""
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole run."""
+        together = sum if self.on_the_same_cores else max
+        return together((self.network_seconds, self.codec_seconds))
 
 
-def estimate(jobs: list[Job], out: Path, scratch: Path, model: Model, *, at_once: int) -> Estimate:
+def estimate(
+    jobs: list[Job], out: Path, scratch: Path, model: Model, *, at_once: int, codec_seconds: float
+) -> Estimate:
     """Add up what the jobs will cost, so many at once; the network's rate is measured now."""
     return Estimate(
         by_format=Counter(job.format.value for job in jobs),
         pixels=sum(job.pixels for job in jobs),
         pixels_out=sum(job.size[0] * job.size[1] for job in jobs),
         space=space_of(jobs, out, scratch, at_once=at_once, passes=model.passes),
-        seconds=_seconds(jobs, model.upscaler) / len(model.upscalers) if jobs else 0.0,
+        network_seconds=_seconds(jobs, model.upscaler) / len(model.upscalers) if jobs else 0.0,
+        codec_seconds=codec_seconds,
+        on_the_same_cores=model.upscaler.device.type == "cpu",
     )
 
 
@@ -215,6 +229,7 @@ def as_record(found: Estimate) -> dict[str, Any]:
     """For JSON."""
     return {
         **asdict(found),
+        "seconds": found.seconds,
         "photos": found.by_format.total(),
         "by_format": dict(found.by_format),
         "fits": found.space.fits,
@@ -232,8 +247,10 @@ def as_lines(found: Estimate) -> list[str]:
         f" {_gb(space.scratch)} while the largest photos are done;"
         f" {_gb(space.free)} are free{_elsewhere(space)}",
         f"       (outputs: {_FORMULA})",
-        f"time:  about {duration(found.seconds)} for the network, measured just now on this device;"
-        " reading and writing come on top",
+        f"time:  about {duration(found.seconds)}, measured just now:"
+        f" {duration(found.network_seconds)} for the network,"
+        f" {'and' if found.on_the_same_cores else 'and meanwhile'} {duration(found.codec_seconds)}"
+        " for reading and writing",
     ]
     return lines if space.fits else [*lines, too_little(space)]
 

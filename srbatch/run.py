@@ -10,6 +10,7 @@ from srbatch.apart import check_outside
 from srbatch.archive import looked_into, opened, scratch_folder, state_folder
 from srbatch.batch import Check, Run, photos_at_once, run_all
 from srbatch.codec_pool import CodecPool
+from srbatch.codec_time import codec_seconds
 from srbatch.devices import Devices
 from srbatch.discover import Selection, discover
 from srbatch.errors import ExitCode
@@ -20,6 +21,7 @@ from srbatch.options import Options
 from srbatch.outcome import Summary
 from srbatch.preflight import Job, Settings, forget_vanished, prepare
 from srbatch.report import Reporter, Several
+from srbatch.scratch import Scratch, temporary_folder
 from srbatch.target_names import check_name
 
 
@@ -78,7 +80,7 @@ def session(
 
 
 def dry_run(options: Options, *, reporter: Reporter, check: Check) -> tuple[ExitCode, Estimate]:
-    """Find out what a run would do and cost, without writing anything.
+    """Find out what a run would do and cost, without writing anything but temporary files.
 
     The reporter hears of photos that would be skipped or would fail; the exit code is 3 where some would.
     """
@@ -94,8 +96,15 @@ def dry_run(options: Options, *, reporter: Reporter, check: Check) -> tuple[Exit
             else:
                 summary.add(prepared)
                 reporter.finished(prepared)
+        with temporary_folder(options.scratch) as folder:
+            codec_s = codec_seconds(jobs, options, codecs, Scratch(folder / "scratch"))
         result = estimate(
-            jobs, options.out, scratch_folder(options), settings.model, at_once=photos_at_once(codecs)
+            jobs,
+            options.out,
+            scratch_folder(options),
+            settings.model,
+            at_once=photos_at_once(codecs),
+            codec_seconds=codec_s,
         )
     summary.seconds = time.monotonic() - start
     reporter.end(summary)

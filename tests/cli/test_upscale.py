@@ -303,7 +303,9 @@ def test_dry_run_tells_and_writes_nothing(srbatch: Srbatch, photos: Path, tmp_pa
     assert not out.exists()
     record = json.loads(srbatch("upscale", photos, "--scale", 2, "--out", out, "--dry-run", "--json").out)
     assert record["pixels_out"] == 4 * 128 * 96
-    assert record["seconds"] > 0
+    assert record["network_seconds"] > 0
+    assert record["codec_seconds"] > 0
+    assert record["seconds"] == record["network_seconds"] + record["codec_seconds"]
 
 
 def test_dry_run_finds_sizes_that_a_format_cannot_hold(
