@@ -16,12 +16,12 @@ from itertools import chain
 from pathlib import Path, PurePath
 
 from srbatch.apart import marks_of_folders
-from srbatch.commit import LOCK, destination_error, discard, is_temp_name, make_folder, sha256_of
+from srbatch.commit import LOCK, destination_error, discard, is_temp_name, make_folder, sha256_of, whole
 from srbatch.errors import DestinationError, UsageError
 from srbatch.ledger import STATE_FOLDER, Ledger, LedgerError, Row, UnfitRow, locked
 from srbatch.names import show, stays_below
 from srbatch.options import Options
-from srbatch.places import is_folder, is_gone, marks, surroundings
+from srbatch.places import is_folder, is_gone, marks, open_file, surroundings
 from srbatch.scratch import Scratch, temporary_folder
 from srbatch.sidecars import details_text, put_in_place, ready_path
 from srbatch.target_names import is_file_target
@@ -175,7 +175,7 @@ def _check_owner(state: Path, options: Options) -> None:
         return
     note, owner = state / "output-folder", os.path.realpath(options.out)
     try:
-        known = os.fsdecode(note.read_bytes()) if note.exists() else ""
+        known = _read(note) if note.exists() else ""
         if known == owner:
             return
         if known and not _has_moved(state, known, options.out):
@@ -186,9 +186,15 @@ def _check_owner(state: Path, options: Options) -> None:
             )
         if known:
             shutil.rmtree(state / _scratch_name(known), ignore_errors=True)
-        note.write_bytes(os.fsencode(owner))
+        with whole(note) as temp:  # in the place of a link: what that leads to is not ours
+            temp.write_bytes(os.fsencode(owner))
     except OSError as error:
         raise destination_error(error, note) from error
+
+
+def _read(note: Path) -> str:
+    with open_file(note) as file:
+        return os.fsdecode(file.read())
 
 
 def _has_moved(state: Path, old: str, out: Path) -> bool:

@@ -142,9 +142,12 @@ class Ledger:
         """Open or create the ledger in a state folder that exists.
 
         Raises:
-            LedgerError: it is damaged, or made by a newer srbatch.
+            LedgerError: it is damaged, made by a newer srbatch, or a link: that may lead to any database.
         """
-        return cls._opened(state / _FILE, "PRAGMA synchronous=FULL")
+        path = state / _FILE
+        if path.is_symlink():
+            raise LedgerError(f"{show(path)} is a link; put the ledger itself there, or use --state")
+        return cls._opened(path, "PRAGMA synchronous=FULL")
 
     @classmethod
     def open_readonly(cls, state: Path) -> Ledger:

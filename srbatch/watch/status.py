@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from srbatch.commit import discard
 from srbatch.found import Photo
 from srbatch.names import show
 from srbatch.outcome import Outcome
@@ -109,8 +110,10 @@ class WatchStatus(Silent):
             self._now.rate = self._rate()
             text = json.dumps(asdict(self._now))
         temp = self._path.with_suffix(".part")
+        discard(temp)  # a link: what it leads to is not ours
         with contextlib.suppress(OSError):
-            temp.write_text(text, encoding="utf-8")
+            with temp.open("x", encoding="utf-8") as file:
+                file.write(text)
             temp.replace(self._path)
 
     def _rate(self) -> float:
