@@ -270,7 +270,7 @@ def _encoded(
 ) -> Row:
     """Write the temporary file, with the permissions ``mode``; returns the row with its size and hash."""
     try:
-        written = run.codecs.encode(raw, temp, encoding)
+        written = run.codecs.encode(raw, temp, replace(encoding, private=mode is not None))
         if not set_dates(temp, accessed_ns=time.time_ns(), modified_ns=row.mtime_ns):
             log.warning("%s is dated today: its disk does not take the date of its photo", show(target))
         if mode is not None:

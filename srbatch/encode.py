@@ -16,6 +16,7 @@ from srbatch.errors import WrongOutput
 from srbatch.formats import Format
 from srbatch.loading import CODEC_ERRORS, forget_warnings, from_memory, loaded, reason_of
 from srbatch.metadata import Metadata
+from srbatch.permissions import for_owner_alone
 from srbatch.picture import dtype_of, sample_bytes
 
 _BIGTIFF_FROM_BYTES = 3_500_000_000  # classic TIFF ends at 4 GB; compression may also make a file larger
@@ -45,6 +46,8 @@ class Encoding:
     """As it shall be in the output."""
     resolution: tuple[float, float] | None
     """Pixels per mm, across and down."""
+    private: bool = False
+    """Whether nobody but its owner may read the file until it is given other permissions."""
 
     @property
     def exact(self) -> bool:
@@ -82,7 +85,7 @@ def encode(raw: Path, temp: Path, encoding: Encoding) -> Written:
     image = image.copy(xres=across, yres=down)
     if encoding.metadata.icc:
         image.set_type(pyvips.GValue.blob_type, "icc-profile-data", encoding.metadata.icc)
-    with temp.open("x+b") as file:
+    with open(temp, "x+b", opener=for_owner_alone if encoding.private else None) as file:
         if encoding.format is Format.TIFF:
             _save(image, encoding, file, file.write)
         else:

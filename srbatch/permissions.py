@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -9,6 +10,11 @@ from srbatch.errors import PhotoChanged
 
 _ALL = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
 _OWNERS = stat.S_IRUSR | stat.S_IWUSR
+
+
+def for_owner_alone(name: str, flags: int) -> int:
+    """What ``open`` makes a new file by that nobody else may read until it gets its permissions."""
+    return os.open(name, flags, _OWNERS)
 
 
 def permissions_of(photo: Path) -> int:

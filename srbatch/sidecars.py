@@ -28,6 +28,7 @@ from srbatch.errors import TargetExists, UnsupportedPhoto
 from srbatch.formats import Format
 from srbatch.names import MAX_NAME_BYTES, show
 from srbatch.packets import Name, Properties, UnusableXmp, in_utf8
+from srbatch.permissions import for_owner_alone
 from srbatch.places import open_file
 from srbatch.target_names import is_picture
 
@@ -111,7 +112,7 @@ class Sidecar:
         if self.data is not None:
             ready = ready_path(temp)
             try:
-                with ready.open("xb") as file:
+                with open(ready, "xb", opener=None if mode is None else for_owner_alone) as file:
                     file.write(self.data)
                 set_dates(ready, accessed_ns=self.mtime_ns, modified_ns=self.mtime_ns)
                 if mode is not None:
