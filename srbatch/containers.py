@@ -23,8 +23,9 @@ C2PA_LOST = "the C2PA manifest does not survive re-encoding and was not carried"
 GAIN_MAP_LOST = "the gain map, which shows the photo in high dynamic range, was not carried"
 
 _LARGEST_BLOCK = 1 << 28  # no photo's metadata comes near it; a crafted file's may
-_LARGEST_INFLATED = 1 << 26
+LARGEST_INFLATED = 1 << 26
 _MOST_NOTES = 50
+_LONGEST_NAME = 100  # a crafted file may have one of megabytes, which would go to logs and the ledger
 _CHUNK = 1 << 16
 _PADDING = re.compile(rb"[\x00\xff\s]*")
 _VIDEO = re.compile(rb"ftyp(?:mp4|iso|avc|qt  |M4V|3gp)")
@@ -172,11 +173,11 @@ def behind_picture(file: BinaryIO, start: int) -> str | None:
     return f"{file.tell() - start:,} bytes behind the picture ({what}) were not carried"
 
 
-def inflated(packed: bytes) -> bytes | None:
-    """Uncompressed data; None if it is damaged or blows up beyond what any photo needs."""
+def inflated(packed: bytes, most: int = LARGEST_INFLATED) -> bytes | None:
+    """Uncompressed data; None if it is damaged or blows up beyond ``most`` bytes, which no photo needs."""
     inflater = zlib.decompressobj()
     try:
-        data = inflater.decompress(packed, _LARGEST_INFLATED)
+        data = inflater.decompress(packed, most)
     except zlib.error:
         return None
     return data if inflater.eof else None
@@ -195,4 +196,5 @@ def cut_off(what: str) -> str:
 
 def printable(name: bytes) -> str:
     """The name of a chunk or text for people, whatever bytes it is made of."""
-    return ascii(name.decode("latin-1"))
+    shown = ascii(name[:_LONGEST_NAME].decode("latin-1"))
+    return f"{shown}..." if len(name) > _LONGEST_NAME else shown

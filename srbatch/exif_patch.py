@@ -46,6 +46,8 @@ _COLOURS_IN_IFD0 = frozenset(
 # A JPEG thumbnail or previews that hang on IFD0 itself, and the thumbnail tags of Windows' GDI+.
 _THUMBNAILS_IN_IFD0 = frozenset([0x0201, 0x0202, SUB_IFDS, *range(0x5012, 0x501C), *range(0x5020, 0x503C)])
 _THUMBNAIL_DATA = ((0x0201, 0x0202), (0x0111, 0x0117))  # as JPEG, or in strips: where, and how many bytes
+_MOST_UNUSED = 1 << 14
+"""Spans. A crafted block can name millions in a few bytes; what is left of one then stays where it is."""
 
 _Spans = list[tuple[int, int]]
 """Where bytes begin and where they end."""
@@ -238,6 +240,8 @@ def _unused_and_used(reader: TiffReader, unchanged: set[int]) -> tuple[_Spans, _
     unused = [(ifd0.at, ifd0.end), *_values([e for e in ifd0.entries if e.tag not in unchanged])]
     unused += _thumbnail_data(reader, ifd0)
     for directory in reader.following(ifd0):
+        if len(unused) > _MOST_UNUSED:
+            break
         unused += [(directory.at, directory.end), *_values(directory.entries)]
         unused += _thumbnail_data(reader, directory)
     used = [(0, 8), *_values([e for e in ifd0.entries if e.tag in unchanged])]

@@ -22,7 +22,7 @@ _NO_PROPERTIES = frozenset(["", RDF, "http://www.w3.org/XML/1998/namespace"])
 """Namespaces of what a Description has beside properties: rdf:about, xml:lang."""
 _GUID_BYTES, _NUMBER_BYTES = 32, 4
 _HEAD_BYTES = len(EXTENDED_XMP_ID) + _GUID_BYTES + 2 * _NUMBER_BYTES
-_DECLARATION = re.compile(rb"\s*<\?xml\s[^>]*?encoding\s*=\s*[\"']([\w.-]+)[\"'][^>]*\?>")
+_DECLARATION = re.compile(rb"\s*<\?xml\s[^>]{0,99}?encoding\s{0,9}=\s{0,9}[\"']([\w.-]+)[\"'][^>]{0,99}\?>")
 _NAMED = (
     '<rdf:Description xmlns:rdf="{}" xmlns:xmpNote="{}" rdf:about={}>'
     "<xmpNote:HasExtendedXMP>{}</xmpNote:HasExtendedXMP></rdf:Description>\n"

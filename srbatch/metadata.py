@@ -64,6 +64,7 @@ _READERS: dict[Format, Callable[[BinaryIO], Blocks]] = {
 _SRGB_GAMMA, _GAMMA_TOLERANCE, _LINEAR_GAMMA = 45_455, 100, 100_000
 _SRGB_CHROMATICITIES = (31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000)
 _CHROMATICITY_TOLERANCE = 100
+_MOST_KEYWORDS = 20  # that are named; a crafted file may have hundreds of thousands
 _SRGB_CODE_POINTS = bytes([1, 13, 0, 1])  # cICP: sRGB's primaries and curve, RGB, full range
 
 
@@ -380,21 +381,20 @@ def _texts(meta: Metadata, fmt: Format) -> tuple[tuple[bytes, ...], tuple[bytes,
         made = tuple(png.png_text_chunk("Comment", comment) for comment in meta.comments)
         return (), meta.png_text + made, ()
     if fmt is not Format.JPEG:
-        keywords = dict.fromkeys(_keyword(chunk) for chunk in meta.png_text)
-        named = f" ({', '.join(keywords)})" if keywords else ""
+        keywords = list(dict.fromkeys(_keyword(chunk) for chunk in meta.png_text))
+        more = [f"{len(keywords) - _MOST_KEYWORDS:,} more"] if len(keywords) > _MOST_KEYWORDS else []
+        named = f" ({', '.join(keywords[:_MOST_KEYWORDS] + more)})" if keywords else ""
         note = f"{count} text comment{'s' * (count > 1)}{named}, for which {_name(fmt)} has no place, "
         return (), (), (f"{note}{'were' if count > 1 else 'was'} not carried",) if count else ()
-    comments, notes = list(meta.comments), []
+    comments, told = list(meta.comments), Blocks()
     for chunk in meta.png_text:
-        text = png.png_text(chunk)
+        text = png.png_text(chunk, jpeg.JPEG_SEGMENT_BYTES + 1)
         line = ": ".join(text).removeprefix("Comment: ").encode() if text else b""
         if line and len(line) <= jpeg.JPEG_SEGMENT_BYTES:
             comments.append(line)
         else:
-            notes.append(
-                f"the PNG text {_keyword(chunk)} is damaged or too long for JPEG and was not carried"
-            )
-    return tuple(comments), (), tuple(notes)
+            told.note(f"the PNG text {_keyword(chunk)} is damaged or too long for JPEG and was not carried")
+    return tuple(comments), (), tuple(told.notes)
 
 
 def _keyword(chunk: bytes) -> str:

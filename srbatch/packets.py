@@ -30,6 +30,7 @@ _ATTRIBUTE = re.compile(rb"\s+([^\s=]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
 # have some 10,000 elements, and depths below 30.
 _DEEPEST = 100
 _MOST_ELEMENTS = 300_000
+_MOST_ATTRIBUTES = 300_000
 _MOST_NAMESPACES = 5_000
 _MOST_PROPERTIES = 100_000
 _BYTE_ORDER_MARKS = (
@@ -99,10 +100,16 @@ def _check_bounds(packet: bytes) -> None:
         raise UnusableXmp("has more elements than any packet")
     if packet.count(b"xmlns") > _MOST_NAMESPACES:
         raise UnusableXmp("declares more namespaces than any packet")
-    depth = 0
+    too_many_attributes = UnusableXmp("has more attributes than any packet")
+    if packet.count(b"=") > 4 * _MOST_ATTRIBUTES:  # a list of all those of an element would be made at once
+        raise too_many_attributes
+    depth = names_and_values = 0
 
-    def start(*_: object) -> None:
-        nonlocal depth
+    def start(_: str, attributes: list[str]) -> None:
+        nonlocal depth, names_and_values
+        names_and_values += len(attributes)
+        if names_and_values > 2 * _MOST_ATTRIBUTES:
+            raise too_many_attributes
         depth += 1
         if depth > _DEEPEST:
             raise UnusableXmp("is nested deeper than any packet")

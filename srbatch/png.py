@@ -10,6 +10,7 @@ from typing import BinaryIO
 from srbatch.containers import (
     C2PA_LOST,
     EXIF_ID,
+    LARGEST_INFLATED,
     XMP_ID,
     Blocks,
     Insertion,
@@ -144,8 +145,11 @@ def _unhexed(chunk: bytes) -> bytes | None:
     return data[:size] if len(data) >= size else None  # exiftool pads what it does not count
 
 
-def png_text(chunk: bytes) -> tuple[str, str] | None:
-    """Keyword and text of a tEXt, zTXt or iTXt chunk given as type and data; None if it is damaged."""
+def png_text(chunk: bytes, most: int = LARGEST_INFLATED) -> tuple[str, str] | None:
+    """Keyword and text of a tEXt, zTXt or iTXt chunk given as type and data; None if it is damaged.
+
+    Nor has one that is compressed any text if it would be of more than ``most`` bytes.
+    """
     kind, (keyword, _, rest) = chunk[:4], chunk[4:].partition(b"\0")
     packed, encoding = kind == b"zTXt", "latin-1"
     if packed:
@@ -156,7 +160,7 @@ def png_text(chunk: bytes) -> tuple[str, str] | None:
         if len(parts) != 3:
             return None
         rest = parts[2]
-    text = inflated(rest) if packed else rest
+    text = inflated(rest, most) if packed else rest
     try:
         return (keyword.decode("latin-1"), text.decode(encoding)) if text is not None else None
     except UnicodeDecodeError:

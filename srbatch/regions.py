@@ -35,6 +35,8 @@ _FIELDS = frozenset([_DIMENSIONS, _AREA, _IPTC])
 """Namespaces of the fields of a structure."""
 _LONGEST_NUMBER = 10
 """Digits of a place in pixels."""
+_MOST_PIECES = 10_000
+"""Of a text, in which each line is one; what is longer tells no place, and may be millions of empty lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,8 @@ class _Regions:
     def _take_text(self, text: str) -> None:
         if self._text_at < 0:
             self._text_at = self._parser.CurrentByteIndex
-        self._text.append(text)
+        if len(self._text) < _MOST_PIECES:
+            self._text.append(text)
 
     def _end(self, _: str) -> None:
         element = self._open.pop()

@@ -40,6 +40,7 @@ _SUFFIXES = (".xmp", ".XMP")
 _FOR_EXTENSION: Name = ("http://ns.adobe.com/photoshop/1.0/", "SidecarForExtension")
 """By which Adobe's programs say whose sidecar it is: beside a raw file and its JPEG, that of the raw."""
 _FEW = 64
+_LONGEST_ENDING = 20  # what is said of more would fill logs
 _BEFORE = "sidecar_before"
 """What details say of a sidecar that was made ready: the hash of what it may replace."""
 
@@ -258,7 +259,7 @@ def _whose(sidecar: Path, packet: bytes, photo: Path) -> str:
         or (fmt and fmt is Format.of_name(photo.name))
     ):
         return ""
-    return f"says that it is that of a {show(ending)} file"
+    return f"says that it is that of a {show(ending[:_LONGEST_ENDING])} file"
 
 
 def is_of_another_kind(sidecar: Path, photo: Path) -> bool:
