@@ -45,6 +45,7 @@ from srbatch.formats import Format
 from srbatch.heif import HeifRewriter
 from srbatch.packets import Properties, UnusableXmp, in_utf8
 from srbatch.placement import PAGE_LOST, SUBJECT_LOST, Placement, is_on_its_side
+from srbatch.places import open_file
 from srbatch.provenance import Provenance
 from srbatch.tiff_structure import BrokenTiff
 from srbatch.webp import WebpRewriter
@@ -139,15 +140,25 @@ class Sink(Protocol):
 
 
 def read(path: Path, fmt: Format) -> Metadata:
-    """Read the metadata of a file.
+    """Read the metadata of a file; see :func:`read_open`.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file.
+    """
+    with open_file(path) as file:
+        return read_open(file, fmt)
+
+
+def read_open(file: BinaryIO, fmt: Format) -> Metadata:
+    """Read the metadata of an open file.
 
     A block that is damaged is left out with a note: the pixels may well be sound.
 
     Raises:
         UnreadablePhoto: the file is not of that format, or cut off, or its structure is damaged.
     """
-    with path.open("rb") as file:
-        found = _READERS[fmt](file)
+    file.seek(0)
+    found = _READERS[fmt](file)
     said, turned_by_codec = 1, fmt in (Format.AVIF, Format.HEIC)
     if found.exif is not None:
         try:

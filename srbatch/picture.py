@@ -141,7 +141,7 @@ def probe(path: Path, max_pixels: float) -> Header:
         PhotoError: the file cannot be used; see :func:`decode`.
     """
     with _opened(path) as (file, fmt), loaded(file, fmt, pixels=False) as image:
-        return _header(image, fmt, metadata.read(path, fmt), max_pixels)
+        return _header(image, fmt, metadata.read_open(file, fmt), max_pixels)
 
 
 def decode(path: Path, raw: Path, max_pixels: float) -> Picture:
@@ -157,7 +157,7 @@ def decode(path: Path, raw: Path, max_pixels: float) -> Picture:
     with _opened(path) as (file, fmt):
         before = os.fstat(file.fileno())
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        found = metadata.read(path, fmt)
+        found = metadata.read_open(file, fmt)
         with loaded(file, fmt, pixels=False) as image:
             header = _header(image, fmt, found, max_pixels)
             resolution = _resolution(image, file, fmt, found)

@@ -7,6 +7,7 @@ import io
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pyvips
 import tifffile
 from PIL import Image
 
-from srbatch import loading, picture
+from srbatch import loading, metadata, picture
 from srbatch.errors import PhotoChanged, PhotoTooLarge, UnreadablePhoto, UnsupportedPhoto
 from srbatch.formats import Format
 from tests.conftest import crop
@@ -332,3 +333,35 @@ def test_a_photo_that_changes_while_it_is_read_is_not_taken(
     with pytest.raises(PhotoChanged, match="it changed while it was read") as raised:
         decoded(path, tmp_path)
     assert not raised.value.remembered
+
+
+def test_pixels_and_metadata_are_those_of_one_file_wherever_its_name_leads_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, exif, known = tmp_path / "a.jpg", Image.Exif(), picture.format_of
+    exif[0x010E] = "of another photo"
+    crop().save(tmp_path / "mine.jpg")
+    crop().save(tmp_path / "other.jpg", exif=exif)
+
+    def led_to(name: str) -> None:
+        path.unlink(missing_ok=True)
+        path.symlink_to(name)
+
+    def overtaken(file: Any) -> Format:
+        led_to("other.jpg")
+        return known(file)
+
+    def back_again(*_: object) -> None:
+        led_to("mine.jpg")
+
+    led_to("mine.jpg")
+    monkeypatch.setattr(picture, "format_of", overtaken)
+    monkeypatch.setattr(picture.jpeg_trailer, "note", back_again)
+    assert decoded(path, tmp_path).metadata.exif is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such pipes")
+def test_a_pipe_in_the_place_of_a_photo_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(OSError, match="not a regular file"):
+        metadata.read(tmp_path / "a.jpg", Format.JPEG)
