@@ -190,6 +190,18 @@ def _bmp(file: BufferedReader, pixels: bool) -> Any:
         return _with_resolution(made, image)
 
 
+def check_gif(file: BufferedReader) -> None:
+    """See that the picture in a GIF file comes to its end; libvips makes up what is missing, without a word.
+
+    Raises:
+        UnreadablePhoto: it does not.
+        OSError: the disk or the share failed.
+    """
+    file.seek(0)
+    with _by_pillow(file, "GIF") as image:
+        image.load()
+
+
 def _jp2(file: BufferedReader, pixels: bool) -> Any:
     """A JPEG 2000 file by Pillow."""
     known = jp2.structure_of(file)

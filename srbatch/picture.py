@@ -31,6 +31,7 @@ from srbatch.loading import (
     CODEC_ERRORS,
     LAB,
     Pixels,
+    check_gif,
     format_of,
     from_memory,
     is_unsupported,
@@ -323,6 +324,8 @@ def _resolution(image: Any, file: BinaryIO, fmt: Format, found: Metadata) -> tup
 
 def _write_pixels(file: BufferedReader, fmt: Format, raw: Path, convert: Convert) -> tuple[str, ...]:
     """Decode into ``raw`` and return what the decoder warned of, where it was harmless."""
+    if fmt is Format.GIF:
+        check_gif(file)
     try:
         with loaded(file, fmt, fail_on="warning") as image:
             _write_raw(convert(image), raw)

@@ -98,3 +98,27 @@ def test_a_gif_that_is_cut_off_anywhere_is_told() -> None:
     for size in range(0, len(data) - 1, 7):
         with pytest.raises(UnreadablePhoto):
             read_gif(BytesIO(data[:size]))
+
+
+@pytest.mark.parametrize("kept", [0, 1, 4])
+def test_a_gif_whose_picture_ends_early_is_no_photo_although_its_blocks_are_whole(
+    tmp_path: Path, kept: int
+) -> None:
+    data = gif_with(b"")
+    at = 13 + (3 << (data[10] & 7) + 1)
+    while data[at] == 0x21:  # extensions
+        at += 2
+        while data[at]:
+            at += 1 + data[at]
+        at += 1
+    end = at = at + 11  # behind the descriptor and the bits of the first code
+    blocks = 0
+    while data[end]:
+        end += 1 + data[end]
+        blocks += 1
+        at = end if blocks <= kept else at
+    assert blocks > kept
+    path = tmp_path / "a.gif"
+    path.write_bytes(data[:at] + b"\0" + data[end + 1 :])
+    with pytest.raises(UnreadablePhoto, match="damaged or cut off"):
+        decoded(path, tmp_path)
