@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from math import isfinite
 from typing import Any, Literal, TypeAlias, get_args
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -67,8 +68,9 @@ class NetworkConfig:
                 raise ValueError(f"{name} is {value!r}, not an integer from {low} to {high}")
         if type(self.blur) is not bool:
             raise ValueError(f"blur is {self.blur!r}, not true or false")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise ValueError(f"mean {self.mean} and std {self.std} must have 3 entries, std above 0")
+        known = all(type(n) in (int, float) and isfinite(n) for n in (*self.mean, *self.std))
+        if not known or len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError(f"mean {self.mean} and std {self.std} must have 3 numbers each, std above 0")
 
     @property
     def scales(self) -> tuple[int, ...]:
@@ -112,6 +114,10 @@ class Card:
             raise ValueError(f"name is {self.name!r}, not lower-case letters, digits and hyphens")
         if not self.scales or not set(self.scales) <= set(self.config.scales):
             raise ValueError(f"scales are {self.scales}, the network's heads {self.config.scales}")
+        if any(type(number) is not int for number in (*self.scales, self.halo_px, self.ramp_px)):
+            raise ValueError(
+                f"scales {self.scales}, halo {self.halo_px!r} and ramp {self.ramp_px!r}: not whole numbers"
+            )
         if min(self.halo_px, self.ramp_px) < 0 or self.halo_px + self.ramp_px > MAX_MARGIN_PX:
             raise ValueError(
                 f"halo {self.halo_px} px and ramp {self.ramp_px} px: 0 to {MAX_MARGIN_PX} together"

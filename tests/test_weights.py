@@ -342,7 +342,13 @@ def test_a_card_without_a_field_is_refused(key: str) -> None:
         ("halo_px", 60),
         ("ramp_px", -1),
         ("halo_px", "32"),
+        ("halo_px", 1.5),
+        ("halo_px", float("nan")),
+        ("ramp_px", True),
         ("scales", 4),
+        ("scales", [1.0]),
+        *(("config", {**dataclasses.asdict(CARD.config), "mean": [n] * 3}) for n in ("0", float("nan"))),
+        ("config", {**dataclasses.asdict(CARD.config), "std": [float("inf")] * 3}),
     ],
 )
 def test_a_card_out_of_range_is_refused(key: str, value: Any) -> None:
