@@ -12,32 +12,19 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from srbatch import __version__
-from srbatch.entry import OutputGroup, Stop, options_of, run_command, with_globs_expanded
+from srbatch import __version__, flags
+from srbatch.entry import OutputGroup, Stop, run_command
 from srbatch.errors import ExitCode, Interrupted, SrbatchError, UsageError
 from srbatch.formats import Format
-from srbatch.options import ENGINES, PRECISIONS, Options, TargetSize
+from srbatch.options import Options, TargetSize
 
 if TYPE_CHECKING:
     from srbatch.report import Reporter
 
-EXIT_CODES = """\b
-Exit codes:
-    0  everything is done, or was before
-    1  a bug in srbatch; please report the traceback
-    2  wrong flags, or the output lies inside the input
-    3  finished, but some photos failed (status, verify: failures or problems were found)
-    4  weights missing or damaged
-    5  no such device, device lost, or no photo fits into its memory
-    6  the output cannot be written, its disk is full, or (status, verify) it has no ledger
-    7  another run is writing to this output folder
-  130  interrupted by Ctrl-C, 143 by SIGTERM; run again to go on
-"""
 
-_PATH = click.Path(path_type=Path, readable=False)  # what may not be read is told later, and costs itself
-
-
-@click.group(cls=OutputGroup, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=OutputGroup, epilog=flags.EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, prog_name="srbatch")
 def cli() -> None:
     """Upscale and restore whole photo archives with a deep super-resolution network.
@@ -46,155 +33,12 @@ def cli() -> None:
     """
 
 
-_selection = options_of(
-    click.option("--recursive/--no-recursive", default=True, help="Go into sub-folders.  [default: yes]"),
-    click.option("--include", multiple=True, metavar="GLOB", help="Only files like this; may be repeated."),
-    click.option("--exclude", multiple=True, metavar="GLOB", help="No files like this; may be repeated."),
-)
-_input_options = options_of(
-    click.argument(
-        "inputs", nargs=-1, required=True, type=_PATH, metavar="PHOTOS...", callback=with_globs_expanded
-    ),
-    _selection,
-)
-_model = options_of(
-    click.option(
-        "--model", default="photo", show_default=True, help="A name of `srbatch models`, or a path."
-    ),
-    click.option(
-        "--first",
-        metavar="MODEL",
-        help="Run this model before enlarging, such as restore against noise and grain.",
-    ),
-    click.option("--strength", default=1.0, show_default=True, help="0 (bicubic) to 1 (all of the network)."),
-    click.option("--tta", is_flag=True, help="Average over 8 views: nearer to the truth, 8 times the time."),
-    click.option(
-        "--device",
-        default="auto",
-        show_default=True,
-        help="auto, cpu, mps, cuda, a list such as cuda:0,cuda:2, or all.",
-    ),
-    click.option(
-        "--engine",
-        type=click.Choice(ENGINES),
-        default="auto",
-        show_default=True,
-        help="What runs the network; auto takes openvino on a CPU if it is installed.",
-    ),
-    click.option(
-        "--precision",
-        type=click.Choice(PRECISIONS),
-        default="auto",
-        show_default=True,
-        help="Numbers to compute with; auto takes the fastest that DEVICE computes natively.",
-    ),
-    click.option("--tile", type=int, metavar="PX", help="Largest side of a tile.  [default: by free memory]"),
-    click.option("--batch", type=int, metavar="N", help="Tiles per batch.  [default: by free memory]"),
-)
-_codecs = options_of(
-    click.option(
-        "--codec-timeout",
-        default=300.0,
-        show_default=True,
-        metavar="S",
-        help="Seconds for reading one photo; writing gets more, a header less.",
-    ),
-    click.option(
-        "--codec-memory",
-        default=4096,
-        show_default=True,
-        metavar="MB",
-        help="Memory for each process that reads or writes photos (Linux only).",
-    ),
-    click.option(
-        "--max-megapixels", default=1000.0, show_default=True, metavar="MP", help="Refuse larger photos."
-    ),
-)
-_temporary = click.option(
-    "--scratch", type=_PATH, metavar="DIR", help="Where temporary files go.  [default: the system's]"
-)
-_verbosity_options = options_of(
-    click.option("-q", "--quiet", is_flag=True, help="Only errors and the summary."),
-    click.option("-v", "--verbose", is_flag=True, help="Also what is going on inside."),
-)
-
-
-_outputs = options_of(
-    click.option(
-        "--scale", type=float, metavar="F", help="Factor, from 1 (keep the size, only restore) to 8."
-    ),
-    click.option(
-        "--long-edge", type=int, metavar="PX", help="Instead of --scale: pixels of the longer side."
-    ),
-    click.option(
-        "--megapixels", type=float, metavar="MP", help="Instead of --scale: megapixels of the output."
-    ),
-    _model,
-    click.option(
-        "--format",
-        "format_name",
-        type=click.Choice(["keep", *(fmt.value for fmt in Format if fmt.written)]),
-        default="keep",
-        show_default=True,
-        help="Another format's ending is appended to the name: a.jpg.png.",
-    ),
-    click.option("--quality", default=95, show_default=True, help="For JPEG, WebP, AVIF and HEIC: 1 to 100."),
-    click.option("--no-provenance", is_flag=True, help="Do not declare in the file that it was enhanced."),
-    click.option("--keep-permissions", is_flag=True, help="Give each output the permissions of its photo."),
-    click.option(
-        "--overwrite",
-        is_flag=True,
-        help="Also replace files in OUT that srbatch did not write, or that were edited.",
-    ),
-    click.option("--redo-changed", is_flag=True, help="Redo outputs that were made with other settings."),
-    click.option("--retry-failed", is_flag=True, help="Try again photos that failed before."),
-    click.option(
-        "--state",
-        type=_PATH,
-        metavar="DIR",
-        help="Where the ledger (the record of what was done) is kept.  [default: OUT/.srbatch]",
-    ),
-    click.option(
-        "--scratch", type=_PATH, metavar="DIR", help="Where temporary files go.  [default: as --state]"
-    ),
-    click.option(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="Processes that read and write photos.  [default: by cores and memory]",
-    ),
-    _codecs,
-)
-
-
-def _chosen(
-    *,
-    scale: float | None,
-    long_edge: int | None,
-    megapixels: float | None,
-    format_name: str,
-    no_provenance: bool,
-    codec_timeout: float,
-    codec_memory: int,
-    **others: Any,
-) -> Options:
-    """What the flags of ``_outputs`` and those named like a field say."""
-    return Options(
-        size=TargetSize(scale, long_edge, megapixels),
-        format=None if format_name == "keep" else Format(format_name),
-        provenance=not no_provenance,
-        codec_timeout_s=codec_timeout,
-        codec_memory_mb=codec_memory,
-        **others,
-    )
-
-
-@cli.command(epilog=EXIT_CODES)
-@_input_options
+@cli.command(epilog=flags.EXIT_CODES)
+@flags.input_options
 @click.option(
-    "--out", type=_PATH, required=True, metavar="DIR", help="Where outputs go; a file for one photo."
+    "--out", type=flags.PATH, required=True, metavar="DIR", help="Where outputs go; a file for one photo."
 )
-@_outputs
+@flags.outputs
 @click.option(
     "--rehash", is_flag=True, help="Read every photo to see if it changed; do not trust size and date."
 )
@@ -203,13 +47,13 @@ def _chosen(
 )
 @click.option(
     "--report",
-    type=_PATH,
+    type=flags.PATH,
     metavar="FILE",
     help="Write a line for each photo, with its notes, to a .csv or .json file.",
 )
 @click.option("--json", "as_json", is_flag=True, help="A JSON object for each photo on standard output.")
-@_verbosity_options
-def upscale(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, **flags: Any) -> None:
+@flags.verbosity
+def upscale(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, **given: Any) -> None:
     """Upscale photos and folders of photos into OUT, whose tree mirrors theirs.
 
     \b
@@ -217,7 +61,7 @@ def upscale(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, **flags: A
     srbatch upscale old.jpg --scale 1 --out better.jpg
     srbatch upscale ./scans --first restore --scale 4 --out ./hi
     """
-    options = _chosen(**flags)
+    options = flags.chosen(**given)
     from srbatch import run
     from srbatch.estimate import as_lines, as_record
 
@@ -232,11 +76,11 @@ def upscale(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, **flags: A
     sys.exit(code)
 
 
-@cli.command(epilog=EXIT_CODES)
-@click.argument("folder", type=_PATH)
-@_selection
-@click.option("--out", type=_PATH, required=True, metavar="DIR", help="Where outputs go.")
-@_outputs
+@cli.command(epilog=flags.EXIT_CODES)
+@click.argument("folder", type=flags.PATH)
+@flags.selection
+@click.option("--out", type=flags.PATH, required=True, metavar="DIR", help="Where outputs go.")
+@flags.outputs
 @click.option(
     "--settle",
     default=2.0,
@@ -250,10 +94,12 @@ def upscale(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, **flags: A
     metavar="S",
     help="Look through FOLDER every S seconds instead of waiting for file events.",
 )
-@click.option("--done", type=_PATH, metavar="DIR", help="Move finished originals there.  [default: never]")
+@click.option(
+    "--done", type=flags.PATH, metavar="DIR", help="Move finished originals there.  [default: never]"
+)
 @click.option(
     "--failed",
-    type=_PATH,
+    type=flags.PATH,
     metavar="DIR",
     help="Move originals there that were given up, with a text file that says why.",
 )
@@ -289,7 +135,7 @@ def watch(
     expect_ledger: bool,
     as_json: bool,
     log_level: str,
-    **flags: Any,
+    **given: Any,
 ) -> None:
     """Watch FOLDER and upscale every photo that arrives there into OUT, until told to stop.
 
@@ -299,7 +145,7 @@ def watch(
     \b
     srbatch watch ./drop --scale 2 --out ./hi
     """
-    options = _chosen(inputs=(folder,), **flags)
+    options = flags.chosen(inputs=(folder,), **given)
     from srbatch.watch import daemon, log
     from srbatch.watch.control import Control
 
@@ -359,8 +205,8 @@ def _tell(text: str) -> None:
         click.echo(text)
 
 
-@cli.command("try", epilog=EXIT_CODES)
-@_input_options
+@cli.command("try", epilog=flags.EXIT_CODES)
+@flags.input_options
 @click.option(
     "-n",
     "count",
@@ -369,13 +215,13 @@ def _tell(text: str) -> None:
     show_default=True,
     help="How many photos, spread over all found.",
 )
-@click.option("--out", type=_PATH, required=True, metavar="FILE", help="The sheet, a .png file.")
+@click.option("--out", type=flags.PATH, required=True, metavar="FILE", help="The sheet, a .png file.")
 @click.option("--scale", default=4.0, show_default=True, metavar="F", help="Factor from 1 to 8.")
-@_model
+@flags.model
 @click.option("--overwrite", is_flag=True, help="Replace the sheet if it exists.")
-@_temporary
-@_codecs
-@_verbosity_options
+@flags.temporary
+@flags.codecs
+@flags.verbosity
 def try_out(
     count: int,
     scale: float,
@@ -405,15 +251,10 @@ def try_out(
     sys.exit(ExitCode.SOME_FAILED if failures else ExitCode.DONE)
 
 
-_out = click.argument("out", type=_PATH)
-_state = click.option("--state", type=_PATH, metavar="DIR", help="Where the ledger is kept, if not in OUT.")
-_as_json = click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
-
-
-@cli.command(epilog=EXIT_CODES)
-@_out
-@_state
-@_as_json
+@cli.command(epilog=flags.EXIT_CODES)
+@flags.out
+@flags.state
+@flags.as_json_option
 @click.option("--watch", "live", is_flag=True, help="Keep showing it, until Ctrl-C.")
 def status(out: Path, state: Path | None, as_json: bool, live: bool) -> None:
     """Say what the ledger of the output folder OUT knows: what is done, what failed and why."""
@@ -432,10 +273,10 @@ def status(out: Path, state: Path | None, as_json: bool, live: bool) -> None:
     sys.exit(ExitCode.SOME_FAILED if found.failures else ExitCode.DONE)
 
 
-@cli.command(epilog=EXIT_CODES)
-@_out
-@_state
-@_as_json
+@cli.command(epilog=flags.EXIT_CODES)
+@flags.out
+@flags.state
+@flags.as_json_option
 def verify(out: Path, state: Path | None, as_json: bool) -> None:
     """Read every output and sidecar in OUT again, and compare its hash with the ledger."""
     from srbatch import inspection
@@ -446,8 +287,8 @@ def verify(out: Path, state: Path | None, as_json: bool) -> None:
     sys.exit(ExitCode.SOME_FAILED if found.problems else ExitCode.DONE)
 
 
-@cli.command(epilog=EXIT_CODES)
-@_input_options
+@cli.command(epilog=flags.EXIT_CODES)
+@flags.input_options
 @click.option("--scale", default=4.0, show_default=True, metavar="F", help="Factor from 1 to 8.")
 @click.option(
     "--format",
@@ -456,9 +297,9 @@ def verify(out: Path, state: Path | None, as_json: bool) -> None:
     help="Show only what this format would do to them.  [default: all]",
 )
 @click.option("--no-provenance", is_flag=True, help="Leave out the declaration that the file was enhanced.")
-@_temporary
-@_codecs
-@_as_json
+@flags.temporary
+@flags.codecs
+@flags.as_json_option
 def inspect(
     scale: float,
     format_name: str | None,
@@ -492,8 +333,8 @@ def inspect(
     sys.exit(ExitCode.SOME_FAILED if failed else ExitCode.DONE)
 
 
-@cli.command(epilog=EXIT_CODES)
-@_as_json
+@cli.command(epilog=flags.EXIT_CODES)
+@flags.as_json_option
 @click.option("--full", is_flag=True, help="Also all measurements, and how each model was trained.")
 def models(as_json: bool, full: bool) -> None:
     """List the models that come with srbatch, and what each of them is for.

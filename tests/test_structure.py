@@ -26,7 +26,7 @@ OWNERS = {
     "sqlite3": "commit ledger",
     "watchdog": "watch.events",
     "rich": "terminal watch.live_view",
-    "click": "cli entry trainer",
+    "click": "cli entry flags trainer",
     "openvino": "openvino_graph",
     "triton": "fused",
     "safetensors": "weights trainer",
@@ -35,7 +35,7 @@ OWNERS = {
     "trainer": "trainer",
     "srbatch.cli": "__main__",
     "srbatch.watch": "cli watch",
-    "srbatch.entry": "cli trainer",
+    "srbatch.entry": "cli flags trainer",
     "srbatch.run": "cli watch",
     "srbatch.batch": "run watch",
 }
