@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from srbatch import commit
 from srbatch.discover import discover
 from srbatch.errors import UsageError
 from srbatch.watch import moving
@@ -47,6 +48,27 @@ def test_by_links_a_file_that_takes_the_name_meanwhile_is_put_back(
     move_by_links(a, tmp_path / "b")
     assert (a.read_bytes(), (tmp_path / "b").read_bytes()) == (b"another", b"a")
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_by_links_a_file_that_cannot_be_put_back_is_kept_and_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, link = tmp_path / "a", os.link
+    a.write_bytes(b"a")
+
+    def link_and_be_overtaken_twice(source: Path, target: Path, **others: bool) -> None:
+        if Path(target) == a:
+            a.write_bytes(b"a third")
+        link(source, target, **others)
+        (tmp_path / "new").write_bytes(b"another")
+        (tmp_path / "new").replace(a)
+
+    monkeypatch.setattr(os, "link", link_and_be_overtaken_twice)
+    with pytest.raises(NotMoved, match="another file had its name, and lies at") as raised:
+        move_by_links(a, tmp_path / "b")
+    left = {path.read_bytes(): path for path in tmp_path.iterdir()}
+    assert left.keys() == {b"a", b"another", b"a third"}
+    assert str(left[b"another"]) in str(raised.value)
 
 
 def test_where_the_kernel_does_not_offer_it_links_are_used(
@@ -169,6 +191,23 @@ def test_a_text_tells_why_also_after_a_move_that_was_cut_off(drop: Path) -> None
     }
 
 
+@pytest.mark.parametrize("theirs", ["no text", "a link"])
+def test_a_text_is_never_written_over_what_is_no_text_of_ours(drop: Path, theirs: str) -> None:
+    failed = drop.parent / "done"
+    failed.mkdir()
+    if theirs == "no text":
+        (failed / "a.jpg.txt").write_bytes(b"\xff\xfen\0o\0")
+    else:
+        (failed / "a.jpg.txt").symlink_to("elsewhere.txt")
+    moved = originals_folder(drop).move(lying(drop / "a.jpg"), text="because", before=quiet)
+    assert moved.name == "a.2.jpg"
+    assert (failed / "a.2.jpg.txt").read_text() == "because"
+    if theirs == "no text":
+        assert (failed / "a.jpg.txt").read_bytes() == b"\xff\xfen\0o\0"
+    else:
+        assert not (failed / "elsewhere.txt").exists()
+
+
 @pytest.mark.parametrize("letter", ["x", "é", os.fsdecode(b"\xff")], ids=ascii)
 def test_a_text_goes_beside_each_original_however_long_its_name(drop: Path, letter: str) -> None:
     names = [letter * (249 // len(os.fsencode(letter))) + ending for ending in ("a.jpeg", "b.jpeg")]
@@ -213,6 +252,66 @@ def test_a_photo_that_has_changed_stays(drop: Path) -> None:
         originals_folder(drop).move(found, before=overtaken)
     assert (drop / "a.jpg").read_bytes() == b"another one"
     assert list((drop.parent / "done").iterdir()) == []
+
+
+def test_a_photo_that_was_rewritten_and_has_its_old_size_stays(drop: Path) -> None:
+    found = lying(drop / "a.jpg", b"one")
+    (drop / "a.jpg").write_bytes(b"two")
+    os.utime(drop / "a.jpg", ns=(1, found.mtime_ns + 10**9))
+    with pytest.raises(NotMoved, match="has changed"):
+        originals_folder(drop).move(found, before=quiet)
+    assert (drop / "a.jpg").read_bytes() == b"two"
+
+
+def test_a_file_that_cannot_be_put_back_is_kept_and_told_of(
+    drop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, real = lying(drop / "a.jpg"), moving.move_new
+
+    def move_and_be_overtaken(*paths: Path, **folders: int | None) -> None:
+        real(*paths, **folders)
+        (drop / "a.jpg").write_bytes(b"a third one")
+
+    monkeypatch.setattr(moving, "move_new", move_and_be_overtaken)
+    moved = drop.parent / "done" / "a.jpg"
+    with pytest.raises(NotMoved, match="another file had its name, and lies at") as raised:
+        originals_folder(drop).move(found, before=lambda _: (drop / "a.jpg").write_bytes(b"another one"))
+    assert str(moved) in str(raised.value)
+    assert moved.read_bytes() == b"another one"
+    assert (drop / "a.jpg").read_bytes() == b"a third one"
+
+
+def test_a_name_that_is_taken_in_the_last_moment_is_left_to_who_took_it(drop: Path) -> None:
+    def taken(path: Path) -> None:
+        if path.name == "a.jpg":
+            path.write_bytes(b"another's")
+
+    (drop / "a.xmp").write_bytes(b"its sidecar")
+    originals_folder(drop).move(lying(drop / "a.jpg"), before=taken)
+    assert {path.name: path.read_bytes() for path in (drop.parent / "done").iterdir()} == {
+        "a.jpg": b"another's",
+        "a.2.jpg": b"photo",
+        "a.2.xmp": b"its sidecar",
+    }
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a folder cannot be synced")
+@pytest.mark.parametrize("by_descriptor", [moving._BY_DESCRIPTOR, False])
+def test_a_move_is_on_the_disk_when_it_is_told_of(
+    drop: Path, monkeypatch: pytest.MonkeyPatch, by_descriptor: bool
+) -> None:
+    monkeypatch.setattr(moving, "_BY_DESCRIPTOR", by_descriptor)
+    found, moved = lying(drop / "1999" / "a.jpg"), drop.parent / "done" / "1999" / "a.jpg"
+    synced: list[int] = []
+
+    def sync(descriptor: int) -> None:
+        if moved.exists():
+            synced.append(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(commit, "flush", sync)
+    monkeypatch.setattr(moving, "flush", sync)
+    assert originals_folder(drop).move(found, before=quiet) == moved
+    assert {folder.stat().st_ino for folder in (moved.parent, drop / "1999")} <= set(synced)
 
 
 @pytest.mark.skipif(not moving._BY_DESCRIPTOR, reason="the system opens no folder to look files up in")
