@@ -58,6 +58,19 @@ def test_a_full_disk_is_known_by_its_cause() -> None:
     assert not is_disk_full(DestinationError("x"))
 
 
+def test_a_full_disk_is_known_where_an_error_of_ours_came_of_it_without_naming_it() -> None:
+    errors: list[BaseException] = []
+    for kind in (LedgerError, OSError):
+        try:
+            try:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                raise kind("x")  # noqa: B904
+        except (LedgerError, OSError) as error:
+            errors.append(error)
+    assert [is_disk_full(error) for error in errors] == [True, False]
+
+
 def test_room_is_worth_a_try_when_it_has_grown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     free = 1000
     monkeypatch.setattr(presence, "_free", lambda folder: free)
@@ -65,3 +78,22 @@ def test_room_is_worth_a_try_when_it_has_grown(monkeypatch: pytest.MonkeyPatch, 
     assert not room.has_grown()
     free += presence._ROOM
     assert room.has_grown()
+
+
+def test_room_on_one_of_several_disks_is_worth_a_try(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The ledger may be what had none, and the outputs lie elsewhere."""
+    free = {tmp_path / "hi": 1000, tmp_path / "state": 0}
+    monkeypatch.setattr(presence, "_free", lambda folder: free[folder])
+    room = FreeSpace(free)
+    free[tmp_path / "state"] += presence._ROOM
+    assert room.has_grown()
+
+
+def test_a_folder_that_was_away_is_new_also_where_it_is_the_one_that_it_was(drop: Path) -> None:
+    """Events of it may not come any more."""
+    found = Presence(drop, by_inode=True)
+    drop.rename(drop.with_name("elsewhere"))
+    assert found.why_away()
+    drop.with_name("elsewhere").rename(drop)
+    assert found.why_away() is None
+    assert found.is_new
