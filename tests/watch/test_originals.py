@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,22 @@ def test_a_counter_that_wraps_never_costs_an_output(world: World) -> None:
     again = world.outputs()
     world.watch({1.0: lambda: world.photo("IMG_0001.png", 3)}, done=world.top / "done")
     assert world.outputs() == again, "names are stable over restarts"
+
+
+@pytest.mark.parametrize("whose", ["another photo's", "a stranger's"])
+def test_another_name_of_an_output_is_never_one_that_is_taken(world: World, whose: str) -> None:
+    world.photo("a.png", 1)
+    world.watch(done=world.top / "done")
+    world.photo("a.png", 2)
+    sha256 = hashlib.sha256((world.drop / "a.png").read_bytes()).hexdigest()
+    short, longer = f"a.{sha256[:8]}.png", f"a.{sha256[:16]}.png"
+    if whose == "a stranger's":
+        Image.new("RGB", (16, 12), (3, 0, 0)).save(world.out / short)
+    else:
+        world.photo(short, 3)
+    world.watch(done=world.top / "done")
+    assert world.outputs() == {"a.png": 1, longer: 2, short: 3}
+    assert world.files("drop") == []
 
 
 def test_the_moved_photos_of_an_earlier_run_are_safe_without_the_option(world: World) -> None:
