@@ -193,6 +193,18 @@ def test_a_link_to_the_output_costs_no_other_photo(
     assert world.outputs() == {"a.png": 1, "b.png": 2, "c.png": 3}
 
 
+def test_a_photo_that_is_rewritten_with_its_old_date_and_another_size_is_made_again(world: World) -> None:
+    world.photo("a.png", 1)
+    world.watch()
+    path = world.drop / "a.png"
+    before = path.stat()
+    Image.new("RGB", (8, 6), (2, 0, 0)).save(path, compress_level=0)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size != before.st_size
+    world.watch()
+    assert world.outputs() == {"a.png": 2}
+
+
 # ---- failures -----------------------------------------------------------------------------------
 
 
