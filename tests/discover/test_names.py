@@ -164,6 +164,27 @@ def test_photos_that_differ_in_case_are_done_where_the_file_system_tells_case_ap
     assert [photo.problem for photo in discover((photos,), out).photos] == [None, None]
 
 
+@pytest.mark.parametrize("there", [["there.txt"], ["1999.txt"], []], ids=["a file", "no case", "nothing"])
+@pytest.mark.parametrize("folded", [False, True])
+def test_what_lies_in_the_output_folder_or_its_own_name_says_whether_case_is_told_apart(
+    photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch, there: list[str], folded: bool
+) -> None:
+    make(photos, "IMG.jpg", "img.JPG")
+    make(out, *there)
+    stat = Path.stat
+
+    def of_either_case(path: Path, **how: bool) -> os.stat_result:
+        try:
+            return stat(path, **how)
+        except FileNotFoundError:
+            return stat(path.with_name(path.name.swapcase()), **how)
+
+    if folded:
+        monkeypatch.setattr(Path, "stat", of_either_case)
+    found = discover((photos,), out)
+    assert [photo.problem is not None for photo in found.photos] == [folded, folded]
+
+
 def test_each_photo_is_looked_at_once_and_so_is_a_folder_where_names_differ_in_case(
     photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
