@@ -12,7 +12,7 @@ from PIL import Image
 
 from srbatch import picture, profiles
 from srbatch.bitmaps import read_bmp, read_gif
-from srbatch.errors import UnreadablePhoto
+from srbatch.errors import PhotoTooLarge, UnreadablePhoto
 from tests.conftest import crop
 
 
@@ -122,3 +122,12 @@ def test_a_gif_whose_picture_ends_early_is_no_photo_although_its_blocks_are_whol
     path.write_bytes(data[:at] + b"\0" + data[end + 1 :])
     with pytest.raises(UnreadablePhoto, match="damaged or cut off"):
         decoded(path, tmp_path)
+
+
+def test_how_large_a_bmp_may_be_is_decided_by_the_option_alone(tmp_path: Path) -> None:
+    head = struct.pack("<IiiHHIIiiII", 40, 20_000, 10_000, 1, 24, 0, 0, 0, 0, 0, 0)
+    (tmp_path / "a.bmp").write_bytes(b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + head)
+    header = picture.probe(tmp_path / "a.bmp", 1e9)
+    assert (header.height, header.width) == (10_000, 20_000)
+    with pytest.raises(PhotoTooLarge):
+        picture.probe(tmp_path / "a.bmp", 1e8)
