@@ -112,6 +112,34 @@ def test_the_format_is_that_of_the_content(tmp_path: Path) -> None:
     assert decoded(tmp_path / "a.jpg", tmp_path).header.format is Format.PNG
 
 
+@pytest.mark.parametrize(
+    ("brands", "fmt"),
+    [
+        (["heic", "mif1"], Format.HEIC),
+        (["mif1", "mif1", "heic"], Format.HEIC),
+        (["msf1", "iso8", "hevc"], Format.HEIC),
+        (["mif1", "miaf", "avif"], Format.AVIF),
+        (["mif1", "heic", "avif"], Format.AVIF),
+        (["mif1", "miaf"], None),
+        (["isom", "avc1"], None),
+    ],
+)
+def test_any_of_the_brands_of_a_file_says_what_it_is(
+    tmp_path: Path, brands: list[str], fmt: Format | None
+) -> None:
+    first, *others = (brand.encode() for brand in brands)
+    box = b"ftyp" + first + bytes(4) + b"".join(others)
+    behind = b"\0\0\0\x10freeavifheic"  # is no part of the box
+    (tmp_path / "a").write_bytes((4 + len(box)).to_bytes(4, "big") + box + behind)
+    with (tmp_path / "a").open("rb") as file:
+        if fmt is not None:
+            assert loading.format_of(file) is fmt
+        else:
+            with pytest.raises(UnsupportedPhoto, match="a video or a camera's raw file"):
+                loading.format_of(file)
+        assert file.tell() == 0
+
+
 @pytest.mark.parametrize(("mode", "said"), [("F", "16 bits"), ("LAB", "Lab")])
 def test_what_would_be_damaged_is_refused(tmp_path: Path, mode: str, said: str) -> None:
     image = Image.new(mode, (20, 20))
