@@ -57,6 +57,12 @@ def with_bits(data: bytes, bits: int) -> bytes:
     return data[:at] + bytes([bits - 1]) + data[at + 1 :]
 
 
+def at_half_the_size(data: bytes) -> bytes:
+    """Channels that are said to have a number for every other pixel across and down."""
+    at = data.index(CODESTREAM) + 43
+    return data[:at] + b"\2\2" + data[at + 2 :]
+
+
 def decoded(data: bytes, tmp_path: Path) -> picture.Picture:
     (tmp_path / "a.jp2").write_bytes(data)
     found = picture.decode(tmp_path / "a.jp2", tmp_path / "raw", 1e9)
@@ -178,6 +184,7 @@ def channel_definitions(*triples: tuple[int, int, int]) -> bytes:
             "multiplied by its transparency",
         ),
         (lambda: with_bits(jp2(crop()), 12), "different sizes or depths"),
+        (lambda: at_half_the_size(jp2(crop().convert("L"))), "different sizes or depths"),
         (lambda: with_bits(with_bits(jp2(crop().convert("L")), 8), 0x88), "8 bits with a sign"),
         (lambda: with_bits(jp2(Image.new("I;16", (50, 40))), 17), "17 bits"),
         (lambda: jp2(crop()) + box(b"jp2c", CODESTREAM), "a file of 2 pictures"),
@@ -187,6 +194,23 @@ def channel_definitions(*triples: tuple[int, int, int]) -> bytes:
 def test_what_would_not_come_out_as_it_is_meant_is_refused(tmp_path: Path, data: object, words: str) -> None:
     assert callable(data)
     assert words in refused(data(), tmp_path)
+
+
+def test_of_several_boxes_of_one_kind_the_first_counts(tmp_path: Path) -> None:
+    """As the standard has it of colours, whatever the others say."""
+    exif, packet = block(), XMP_PACKET.format(1).encode()
+    data = in_the_header(jp2(crop()), b"colr", colour(14))
+    data = behind_the_header(
+        data,
+        *(box(b"uuid", b"JpgTiffExif->JP2" + content) for content in (exif, b"another")),
+        *(box(b"uuid", XMP + content) for content in (packet, b"another")),
+    )
+    found = decoded(data, tmp_path)
+    assert (found.metadata.exif, found.metadata.xmp, found.metadata.icc) == (exif, packet, None)
+    profile = b"\x02\0\0" + profiles.wide_rgb()
+    data = in_the_header(jp2(crop()), b"colr", profile, instead_of=b"colr")
+    data = in_the_header(data, b"colr", b"\x02\0\0" + bytes(16) + b"CMYK" + bytes(108))
+    assert read_jp2(BytesIO(data)).icc == profiles.wide_rgb()
 
 
 def test_a_channel_that_is_said_to_be_nothing_is_data(tmp_path: Path) -> None:
