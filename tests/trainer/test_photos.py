@@ -185,9 +185,18 @@ def test_the_share_is_about_what_was_asked() -> None:
     assert np.mean([share < 0.05 for share in shares]) == pytest.approx(0.05, abs=0.02)
 
 
-def test_the_record_of_photos_does_not_depend_on_where_they_lie() -> None:
+def test_a_photo_keeps_its_side_from_version_to_version() -> None:
+    """A training that goes on, or begins with another's weights, must not validate with what was trained."""
+    shares = [photos._share(name) for name in ("a.jpg", "1999/summer/IMG_0001.jpg", "Müller.png")]
+    assert shares == [0.2026, 0.404, 0.8505]
+
+
+@pytest.mark.parametrize("side", ["train", "valid"])
+def test_the_record_of_photos_does_not_depend_on_where_they_lie(side: str) -> None:
     def record(folder: str, height: int = 40) -> str:
-        return Photos((Photo(Path(folder, "a"), "a", height, 50),), (), ()).sha256
+        sides: dict[str, tuple[Photo, ...]] = {"train": (), "valid": ()}
+        sides[side] = (Photo(Path(folder, "a"), "a", height, 50),)
+        return Photos(**sides, left_out=()).sha256
 
     assert record("/x") == record("/y")
     assert record("/x") != record("/x", height=41)
@@ -262,6 +271,11 @@ def test_the_cache_gives_what_the_files_hold(found: list[Photo], tmp_path: Path)
     assert file.stat().st_size == sum(photo.bytes for photo in found)
 
 
+def test_photos_that_fill_the_cache_to_the_last_byte_lie_in_it(found: list[Photo], tmp_path: Path) -> None:
+    total = sum(photo.bytes for photo in found)
+    assert Store(found, tmp_path / "cache", total).cached_bytes == total
+
+
 @pytest.mark.parametrize("share", [0, 0.5, 0.9])
 def test_beyond_the_limit_photos_are_decoded_anew(found: list[Photo], tmp_path: Path, share: float) -> None:
     limit = share * sum(photo.bytes for photo in found)
@@ -295,6 +309,46 @@ def test_a_changed_photo_is_decoded_again(found: list[Photo], tmp_path: Path) ->
     Store(found, tmp_path, 1e9)
     crop(top=99).save(found[0].path)
     os.utime(found[0].path, ns=(1, 1))
+    assert same(Store(found, tmp_path, 1e9), found)
+
+
+def test_a_changed_photo_of_the_same_size_is_decoded_again(tmp_path: Path) -> None:
+    save(tmp_path / "photos", "a.bmp", "b.bmp")
+    found = looked(tmp_path / "photos")[0]
+    Store(found, tmp_path, 1e9)
+    before = found[0].path.stat()
+    crop(top=99).save(found[0].path)
+    os.utime(found[0].path, ns=(1, 1))
+    assert found[0].path.stat().st_size == before.st_size
+    assert same(Store(found, tmp_path, 1e9), found)
+
+
+def test_a_cache_that_was_cut_off_is_made_again(found: list[Photo], tmp_path: Path) -> None:
+    Store(found, tmp_path, 1e9)
+    (file,) = pixels_in(tmp_path)
+    os.truncate(file, file.stat().st_size // 2)
+    assert same(Store(found, tmp_path, 1e9), found)
+
+
+def test_a_cache_whose_end_came_before_its_start_is_not_believed(
+    found: list[Photo], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has its whole size then, and lies in the place of one that was whole once."""
+
+    def the_last(photo: Photo) -> photos.Pixels:
+        if photo != found[-1]:
+            raise KeyboardInterrupt
+        return decode(photo.path)
+
+    Store(found, tmp_path, 1e9)
+    (file,) = pixels_in(tmp_path)
+    size = file.stat().st_size
+    file.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(photos, "_decoded", the_last)
+        with pytest.raises(KeyboardInterrupt):
+            Store(found, tmp_path, 1e9)
+    assert file.stat().st_size == size
     assert same(Store(found, tmp_path, 1e9), found)
 
 
@@ -415,7 +469,7 @@ def test_a_store_can_be_sent_to_another_process(found: list[Photo], tmp_path: Pa
 
 def test_a_store_of_the_larger_photos(found: list[Photo], tmp_path: Path) -> None:
     store = Store(found, tmp_path / "cache", 1e9)
-    large = store.of_at_least(45)
+    large = store.of_at_least(48)
     assert (len(large), len(store)) == (2, 3)
     assert same(large, found[:2])
     assert len(store.of_at_least(200)) == 0
