@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models
 
+from srbatch.card import IMAGENET_MEAN
 from srbatch.errors import WeightsError
 from trainer import tensors
 from trainer.config import LAYERS, Loss
@@ -283,6 +284,30 @@ def test_heads_are_weighted_and_terms_are_their_mean() -> None:
     assert terms == {"pixel": pytest.approx((one + four) / 2)}
 
 
+def test_terms_are_those_of_the_last_call_and_keep_no_graph() -> None:
+    target = pictures(1, 3, 16, 16)
+    predictions = [{1: pictures(1, 3, 16, 16, seed=seed).requires_grad_()} for seed in (1, 2)]
+    loss = SuperResolutionLoss(Loss(pixel=1, features=1, gram=1, layers=WEIGHTS), {1: 1}, small_vgg())
+    loss(predictions[1], target)
+    alone = dict(loss.terms)
+    loss(predictions[0], target)
+    loss(predictions[1], target)
+    assert loss.terms == alone
+    assert not any(term.requires_grad for term in loss.terms.values())
+
+
+def test_a_target_without_any_activation_gives_a_loss_that_is_a_number() -> None:
+    target = torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1).expand(1, 3, 16, 16)
+    prediction = pictures(1, 3, 16, 16).requires_grad_()
+    config = Loss(pixel=0, features=1, gram=1, layers=WEIGHTS, normalise=True)
+    loss = SuperResolutionLoss(config, {1: 1}, small_vgg())
+    assert all(activation.max() == 0 for activation in loss.vgg(target).values())
+    total = loss({1: prediction}, target)
+    total.backward()
+    assert total.isfinite()
+    assert prediction.grad.isfinite().all()
+
+
 def test_only_the_heads_that_count_are_needed() -> None:
     target = pictures(1, 3, 32, 32)
     assert value(Loss(), {1: 1}, {1: reduced(target, 4)}, target)[0] == 0
@@ -313,6 +338,17 @@ def test_targets_are_reduced_as_inputs_are(factor: int) -> None:
     assert ours.shape == meant.shape
     assert np.abs(ours - meant)[2:-2, 2:-2].max() < 1e-3
     assert np.abs(ours - meant).max() > 1e-3  # edges are cut there and mirrored here
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_reduced_targets_stay_between_black_and_white(factor: int) -> None:
+    """The kernel goes below 0 beside an edge, where the inputs are cut as well."""
+    picture = torch.zeros(1, 3, 64, 64)
+    picture[..., 13:45, 17:51] = 1
+    ours = reduced(picture, factor)
+    meant = bicubic_downsample(np.ascontiguousarray(picture[0].permute(1, 2, 0).numpy()), factor)
+    assert (float(ours.min()), float(ours.max())) == (0, 1)
+    assert np.abs(ours[0].permute(1, 2, 0).numpy() - meant)[2:-2, 2:-2].max() < 1e-5
 
 
 def test_reduction_by_1_is_none() -> None:
