@@ -7,6 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
+from scipy import ndimage
 
 from tests.trainer.crops import check, photo
 from trainer import reduction
@@ -68,6 +70,32 @@ def test_area_is_the_mean_of_blocks() -> None:
     chosen = Kernel(bicubic=0, area=1)
     means = pixels.reshape(16, 3, 20, 3, 3).mean(axis=(1, 3))
     assert np.abs(reduction.downsample(pixels, 3, np.random.default_rng(0), chosen) - means).max() < 1e-6
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+@pytest.mark.parametrize(
+    ("kernel", "theirs"), [("bilinear", Image.Resampling.BILINEAR), ("lanczos3", Image.Resampling.LANCZOS)]
+)
+def test_other_kernels_are_pillows_away_from_the_edges(
+    kernel: str, theirs: Image.Resampling, factor: int
+) -> None:
+    pixels = photo(24 * factor, 30 * factor)
+    chosen = Kernel.model_validate({"bicubic": 0, kernel: 1})
+    result = reduction.downsample(pixels, factor, np.random.default_rng(0), chosen)
+    channels = [Image.fromarray(pixels[:, :, c]).resize((30, 24), theirs) for c in range(3)]
+    expected = np.stack(channels, axis=2).clip(0, 1)
+    assert np.abs(result - expected)[3:-3, 3:-3].max() < 1e-5
+
+
+@pytest.mark.parametrize("side", [3, 7])
+def test_a_blur_is_the_plain_sum_with_its_edges_mirrored(side: int) -> None:
+    kernel = np.random.default_rng(side).random((side, side)) + 0.1
+    kernel += kernel[::-1, ::-1]
+    pixels = photo(20, 33)
+    expected = np.stack(
+        [ndimage.correlate(pixels[:, :, c], kernel / kernel.sum(), mode="reflect") for c in range(3)], axis=2
+    )
+    assert np.abs(reduction.convolved(pixels, kernel) - expected).max() < 1e-5
 
 
 def test_kernels_are_drawn_by_weight() -> None:
