@@ -87,6 +87,14 @@ def test_a_found_rate_stays_below_the_last_of_its_kind(found: float, expected: f
     assert schedule.highest_rate(config, 2, {"p0": 1e-3, "p1": 1e-6}, found) == pytest.approx(expected)
 
 
+def test_of_several_of_its_kind_the_last_one_before_it_counts() -> None:
+    config = phases(*[("decoder", "find")] * 4)
+    known = {"p0": 1e-2, "p1": 1e-4, "p2": 1e-3, "p3": 1e-6}
+    assert schedule.highest_rate(config, 3, known, 1.0) == pytest.approx(0.8e-3)
+    assert schedule.highest_rate(config, 2, known, 1.0) == pytest.approx(0.8e-4)
+    assert schedule.highest_rate(config, 0, known, 1.0) == 1.0, "not that of a later one, nor its own"
+
+
 def test_a_found_rate_is_not_bound_by_another_kind() -> None:
     assert schedule.highest_rate(phases(("decoder", "find"), ("all", "find")), 1, {"p0": 1e-6}, 0.5) == 0.5
 
