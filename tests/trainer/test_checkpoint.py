@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,19 @@ def test_a_run_of_another_version_is_told_with_what_to_do(tmp_path: Path, newer:
     assert str(path) in str(raised.value)
     assert advice in str(raised.value)
     assert "choose another --out" in str(raised.value)
+
+
+def test_what_a_checkpoint_would_execute_is_not_executed(tmp_path: Path) -> None:
+    class Planted:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (os.fspath(tmp_path / "executed"),)
+
+    checkpoint.save(State({}), tmp_path)
+    path = tmp_path / checkpoint.FILE
+    torch.save({**torch.load(path, weights_only=True), "logged": Planted()}, path)
+    with pytest.raises(UsageError, match="cannot be read"):
+        checkpoint.load(tmp_path)
+    assert not (tmp_path / "executed").exists()
 
 
 RATES = [0.5, 0.25, "find"]
