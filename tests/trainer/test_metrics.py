@@ -254,6 +254,31 @@ def test_what_is_no_grid_stays_below_the_bar(photo: np.ndarray, flat: bool) -> N
         assert grid(changed, photo, flat=flat).max() <= 1.1, name
 
 
+def test_a_ratio_is_that_of_geometric_means_and_less_than_no_grid_is_none() -> None:
+    prediction, target = np.array([[4.0, 0.5], [1.0, 0.5]]), np.array([[0.5, 0.1], [1.0, 0.2]])
+    assert metrics.grid_ratio(prediction, target).tolist() == [pytest.approx(2), pytest.approx(1)]
+    assert metrics.grid_ratio(target, prediction).tolist() == [pytest.approx(0.5), pytest.approx(1)]
+
+
+@pytest.mark.parametrize(("softness", "periods", "within"), [(0.8, (2, 4), 0.1), (1.2, (4,), 0.2)])
+def test_a_spectrum_that_falls_steeply_has_no_grid(
+    softness: float, periods: tuple[int, ...], within: float
+) -> None:
+    """Of noise that a Gaussian blurs the log of the power is a parabola."""
+    noise = np.random.default_rng(0).normal(0.5, 0.2, (256, 256, 1)).repeat(3, axis=2)
+    blurred = ndimage.gaussian_filter(noise, (softness, softness, 0), mode="wrap", truncate=8)
+    energy = np.exp(np.log(metrics.grid_energy(blurred)).mean(axis=0))
+    for period in periods:
+        assert energy[metrics.GRID_PERIODS_PX.index(period)] == pytest.approx(1, abs=within)
+
+
+def test_what_no_file_can_hold_is_no_grid() -> None:
+    flat = np.full((96, 96, 3), 0.5)
+    for amplitude in (0, 1e-5):
+        energy = metrics.grid_energy(flat + waves(flat, 2) * amplitude)
+        assert energy == pytest.approx(np.ones((4, 2)), abs=0.01)
+
+
 def test_pictures_below_a_patch_have_no_grid_energy() -> None:
     small = picture(63, 200)
     assert metrics.grid_energy(small).shape == (0, 2)
@@ -269,6 +294,8 @@ def test_colour_drift_is_the_worst_blocks() -> None:
     prediction[64:128, 64:128, 1] += 3 / 255
     prediction[:4, :4] = 1
     assert metrics.colour_drift(prediction, source, 2) == pytest.approx(3, abs=0.5)
+    prediction[64:96, 64:96, 1] += 20 / 255  # a quarter of that block
+    assert metrics.colour_drift(prediction, source, 2) == pytest.approx(3 + 5)
 
 
 def test_colour_error_is_that_of_the_worst_block_against_the_truth() -> None:
