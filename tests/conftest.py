@@ -13,10 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from srbatch import weights
 from srbatch.formats import Format
+
+settings.register_profile("srbatch", deadline=None)  # how long an example takes is the machine's business
+settings.load_profile("srbatch")
 
 WRITTEN = [Format.JPEG, Format.PNG, Format.WEBP, Format.TIFF]
 """The formats that outputs can have; AVIF and HEIC, which are slower, have tests of their own."""

@@ -43,7 +43,7 @@ def photo(batch: int, height: int, width: int) -> torch.Tensor:
     width=st.integers(1, 2),
     block_px=st.integers(12**2, 80**2),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_blocks_of_any_size_give_the_whole(
     network: SuperResolutionNet, scale: int, batch: int, height: int, width: int, block_px: int
 ) -> None:

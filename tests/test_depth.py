@@ -102,7 +102,7 @@ def test_where_8_bits_are_kept_that_is_told(originals: Originals, tmp_path: Path
     assert np.abs(result - pixels / 257).mean() < 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     height=st.integers(1, 80),
     width=st.integers(1, 80),
@@ -120,7 +120,7 @@ def test_floats_are_rounded_once(height: int, width: int, factor: float, seed: i
     assert np.abs(flat - deep / 257).max() <= 0.5 + 0.5 / 257 + 1e-3
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     fmt=st.sampled_from([Format.PNG, Format.TIFF]),
     channels=st.integers(1, 4),

@@ -80,7 +80,7 @@ def test_profile_and_resolution(tmp_path: Path, fmt: Format) -> None:
             assert tuple(map(float, image.info["dpi"])) == pytest.approx((300, 300), abs=0.1)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     fmt=st.sampled_from([Format.JPEG, Format.WEBP]),
     quality=st.integers(1, 100),
@@ -102,7 +102,7 @@ def test_the_loss_of_a_codec_is_no_false_alarm(
     encoded(np.ascontiguousarray(pixels), tmp_path / f"a{SUFFIX[fmt]}", fmt, quality=quality)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 9999),
     share=st.floats(0, 1),

@@ -105,7 +105,7 @@ def test_what_is_written_is_what_was_meant(tmp_path: Path, fmt: Format, channels
         assert np.abs(result - pixels).mean() < 1.5
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     quality=st.integers(1, 100),
     kind=st.sampled_from(["noise", "photo", "checks", "saturated"]),
@@ -200,7 +200,7 @@ def test_a_file_that_is_cut_off_anywhere_is_told(tmp_path: Path) -> None:
             read_heif(BytesIO(whole[:size]))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(changes=st.lists(st.tuples(st.integers(0, 700), st.integers(0, 255)), min_size=1, max_size=6))
 def test_a_damaged_file_is_refused_or_read(changes: list[tuple[int, int]]) -> None:
     data = bytearray(heif_with(avif(PHOTO[:16, :16], effort=9), exif_block=EXIF, xmp=XMP))

@@ -94,7 +94,6 @@ _rows = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(_rows)
 def test_a_row_comes_back_as_it_was_whatever_the_names(noted: Row) -> None:
     ledger = Ledger.in_memory()
@@ -104,7 +103,6 @@ def test_a_row_comes_back_as_it_was_whatever_the_names(noted: Row) -> None:
     ledger.close()
 
 
-@settings(deadline=None)
 @given(_rows, _path)
 def test_a_row_to_come_comes_back_as_it_was_whatever_the_names(coming: Row, temp: str) -> None:
     ledger = Ledger.in_memory()
@@ -114,7 +112,7 @@ def test_a_row_to_come_comes_back_as_it_was_whatever_the_names(coming: Row, temp
     ledger.close()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(
         st.builds(replace, _rows, target=st.sampled_from("ab") | _path, source=st.sampled_from("xy") | _path),

@@ -54,7 +54,7 @@ class Hands:
         return item * item
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 100), max_size=12), st.integers(1, 4), st.integers(1, 150))
 def test_each_item_once_within_the_budget(costs: list[int], at_once: int, budget: int) -> None:
     hands = Hands(costs)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -32,7 +32,6 @@ def resized(
     return torch.cat(pieces, dim=1)[0].numpy()
 
 
-@settings(deadline=None)
 @given(
     size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
     target=st.tuples(st.integers(1, 60), st.integers(1, 60)),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from srbatch.discover import discover
@@ -243,7 +243,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("out")
 
 
-@settings(deadline=None)
 @given(_cases.filter(lambda case: "overwrite" not in case.flags))
 def test_a_file_is_never_replaced_unasked_unless_it_is_as_we_wrote_it(folder: Path, case: Case) -> None:
     verdict = judged(case, folder).verdict
@@ -254,7 +253,6 @@ def test_a_file_is_never_replaced_unasked_unless_it_is_as_we_wrote_it(folder: Pa
         assert verdict.replace  # else days of work would end in a name that is taken
 
 
-@settings(deadline=None)
 @given(_cases)
 def test_a_photo_is_current_only_if_its_output_is_there_of_its_content_and_settings(
     folder: Path, case: Case
@@ -268,7 +266,6 @@ def test_a_photo_is_current_only_if_its_output_is_there_of_its_content_and_setti
         assert unseen or not case.content_differs
 
 
-@settings(deadline=None)
 @given(_cases)
 def test_an_output_that_is_current_is_never_made_again(folder: Path, case: Case) -> None:
     case = replace(case, row="done", target="ours", photo="same")
@@ -276,14 +273,12 @@ def test_an_output_that_is_current_is_never_made_again(folder: Path, case: Case)
         assert isinstance(judged(case, folder).verdict, Settled)
 
 
-@settings(deadline=None)
 @given(_cases.filter(lambda case: "rehash" not in case.flags))
 def test_a_photo_with_its_old_size_and_date_is_not_read(folder: Path, case: Case) -> None:
     if not case.date_differs and case.source == SOURCE:
         assert judged(case, folder).reads == 0
 
 
-@settings(deadline=None)
 @given(_cases)
 def test_a_photo_is_read_at_most_once(folder: Path, case: Case) -> None:
     assert judged(case, folder).reads <= 1

@@ -11,7 +11,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -489,7 +489,6 @@ _name = st.binary(min_size=1, max_size=20).map(os.fsdecode)
 _stamp = st.none() | st.tuples(_name, st.integers(0, 2**60), st.integers(-(2**62), 2**62))
 
 
-@settings(deadline=None)
 @given(_stamp, _stamp, st.none() | st.binary(max_size=4), st.booleans(), st.lists(_name, max_size=3))
 @example(None, ("a.xmp", 5, 6), None, False, ['"sidecar_source": ["a.xmp", 5, 6]', '"sidecar_sha256": "'])
 def test_what_a_row_keeps_of_a_sidecar_is_read_back(

@@ -35,7 +35,7 @@ def told(data: bytes) -> str | None:
     return jpeg_trailer.note(io.BytesIO(data))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 99),
     progressive=st.booleans(),
@@ -102,7 +102,7 @@ def test_a_crafted_index_does_not_have_the_file_read_thousands_of_times(
     assert 1 < len(starts) < 100
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_damaged_and_cut_off_files_are_survived(data: st.DataObject) -> None:
     whole = bytearray(saved(noise(24, 24), "JPEG", progressive=True) + VIDEO)

@@ -113,7 +113,7 @@ def test_a_file_without_an_extension_gets_no_advice_to_exclude_everything(photos
     assert '--exclude "*"' not in str(problem)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.sets(
         st.tuples(

@@ -24,7 +24,7 @@ SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 # --- the pipeline
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(size=SIZES, seed=st.integers(0, 2**32), name=st.sampled_from([*PRESETS, "certain"]))
 def test_any_size_keeps_shape_type_and_range(size: tuple[int, int], seed: int, name: str) -> None:
     pixels = np.random.default_rng(seed).random((*size, 3), dtype=np.float32)

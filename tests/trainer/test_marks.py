@@ -24,7 +24,6 @@ def changed(before: np.ndarray, after: np.ndarray) -> float:
 # --- layers
 
 
-@settings(deadline=None)
 @given(
     top=st.integers(-20, 20),
     left=st.integers(-20, 20),
@@ -70,7 +69,7 @@ def test_wander_is_as_long_as_asked_and_smooth() -> None:
 # --- holes
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
     share=st.tuples(st.floats(0, 0.5), st.floats(0, 0.5)).map(sorted),

@@ -15,7 +15,7 @@ from trainer import reduction
 from trainer.reduction import Kernel
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     size=st.tuples(st.integers(1, 12), st.integers(1, 12)), factor=st.integers(1, 8), seed=st.integers(0, 99)
 )

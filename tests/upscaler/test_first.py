@@ -16,7 +16,7 @@ from tests.networks import Faulty, Local, Nothing
 from tests.upscaler.conftest import Negative, add, enlarge, noise, upscaler
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     height=st.integers(1, 120),
     width=st.integers(1, 120),

@@ -14,7 +14,7 @@ from tests.networks import Faulty, Local, Nothing
 from tests.upscaler.conftest import enlarge, noise, upscaler
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     height=st.integers(1, 300),
     width=st.integers(1, 300),
@@ -51,7 +51,7 @@ def test_the_size_of_batches_changes_nothing(batch: int) -> None:
     assert np.array_equal(enlarge(upscaler(Local(), batch=batch), pixels, (400, 800)), one)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     height=st.integers(1, 90),
     width=st.integers(1, 90),
