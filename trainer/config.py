@@ -165,7 +165,8 @@ class Loss(Strict):
 
 
 def _rate(value: object) -> object:
-    if value == "find" or (isinstance(value, int | float) and 0 < value < 10):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value == "find" or (is_number and 0 < value < 10):
         return value
     raise ValueError(f'a rate between 0 and 10 is meant, or "find" (given: {value!r})')
 
@@ -268,7 +269,7 @@ class Optimiser(Strict):
 class Run(Strict):
     """Hardware, seeds and how often what is written."""
 
-    seed: int = Field(default=1, ge=0, description="of crops, degradations and new weights")
+    seed: int = Field(default=1, ge=0, lt=2**63, description="of crops, degradations and new weights")
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1 or mps")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="auto: bf16 where it is native"

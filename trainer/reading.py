@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
@@ -46,6 +46,7 @@ def load(
     text = resources.files("trainer").joinpath("presets", f"{preset}.toml").read_text("utf-8")
     data = tomllib.loads(text)
     _spell_out(data)
+    known = set(data["losses"])
     if file is not None:
         data = _merged(data, _read(file))
         _spell_out(data)
@@ -55,8 +56,24 @@ def load(
         _spell_out(data)
     for path, string in strings.items():
         _put(data, path, string, f"{path}={string}")
-    given = " and --set" if values or strings else ""
-    return parse(data, (str(file) if file else f"preset {preset}") + given)
+    where = (str(file) if file else f"preset {preset}") + (" and --set" if values or strings else "")
+    config = parse(data, where)
+    _check_losses(config, known, where)
+    return config
+
+
+def _check_losses(config: Config, known: Set[str], where: str) -> None:
+    """A loss of the user's own that no phase has is a name that was written wrongly.
+
+    Raises:
+        UsageError: there is one that is not among those of the preset.
+    """
+    used = {phase.loss for phase in config.phases}
+    for name in sorted(config.losses.keys() - known - used):
+        raise UsageError(
+            f"{where}: losses.{name}: no phase has this loss; they have {', '.join(sorted(used))}."
+            f" It is given to one by loss = {name!r}"
+        )
 
 
 def _spell_out(data: dict[str, Any]) -> None:
@@ -106,7 +123,7 @@ def _degraded(data: Mapping[str, Any]) -> Any:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))  # Windows' editors put a mark before it
     except OSError as error:
         raise UsageError(f"--config {file}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

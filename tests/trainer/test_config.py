@@ -65,8 +65,8 @@ def test_every_preset_loads(name: str) -> None:
             'start.weights="a "quoted" \\\\ name.safetensors"',
             "phases.0.degradations.jpeg.quality=[3, 7]",
             "optimiser.weight_decay=1e-7",
-            "losses.pixel={layers = { relu2_2 = 0.25 }, features = 2.0}",
-            'losses."with a blank".pixel=2.0',
+            'losses."with a blank"={pixel = 2.0, layers = { relu2_2 = 0.25 }, features = 2.0}',
+            "phases.0.loss='\"with a blank\"'",
         ),
     ],
     ids=["as it is", "changed"],
@@ -150,6 +150,7 @@ def test_an_unknown_key_of_a_loss_that_has_the_name_of_a_key() -> None:
         ("phases.0.lr=fast", "phases.0.lr: a rate between 0 and 10 is meant, or \"find\" (given: 'fast')"),
         ("phases.0.lr=0", "phases.0.lr: a rate"),
         ("phases.0.lr=nan", "phases.0.lr: a rate"),
+        ("phases.0.lr=true", "phases.0.lr: a rate"),
         ("phases.0.size=100", "phases.0: size 100 is not a multiple of 32: 32 x scale"),
         ("phases.3.size=96", "phases.3: size 96 is not a multiple of 128"),
         ("phases.0.epochs=0", "phases.0.epochs: input should be greater than or equal to 1 (given: 0)"),
@@ -181,6 +182,7 @@ def test_an_unknown_key_of_a_loss_that_has_the_name_of_a_key() -> None:
         ("optimiser.betas=[0.9, 1.5]", "optimiser.betas.1: input should be less than 1"),
         ("optimiser.ema=1", "optimiser.ema: input should be less than 1"),
         ("run.seed=-1", "run.seed: input should be greater"),
+        ("run.seed=9223372036854775808", "run.seed: input should be less"),
         ("run.precision=fp16", "run.precision: input should be 'auto', 'fp32' or 'bf16'"),
         ("network.features=many", "network.features: input should be a valid integer"),
         ("degradations.jpeg.quality=[90, 10]", "degradations.jpeg.quality: the low bound 90 is above"),
@@ -320,6 +322,11 @@ def test_a_wrong_file_is_named(file: Path, text: str, said: str) -> None:
     assert said in refused(file=file)
 
 
+def test_a_file_may_begin_with_the_mark_of_windows_editors(file: Path) -> None:
+    file.write_text("[run]\nseed = 7\n", encoding="utf-8-sig")
+    assert load("smoke", file).run.seed == 7
+
+
 def test_a_file_that_cannot_be_read(file: Path) -> None:
     assert f"{file}: No such file" in refused(file=file)
     file.write_bytes(b"\xff\xfe\x00")
@@ -342,11 +349,18 @@ def test_a_file_that_cannot_be_read(file: Path) -> None:
         ("data.flip=false", lambda c: c.data.flip, False),
         ("degradations=restore", lambda c: c.degradations, RESTORE),
         ("degradations.jpeg.probability=0.5", lambda c: c.degradations.jpeg.probability, 0.5),
-        ("losses.other.pixel=3", lambda c: c.losses["other"].pixel, 3),
     ],
 )
 def test_single_values(value: str, read: Any, expected: object) -> None:
     assert read(load("smoke", None, [value])) == expected
+
+
+def test_a_loss_of_another_name_is_for_a_phase() -> None:
+    """Else a name that was written wrongly would change nothing, and nobody would hear of it."""
+    said = refused("losses.perceptal.gram=0", "losses.perceptal.features=0", preset="release")
+    assert "losses.perceptal: no phase has this loss; they have perceptual, pixel" in said
+    loaded = load("smoke", None, ["losses.other.pixel=3", "phases.0.loss=other"])
+    assert loaded.losses["other"].pixel == 3
 
 
 def test_later_values_are_over_earlier_ones() -> None:
