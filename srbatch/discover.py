@@ -212,7 +212,7 @@ def _walk(
             if _is_folder(entry):
                 if name.startswith("."):
                     ignored["hidden folders"] += 1
-                elif of_programs := _is_of_programs(name):
+                elif of_programs := is_of_programs(name):
                     ignored[of_programs] += 1
                 elif not selection.recursive:
                     ignored["sub-folders"] += 1
@@ -238,7 +238,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False  # a link that cannot be followed is reported as a photo that cannot be read
 
 
-def _is_of_programs(name: str) -> str | None:
+def is_of_programs(name: str) -> str | None:
     """Why a folder is passed over whose pictures are copies that programs made: its reason, or None."""
     small = name.lower()
     if small in _COPIES_OF_SYSTEMS:

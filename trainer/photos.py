@@ -22,7 +22,8 @@ from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from srbatch import heic
-from srbatch.commit import destination_error
+from srbatch.commit import destination_error, sync_file
+from srbatch.discover import is_of_programs
 from srbatch.errors import DestinationError, PhotoChanged, UsageError
 from srbatch.formats import Format
 
@@ -122,11 +123,26 @@ def _walk(folders: Sequence[Path], refused: list[tuple[str, str]]) -> Iterable[t
         if not folder.is_dir():
             raise UsageError(f"{folder}: there is no such folder of photos")
         for top, below, files in os.walk(folder, onerror=lambda e: refused.append((e.filename, _why(e)))):
-            below[:] = [name for name in below if not name.startswith(".")]
+            below[:] = _gone_into(Path(top), below, refused)
             for name in files:
                 path = Path(top, name)
                 if path.suffix.lower() in SUFFIXES and not name.startswith("."):
                     yield path.relative_to(folder).as_posix(), path
+
+
+def _gone_into(top: Path, names: Sequence[str], refused: list[tuple[str, str]]) -> list[str]:
+    """Which folders in ``top`` are searched; others that are not hidden are added to ``refused``."""
+    searched = []
+    for name in names:
+        if name.startswith("."):
+            continue
+        if reason := is_of_programs(name):
+            refused.append((str(top / name), reason))
+        elif (top / name).is_symlink():
+            refused.append((str(top / name), "a link to a folder; give that as well, to have it searched"))
+        else:
+            searched.append(name)
+    return searched
 
 
 def _look(name: str, path: Path, smallest: int) -> Photo | tuple[str, str]:
@@ -291,6 +307,7 @@ class Store:
         self._file.touch()
         with _quiet(), ThreadPoolExecutor() as pool:
             list(pool.map(self._keep, self._cached(), self._offsets))
+        sync_file(self._file)  # so that no loss of power leaves the note beside pixels that are not there
         self._note.write_text(key, "utf-8")
 
     def _keep(self, photo: Photo, offset: int) -> None:

@@ -112,6 +112,30 @@ def test_a_folder_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pyte
     assert "Permission denied" in left_out["closed"]
 
 
+def test_copies_that_programs_made_are_left_out(tmp_path: Path) -> None:
+    """Thumbnails of a NAS, what was deleted, previews of a photo program: each would be there twice."""
+    save(
+        tmp_path,
+        "a.png",
+        "@eaDir/a.png/SYNOPHOTO_THUMB_XL.jpg",
+        "b/#recycle/c.jpg",
+        "Mine.photoslibrary/d.jpg",
+    )
+    good, left_out = looked(tmp_path)
+    assert [photo.name for photo in good] == ["a.png"]
+    assert left_out.keys() == {"@eaDir", "#recycle", "Mine.photoslibrary"}
+    assert left_out["@eaDir"] == "folders of thumbnails, deleted files or snapshots"
+    assert [photo.name for photo in looked(tmp_path / "Mine.photoslibrary")[0]] == ["d.jpg"]
+
+
+def test_a_link_to_a_folder_is_not_followed_and_told(tmp_path: Path) -> None:
+    save(tmp_path, "photos/a.png", "elsewhere/b.png")
+    (tmp_path / "photos" / "more").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    good, left_out = looked(tmp_path / "photos")
+    assert [photo.name for photo in good] == ["a.png"]
+    assert left_out == {"more": "a link to a folder; give that as well, to have it searched"}
+
+
 def test_no_folder_and_nothing_in_it(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="gone: there is no such folder"):
         find([tmp_path / "gone"], smallest=32, valid_percent=50)
