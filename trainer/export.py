@@ -69,6 +69,16 @@ class Exported:
         return f"{line}; {self.note}" if self.note else line
 
 
+def check_apart(out: Path, *models: Path) -> None:
+    """A model, which may have been trained for days, is not replaced by what is made of it.
+
+    Raises:
+        UsageError: ``out`` is one of the ``models``.
+    """
+    if any(out.exists() and model.exists() and out.samefile(model) for model in models):
+        raise UsageError(f"--out {out} is the model itself; choose another name for what is made of it")
+
+
 def export(
     network: SuperResolutionNet,
     out: Path,

@@ -8,7 +8,7 @@ from pathlib import Path
 from srbatch import weights
 from srbatch.card import MAX_STAGES
 from srbatch.errors import UsageError
-from trainer.export import Exported, export_with
+from trainer.export import Exported, check_apart, export_with
 from trainer.schedule import with_stages
 
 
@@ -18,10 +18,11 @@ def grow(model: str, out: Path, seed: int) -> Exported:
     The new head is not among the scales of the card: it has to be trained first, with ``--weights``.
 
     Raises:
-        UsageError: it has as many stages as a network can have.
+        UsageError: it has as many stages as a network can have, or ``out`` is that file.
         WeightsError, DestinationError: as ``weights.load`` and :func:`trainer.export.export_with`.
     """
     loaded = weights.load(weights.find(model))
+    check_apart(out, loaded.path)
     card = loaded.card
     stages = card.config.stages + 1
     if stages > MAX_STAGES:

@@ -17,7 +17,7 @@ from srbatch import weights
 from srbatch.card import Json, listed
 from srbatch.errors import UsageError
 from srbatch.weights import Storage, Weights
-from trainer.export import Exported, export_with
+from trainer.export import Exported, check_apart, export_with
 
 _X1 = ("body.", "refine.", "heads.0.")
 """What gives the picture at x1: all that comes before the stages, and its head."""
@@ -33,13 +33,14 @@ def mix(
         keep_x1: whether all that x1 is made by stays the first's, so that only larger scales change.
 
     Raises:
-        UsageError: they are networks of two kinds or serve no scale in common, or the share is out of its
-            range.
+        UsageError: they are networks of two kinds or serve no scale in common, the share is out of its range,
+            or ``out`` is one of them.
         WeightsError, DestinationError: as ``weights.load`` and :func:`trainer.export.export_with`.
     """
     if not 0 <= share <= 1:
         raise UsageError(f"--share {share:g}: a number from 0, the first network, to 1, the second")
     a, b = (weights.load(weights.find(name)) for name in (first, second))
+    check_apart(out, a.path, b.path)
     if a.card.config != b.card.config:
         raise UsageError(f"{first} is {a.card.config} and {second} {b.card.config}: they cannot be mixed")
     scales = tuple(scale for scale in a.card.scales if scale in b.card.scales)

@@ -9,7 +9,7 @@ from srbatch import weights
 from srbatch.errors import UsageError
 from srbatch.weights import Storage, Weights
 from trainer import halo
-from trainer.export import export_with
+from trainer.export import check_apart, export_with
 from trainer.photos import decode, find_all
 
 
@@ -21,7 +21,8 @@ def reexport(
     ``dtype`` is the storage of a file of weights, int8 where it is None.
 
     Raises:
-        UsageError: ``onnx`` with one of the other two, which change nothing there; or as what is called.
+        UsageError: ``onnx`` with one of the other two, which change nothing there; ``out`` is the model; or
+            as what is called.
         WeightsError, DestinationError: as what is called.
     """
     given = {"--dtype": dtype, "--halo-photos": halo_photos}
@@ -37,6 +38,7 @@ def reexport(
         card = loaded.card
         names = {scale: out / f"{card.name}-x{scale}.onnx" for scale in card.scales}
         return [str(export_onnx(loaded, scale, path)) for scale, path in names.items()]
+    check_apart(out, loaded.path)
     card, lines = loaded.card, []
     if halo_photos is not None:
         choice = _measured(loaded, halo_photos)
