@@ -62,14 +62,16 @@ def evaluate(
         first: a model that is run before, at the size of the low resolution, as ``srbatch --first``.
 
     Raises:
-        UsageError: no picture can be used, ``out`` lies among them, ``degrade`` or ``scale`` is not known, or
-            ``first`` not for x1.
+        UsageError: no picture can be used, ``out`` lies among them, ``degrade``, ``scale`` or ``strength`` is
+            not known, or ``first`` not for x1.
         WeightsError: weights are missing or damaged.
         DeviceError: there is no such device, or a picture does not fit into it.
         DestinationError: ``out`` cannot be written.
     """
     if not 1 <= scale <= MAX_FACTOR:
         raise UsageError(f"--scale {scale}: a whole factor from 1 to {MAX_FACTOR} is possible")
+    if not 0 <= strength <= 1:
+        raise UsageError(f"--strength {strength:g}: from 0 (bicubic) to 1 (the network's result)")
     check_outside((data,), {"--out": out})
     make_folder(out)
     model = files.load(files.find(str(weights)) if isinstance(weights, str) else weights)

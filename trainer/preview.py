@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from srbatch.commit import destination_error
+from srbatch.commit import destination_error, whole
 from trainer.bounds import Pixels
 from trainer.degrade import Degradations, apply, degrade
 from trainer.reduction import downsample
@@ -45,7 +45,8 @@ def write_sheet(
     strongest = _each_alone(max((small for small, _, _ in rows), key=np.std), settings, seed)
     sheet = _composed([cells, strongest] if strongest else [cells])
     try:
-        sheet.save(out, "PNG")
+        with whole(out) as temporary:
+            sheet.save(temporary, "PNG")
     except OSError as error:
         raise destination_error(error, out) from error
 
