@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import sys
 import warnings
@@ -40,6 +41,9 @@ class Group(OutputGroup):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ("--help", "-h", "--version"):
+            near = difflib.get_close_matches(args[0], self.commands, n=1)
+            if near and not Path(args[0]).exists():
+                raise UsageError(f"{args[0]} is no command and no folder; {near[0]} is the nearest command")
             args = [_TRAIN, *args]
         return super().parse_args(ctx, args)
 
@@ -295,6 +299,9 @@ def export(weights: str, out: Path, **options: Any) -> None:
 def _make_folder(folder: Path, *, among: tuple[Path, ...] = ()) -> None:
     """Make the folder of --out before the work rather than after it, but not in a folder of photos."""
     check_outside(among, {"--out": folder})
+    for photos in among:
+        if not photos.is_dir():
+            raise UsageError(f"{photos}: there is no such folder of photos")
 
     def explained(error: OSError, folder: Path) -> SrbatchError:
         if isinstance(error, FileExistsError | NotADirectoryError):

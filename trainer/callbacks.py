@@ -26,11 +26,17 @@ from trainer.losses import reduced
 _AFTER_RECORDER, _LATE = 55, 70
 
 
-GO_ON = "the last checkpoint is from before. Lower the phase's lr and run again"
+GO_ON = (
+    "the last checkpoint is from before. Lower the phase's lr and run again; if that comes to the same, its"
+    " weights were spoilt already: choose another --out"
+)
 
 
 class TrainingDiverged(SrbatchError):
-    """The loss is no longer a number; the last checkpoint, from before, is kept."""
+    """The loss is no longer a number; the last checkpoint, from before, is kept.
+
+    Its weights are numbers, but a training that diverges slowly may have spoilt them.
+    """
 
     exit_code = ExitCode.SOME_FAILED
 

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import pickle
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -17,10 +18,11 @@ import torch
 from fastai.callback.core import Callback
 from torch import nn
 
-from srbatch.commit import destination_error, held, whole
+from srbatch.commit import destination_error, discard, held, is_temp_name, whole
 from srbatch.errors import UsageError
 from trainer.callbacks import ending_where_unwritable, network_of
 from trainer.config import completed
+from trainer.learner import FINDER_FOLDER
 
 FILE = "checkpoint.pt"
 _VERSION = 3
@@ -65,9 +67,19 @@ def save(state: State, folder: Path) -> None:
         DestinationError: the disk is full or cannot be written; the older checkpoint is still there.
     """
     path = folder / FILE
+    with written(path), whole(path) as temporary:
+        torch.save({"version": _VERSION, **_fields(state)}, temporary)
+
+
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Within, tensors are written to ``path`` or beside it.
+
+    Raises:
+        DestinationError: the disk is full or cannot be written.
+    """
     try:
-        with whole(path) as temporary:
-            torch.save({"version": _VERSION, **_fields(state)}, temporary)
+        yield
     except (OSError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not any(word in str(error) for word in _TORCH_CANNOT_WRITE):
             raise
@@ -182,7 +194,17 @@ def owned(folder: Path, *, main: bool) -> Iterator[None]:
     """
     refusal = f"another process trains into {folder}; wait for it to end, or choose another --out"
     with held(folder, lambda: refusal) if main else contextlib.nullcontext():
+        if main:
+            _clear(folder)
         yield
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a kill left of files that were being written: checkpoints are large."""
+    for path in folder.iterdir():
+        if is_temp_name(path.name):
+            discard(path)
+    shutil.rmtree(folder / FINDER_FOLDER, ignore_errors=True)
 
 
 def is_finite(network: nn.Module) -> bool:

@@ -21,6 +21,8 @@ from trainer.losses import SuperResolutionLoss
 
 FROZEN_GROUPS = {"all": 0, "coarse": 0, "decoder": 2, "stage": 3}
 """How many of the groups of :func:`groups` stand still, by what is trained; of coarse also :func:`fine`."""
+FINDER_FOLDER = ".lr-finder"
+"""Where fastai keeps the weights while it looks for a rate."""
 MOMENTA = (0.95, 0.85, 0.95)
 """fastai's one-cycle momentum: lower while the rate is high (Smith 2018, arXiv:1803.09820)."""
 
@@ -117,7 +119,7 @@ def build(
         splitter=lambda model: groups(model.network, phase.scale),
         cbs=list(callbacks),
         path=folder,
-        model_dir=".lr-finder",
+        model_dir=FINDER_FOLDER,
         wd=config.optimiser.weight_decay,
         moms=MOMENTA,
         train_bn=config.network.batch_norm == "train",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ from trainer.checkpoint import Checkpoints, State, averaged
 from trainer.config import Config, Phase
 from trainer.data import Steps, Stores, loaders, no_workers_left, sample_crops
 from trainer.distributed import World
+from trainer.export import check_apart
 from trainer.interruption import EndAtOnce, Interrupt, Stop
 from trainer.panels import Panels
 from trainer.plots import plot_losses
@@ -112,6 +114,9 @@ def train(
     _check_apart(folders, out, cache)
     with checkpoint.owned(out, main=world.main):
         earlier = checkpoint.load(out)
+        _check_files(config, begun=earlier is not None)
+        if earlier is None and config.start.weights is not None:
+            check_apart(out / f"{config.release.name}.safetensors", weights.find(str(config.start.weights)))
         smallest = earlier.smallest if earlier else 0
         training = prepare(config, folders, out, cache or out / "cache", interrupt, say, smallest=smallest)
         state, network = _begin(training, earlier)
@@ -136,6 +141,23 @@ def _check_apart(folders: tuple[Path, ...], out: Path, cache: Path | None) -> No
         UsageError: so it would be.
     """
     check_outside(folders, {"--out": out, "--cache": cache})
+
+
+def _check_files(config: Config, *, begun: bool) -> None:
+    """What is missing or of no use is better found before every photo is read, which may take hours.
+
+    Raises:
+        WeightsError: weights that the losses need, or that a run begins with which has not ``begun``.
+    """
+    for name in {phase.loss for phase in config.phases}:
+        losses.build(config.losses[name], {}, config.vgg_weights)
+    if begun:
+        return
+    if config.start.weights is not None:
+        _network_of(config, str(config.start.weights))
+    else:
+        network = SuperResolutionNet(config.network.with_stages(0))
+        encoder.initialise(network.body.encoder, config.network.encoder, config.start.encoder)
 
 
 @contextmanager
@@ -191,6 +213,12 @@ def prepare(
     valid_store = photos.Store(found.valid, cache / "valid", limit - train_store.cached_bytes)
     if world.main:
         world.wait()
+    needed = sum(photo.bytes for photo in (*found.train, *found.valid))
+    if beyond := needed - train_store.cached_bytes - valid_store.cached_bytes:
+        say(
+            f"{beyond / needed:.0%} of the pixels are decoded anew for each crop, which takes much longer;"
+            f" --set data.cache_gb={math.ceil(needed / 1e9)} keeps all"
+        )
     return Training(config, out, device, found, Stores(train_store, valid_store), interrupt, say, world)
 
 
@@ -201,8 +229,6 @@ def _say_nothing(_: str) -> None:
 def _begin(training: Training, earlier: State | None) -> tuple[State, SuperResolutionNet]:
     """The state and network to begin or go on with."""
     config, say = training.config, training.say
-    for name in {phase.loss for phase in config.phases}:
-        losses.build(config.losses[name], {}, config.vgg_weights)  # what is missing is better found now
     identity = {**config.identity(training.found.sha256), "processes": training.world.size}
     if earlier is None:
         state = State(identity, smallest=config.largest_crop, begun=_begun_with(config))
@@ -246,13 +272,7 @@ def first_network(training: Training) -> SuperResolutionNet:
     config, stages = training.config, training.config.phases[0].stages
     torch.manual_seed(config.run.seed)
     if config.start.weights is not None:
-        loaded = weights.load(weights.find(str(config.start.weights))).network
-        wanted = replace(config.network.with_stages(loaded.config.stages), blur=loaded.config.blur)
-        if loaded.config != wanted:
-            raise WeightsError(
-                f"{config.start.weights} is {loaded.config}, the configuration asks for {wanted};"
-                " change network.encoder, features or refine_blocks"
-            )
+        loaded = _network_of(config, str(config.start.weights))
         if loaded.config.blur != config.network.blur:
             training.say(
                 f"{config.start.weights} has blur = {loaded.config.blur}: its stages have to relearn"
@@ -266,6 +286,22 @@ def first_network(training: Training) -> SuperResolutionNet:
         training.say(f"not in {config.start.encoder}, so begun afresh: {', '.join(found.missing)}")
     encoder.recalibrate(network, found, _calibration_pictures(training))
     return network
+
+
+def _network_of(config: Config, model: str) -> SuperResolutionNet:
+    """The network of a file of weights, of the configuration but for stages and blur.
+
+    Raises:
+        WeightsError: they are missing or are those of another network.
+    """
+    loaded = weights.load(weights.find(model)).network
+    wanted = replace(config.network.with_stages(loaded.config.stages), blur=loaded.config.blur)
+    if loaded.config != wanted:
+        raise WeightsError(
+            f"{model} is {loaded.config}, the configuration asks for {wanted};"
+            " change network.encoder, features or refine_blocks"
+        )
+    return loaded
 
 
 def _calibration_pictures(training: Training) -> list[torch.Tensor]:
@@ -384,10 +420,11 @@ def _rate(index: int, learn: Learner, state: State, training: Training) -> float
 
 def _find(phase: Phase, learn: Learner, training: Training) -> float:
     training.say(f"{phase.name}: looking for a learning rate over {schedule.FINDER_STEPS} steps")
-    with learn.added_cbs([EndAtOnce(training.interrupt)]):
+    plot = training.out / f"lr-{phase.name}.png"
+    # fastai keeps the weights in a file meanwhile.
+    with learn.added_cbs([EndAtOnce(training.interrupt)]), checkpoint.written(plot):
         finding = schedule.find_rate(learn)
-    learn.ending.raise_if_any()
-    schedule.plot_finding(finding, phase.name, training.out / f"lr-{phase.name}.png")
+        schedule.plot_finding(finding, phase.name, plot)
     return finding.suggested
 
 
@@ -399,7 +436,8 @@ def find_rate(
     It is looked for also where the configuration gives one. Writes ``lr-PHASE.png`` into ``out``.
 
     Raises:
-        UsageError: no photos, no such phase, or ``out`` lies among the photos.
+        UsageError: no photos, no such phase, no rate to be found, or ``out`` lies among the photos.
+        WeightsError: weights to begin with are missing or do not fit.
         DeviceError: there is no such device, or its memory does not hold a step.
         Interrupted: stopped by a signal.
     """
@@ -407,6 +445,7 @@ def find_rate(
         raise UsageError(f"--phase {index}: the configuration has {len(config.phases)} phases, from 0")
     interrupt = Interrupt()
     _check_apart(folders, out, cache)
+    _check_files(config, begun=False)
     training = prepare(config, folders, out, cache or out / "cache", interrupt, say)
     with interrupt.listening(), no_workers_left():
         phase = config.phases[index]

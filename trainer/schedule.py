@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import torch
-from fastai.callback.schedule import SuggestionMethod
+from fastai.callback.schedule import valley
 from fastai.learner import Learner
 
+from srbatch.errors import UsageError
 from srbatch.network import SuperResolutionNet
 from trainer.config import Config
 
 FINDER_STEPS = 100
+_LOOKED_AT = slice(FINDER_STEPS // 10, -5)
+"""fastai's: the first losses are those of too few crops, the last those of a network that diverges."""
 _HIGHEST_FINDER_RATE = 1.0
 """The decoder diverges long before; fastai's 10 would spend a quarter of the steps on that."""
 
@@ -57,15 +62,23 @@ def find_rate(learner: Learner) -> Finding:
     """Run fastai's LR finder (Smith 2015, arXiv:1506.01186) and take its valley; the weights stay the same.
 
     All groups have one rate meanwhile, as fastai's finder knows no other.
+
+    Raises:
+        SrbatchError: what the search was ended with.
+        UsageError: there is no valley, as the loss grew fourfold, or was no number, within a few steps.
     """
-    found = learner.lr_find(
-        end_lr=_HIGHEST_FINDER_RATE,
-        num_it=FINDER_STEPS,
-        show_plot=False,
-        suggest_funcs=SuggestionMethod.Valley,
-    )
-    recorder = learner.recorder
-    return Finding(float(found.valley), list(map(float, recorder.lrs)), list(map(float, recorder.losses)))
+    learner.lr_find(end_lr=_HIGHEST_FINDER_RATE, num_it=FINDER_STEPS, show_plot=False, suggest_funcs=None)
+    learner.ending.raise_if_any()
+    rates, losses = (list(map(float, seen)) for seen in (learner.recorder.lrs, learner.recorder.losses))
+    looked_at = list(zip(rates, losses, strict=True))[_LOOKED_AT]
+    pairs = torch.tensor(list(takewhile(lambda pair: not math.isnan(pair[1]), looked_at)))  # (steps, 2)
+    if not len(pairs):
+        raise UsageError(
+            f"no learning rate can be found: within {len(losses)} of {FINDER_STEPS} steps the loss grew"
+            " fourfold or was no number; give the phase one, such as lr = 1e-4"
+        )
+    suggested, _ = valley(pairs[:, 0], pairs[:, 1], FINDER_STEPS)
+    return Finding(suggested, rates, losses)
 
 
 def plot_finding(finding: Finding, phase: str, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -153,6 +154,43 @@ def test_weights_that_are_none(trainer: Trainer, photo_folder: Path, tmp_path: P
         done = trainer(photo_folder, *arguments, flag, tmp_path / "w.safetensors")
         assert done.code == 4, done.err
         assert "w.safetensors" in done.err
+        assert "reading every photo" not in done.err, "which may take hours"
+
+
+def test_vgg_weights_that_are_none_are_found_before_photos_are_read(
+    trainer: Trainer, photo_folder: Path, tmp_path: Path, toml: Path
+) -> None:
+    loss = "losses.default={ features = 1.0, layers = { relu1_2 = 1.0 } }"
+    arguments = ("--preset", "smoke", "--config", toml, "--out", tmp_path / "run", "--set", loss)
+    done = trainer(photo_folder, *arguments, "--vgg-weights", tmp_path / "none.pth")
+    assert done.code == 4, done.err
+    assert "none.pth" in done.err
+    assert "reading every photo" not in done.err
+
+
+def test_a_mistyped_command_is_not_taken_for_photos(
+    trainer: Trainer, photo_folder: Path, tmp_path: Path
+) -> None:
+    done = trainer("prewiew", photo_folder, "--out", tmp_path / "sheet.png")
+    assert done.code == 2
+    assert "prewiew is no command and no folder; preview is the nearest command" in done.err
+    assert not (tmp_path / "sheet.png").exists()
+
+
+def test_a_folder_may_have_a_name_like_a_command(trainer: Trainer, tmp_path: Path) -> None:
+    folder = tmp_path / "trains"
+    folder.mkdir()
+    with contextlib.chdir(tmp_path):
+        done = trainer("trains", "--preset", "smoke", "--out", tmp_path / "run")
+    assert "trains: no photo to train with" in done.err
+
+
+def test_no_folder_is_made_where_there_are_no_photos(trainer: Trainer, tmp_path: Path) -> None:
+    for command in ([], ["preview"], ["lr-find"]):
+        done = trainer(*command, tmp_path / "nowhere", "--preset", "smoke", "--out", tmp_path / "a" / "b.png")
+        assert done.code == 2
+        assert "nowhere: there is no such folder of photos" in done.err
+        assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize("name", ["o'b.safetensors", "'quoted'.safetensors"])
@@ -305,6 +343,34 @@ def test_grow_adds_a_stage_that_is_not_yet_among_the_scales(
     assert (card.config.stages, card.scales) == (2, (1, 2))
 
 
+@pytest.mark.parametrize("command", ["export", "grow", "mix"])
+def test_a_model_is_not_replaced_by_what_is_made_of_it(
+    trainer: Trainer, model: Path, tmp_path: Path, command: str
+) -> None:
+    mine = tmp_path / "mine.safetensors"
+    mine.write_bytes(model.read_bytes())
+    models = [model, mine] if command == "mix" else [mine]
+    done = trainer(command, *models, "--out", mine)
+    assert done.code == 2
+    assert "mine.safetensors is the model itself; choose another name" in done.err
+    assert mine.read_bytes() == model.read_bytes()
+
+
+def test_weights_to_begin_with_are_not_replaced_by_those_of_the_run(
+    trainer: Trainer, photo_folder: Path, model: Path, tmp_path: Path, toml: Path
+) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "tiny.safetensors").write_bytes(model.read_bytes())
+    done = trainer(
+        *(photo_folder, "--preset", "smoke", "--config", toml, "--out", out),
+        *("--weights", out / "tiny.safetensors"),
+    )
+    assert done.code == 2, done.err
+    assert "tiny.safetensors is the model itself" in done.err
+    assert "reading every photo" not in done.err
+
+
 def test_export_changes_the_storage_alone(trainer: Trainer, model: Path, tmp_path: Path) -> None:
     done = trainer("export", model, "--dtype", "fp32", "--out", tmp_path / "w.safetensors")
     assert done.code == 0, done.err
@@ -352,7 +418,7 @@ def test_evaluate_prints_a_table(trainer: Trainer, model: Path, tmp_path: Path) 
     assert (tmp_path / "results" / "results.md").read_text() == done.out
 
 
-def test_evaluate_takes_the_factors_that_srbatch_enlarges_by(
+def test_evaluate_takes_the_factors_and_strengths_that_srbatch_takes(
     trainer: Trainer, model: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "hr").mkdir()
@@ -380,6 +446,10 @@ def test_evaluate_takes_the_factors_that_srbatch_enlarges_by(
         done = trainer(*arguments, "--scale", scale)
         assert done.code == 2, done.err
         assert said in done.err
+    for strength in ("-0.1", "1.5", "nan"):
+        done = trainer(*arguments, "--scale", 2, "--strength", strength)
+        assert done.code == 2, done.err
+        assert f"--strength {strength}: from 0 (bicubic) to 1" in done.err
 
 
 @pytest.mark.parametrize("command", ["train", "lr-find"])

@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from srbatch.errors import DestinationError, DeviceError, Interrupted, UsageError
 from tests.conftest import crop
 from tests.trainer.conftest import phase
 from tests.trainer.trainings import ALONE, ENVIRONMENT, TWO, Tiny, log, reference, stop_at, train
-from trainer import callbacks, checkpoint, run
+from trainer import callbacks, checkpoint, run, schedule
 from trainer.losses import SuperResolutionLoss
 
 pytestmark = pytest.mark.usefixtures("thin_encoder", "learners_freed")
@@ -73,6 +74,28 @@ def test_killed_at_any_moment_it_goes_on_from_the_last_step(
     assert (state["phase"], state["epoch"]) < (1, 1), "it was killed after the end"
     got = train(config, photo_folder, out)
     assert all(torch.equal(got[name], expected[name]) for name in expected)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the finder's folder
+def test_a_search_for_a_rate_ends_at_its_first_step_where_it_is_to_stop(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_at(monkeypatch, (0, 0, 1))
+    with pytest.raises(Interrupted):
+        train(tiny(phase("x1", lr="find")), photo_folder, tmp_path / "run")
+
+
+def test_what_a_kill_left_half_written_is_removed(tiny: Tiny, photo_folder: Path, tmp_path: Path) -> None:
+    """Of a network like the released ones it is 700 MB each time."""
+    out = tmp_path / "run"
+    (out / ".lr-finder" / "tmpabc").mkdir(parents=True)
+    left = [out / ".srbatch-0123456789ab.part", out / ".lr-finder" / "tmpabc" / "_tmp.pth"]
+    for path in left:
+        path.write_bytes(b"half")
+    (out / "notes.part").write_text("mine")
+    train(tiny(phase("x1")), photo_folder, out)
+    assert not [path for path in left if path.exists()]
+    assert (out / "notes.part").read_text() == "mine"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows signals no groups of processes like this")
@@ -291,3 +314,22 @@ def test_a_full_disk_ends_the_run_with_the_last_checkpoint(
             train(config, photo_folder, out)
     got = train(config, photo_folder, out)
     assert all(torch.equal(got[name], expected[name]) for name in expected)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the finder's folder
+@pytest.mark.parametrize("file", ["weights", "plot"])
+def test_a_full_disk_ends_a_search_for_a_rate(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        if file == "weights":  # what torch says
+            raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if file == "weights":
+        monkeypatch.setattr(torch, "save", full)
+    else:
+        monkeypatch.setattr(schedule, "find_rate", lambda _: schedule.Finding(1e-3, [1e-3], [1.0]))
+        monkeypatch.setattr(Figure, "savefig", full)
+    with pytest.raises(DestinationError, match=r"lr-x1.png: No space left on device; make room"):
+        train(tiny(phase("x1", lr="find")), photo_folder, tmp_path / "run")

@@ -17,6 +17,7 @@ from tests.trainer.trainings import ALONE, ENVIRONMENT, Tiny, log, similarity, t
 from trainer import checkpoint, run
 from trainer.callbacks import TrainingDiverged
 from trainer.learner import fine, groups
+from trainer.losses import SuperResolutionLoss
 
 pytestmark = pytest.mark.usefixtures("thin_encoder", "learners_freed")
 
@@ -169,8 +170,6 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(
     tiny: Tiny, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, out = tiny(phase("x1", samples_per_epoch=6), run={"checkpoint_minutes": 1e-6}), tmp_path / "run"
-    from trainer.losses import SuperResolutionLoss
-
     forward, calls = SuperResolutionLoss.forward, [0]
 
     def poisoned(self: SuperResolutionLoss, *arguments: Any) -> torch.Tensor:
@@ -184,6 +183,22 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_checkpoint(
     state = torch.load(out / checkpoint.FILE, weights_only=True)
     assert state["step"] == 2
     assert all(torch.isfinite(t).all() for t in state["network"].values())
+
+
+def test_where_the_loss_grows_at_once_no_rate_is_found(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, calls = SuperResolutionLoss.forward, [0]
+
+    def growing(self: SuperResolutionLoss, *arguments: Any) -> torch.Tensor:
+        calls[0] += 1
+        return forward(self, *arguments) * 1000 ** calls[0]
+
+    monkeypatch.setattr(SuperResolutionLoss, "forward", growing)
+    with pytest.raises(
+        UsageError, match=r"within 2 of 100 steps the loss grew fourfold .* such as lr = 1e-4"
+    ):
+        train(tiny(phase("x1", lr="find")), photo_folder, tmp_path / "run")
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the finder's folder, which
