@@ -165,8 +165,9 @@ class Loss(Strict):
 
 
 def _rate(value: object) -> object:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value == "find" or (is_number and 0 < value < 10):
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 10:
+        return value
+    if value == "find":
         return value
     raise ValueError(f'a rate between 0 and 10 is meant, or "find" (given: {value!r})')
 
