@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from srbatch import metadata
 from srbatch.apart import among_originals
 from srbatch.codec_pool import CodecPool
 from srbatch.commit import (
@@ -41,6 +40,7 @@ from srbatch.errors import (
 from srbatch.estimate import Room, scratch_budget, scratch_bytes, space_of, too_little
 from srbatch.found import Photo
 from srbatch.ledger import Ledger, Row
+from srbatch.metadata import carrying
 from srbatch.model import Model
 from srbatch.names import show
 from srbatch.options import Options
@@ -154,7 +154,7 @@ def _sidecar(
         job.photo.target,
         written_before=written_before(ledger.details(known)) if known else None,
         corrected=partial(
-            metadata.packet_for_output,
+            carrying.packet_for_output,
             picture.metadata,
             fmt=encoding.format,
             width=encoding.width,

@@ -25,12 +25,13 @@ from typing import Any, TypeVar
 
 import pebble
 
-from srbatch import encode, metadata, picture
+from srbatch import encode, picture
 from srbatch.commit import destination_error, discard
 from srbatch.encode import Encoding, Written
 from srbatch.errors import CodecFailed, PhotoError, SrbatchError, WrongOutput
 from srbatch.limits import cores, total_memory
-from srbatch.metadata import Metadata
+from srbatch.metadata import reading
+from srbatch.metadata.reading import Metadata
 from srbatch.options import Options
 from srbatch.picture import Header, Picture
 from srbatch.placement import is_on_its_side
@@ -298,7 +299,7 @@ def _probe_one(path: Path, max_pixels: float) -> Header | PhotoError:
 
 def _metadata_of(source: Path) -> Metadata:
     header = picture.probe(source, float("inf"))
-    found, size = metadata.read(source, header.format), (header.height, header.width)
+    found, size = reading.read(source, header.format), (header.height, header.width)
     return replace(found, size=size[::-1] if is_on_its_side(found.orientation) else size)
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from srbatch import exif, heic, metadata
+from srbatch import exif, heic
 from srbatch.encode import Encoding
 from srbatch.errors import UnsupportedPhoto
 from srbatch.formats import Format
+from srbatch.metadata import carrying
 from srbatch.picture import Picture
 from srbatch.placement import is_on_its_side
 from srbatch.provenance import Provenance
@@ -50,7 +51,7 @@ def encoding_of(
         bits=min(header.bits, fmt.bits),
         quality=quality,
         lossless=picture.lossless,
-        metadata=metadata.for_output(
+        metadata=carrying.for_output(
             picture.metadata,
             fmt,
             width=width,

@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from srbatch import metadata
 from srbatch.apart import check_outside
 from srbatch.codec_pool import CodecPool
 from srbatch.decisions import encoding_of, notes_on
@@ -15,7 +14,8 @@ from srbatch.discover import Selection, discover
 from srbatch.errors import PhotoChanged, PhotoError, UnsupportedPhoto, UsageError
 from srbatch.formats import Format
 from srbatch.found import Photo
-from srbatch.metadata import Metadata
+from srbatch.metadata import reading
+from srbatch.metadata.reading import Metadata
 from srbatch.names import show
 from srbatch.options import Options
 from srbatch.picture import Picture
@@ -68,7 +68,7 @@ def _looked_at(photo: Photo, codecs: CodecPool, scratch: Scratch, options: Optio
     with scratch.for_photo() as files:
         picture = codecs.decode(photo.source, files.path(), options.max_pixels)
     try:
-        found = metadata.read(photo.source, picture.header.format)
+        found = reading.read(photo.source, picture.header.format)
     except OSError as error:
         raise PhotoChanged(f"it cannot be read any more: {error.strerror}") from error
     return described(photo.source, picture, found, photo.format or picture.header.format, options)

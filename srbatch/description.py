@@ -12,7 +12,7 @@ from srbatch.containers import C2PA_LOST
 from srbatch.decisions import resolution_of
 from srbatch.errors import PhotoError
 from srbatch.formats import Format
-from srbatch.metadata import Metadata
+from srbatch.metadata.reading import Metadata
 from srbatch.names import as_text, show
 from srbatch.picture import Picture
 from srbatch.tiff_structure import BrokenTiff, TiffReader, Value

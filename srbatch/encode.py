@@ -11,11 +11,12 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyvips
 
-from srbatch import heic, light, metadata
+from srbatch import heic, light
 from srbatch.errors import WrongOutput
 from srbatch.formats import Format
 from srbatch.loading import CODEC_ERRORS, forget_warnings, from_memory, loaded, reason_of
-from srbatch.metadata import Metadata
+from srbatch.metadata import writing
+from srbatch.metadata.reading import Metadata
 from srbatch.permissions import for_owner_alone
 from srbatch.picture import dtype_of, sample_bytes
 
@@ -89,14 +90,14 @@ def encode(raw: Path, temp: Path, encoding: Encoding) -> Written:
         if encoding.format is Format.TIFF:
             _save(image, encoding, file, file.write)
         else:
-            sink = metadata.open_sink(file, encoding.format, encoding.metadata, resolution=(across, down))
+            sink = writing.open_sink(file, encoding.format, encoding.metadata, resolution=(across, down))
             if encoding.format is Format.HEIC:
                 sink.write(heic.encoded(pixels, quality=encoding.quality, icc=encoding.metadata.icc))
             else:
                 _save(image, encoding, file, sink.write)
             sink.finish()
     if encoding.format is Format.TIFF:
-        metadata.finish_tiff(temp, encoding.metadata)
+        writing.finish_tiff(temp, encoding.metadata)
     return _read_back(temp, image, encoding)
 
 
@@ -203,7 +204,7 @@ def _read_back(temp: Path, meant: Any, encoding: Encoding) -> Written:
     if worst > (0 if encoding.exact else _tolerance(encoding)):
         levels = np.iinfo(dtype_of(encoding.bits)).max
         raise WrongOutput(f"the file written differs from the picture by {worst:.0f} of {levels} levels")
-    metadata.verify(temp, encoding.format, encoding.metadata)
+    writing.verify(temp, encoding.format, encoding.metadata)
     with temp.open("rb") as file:
         return Written(temp.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
 

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyvips
 
-from srbatch import exif, jpeg, jpeg_trailer, light, metadata, png, profiles
+from srbatch import exif, jpeg, jpeg_trailer, light, png, profiles
 from srbatch.dates import mtime_of
 from srbatch.errors import PhotoChanged, PhotoTooLarge, UnreadablePhoto, UnsupportedPhoto
 from srbatch.formats import Format
@@ -39,7 +39,8 @@ from srbatch.loading import (
     reason_of,
     unreadable,
 )
-from srbatch.metadata import Metadata
+from srbatch.metadata import reading
+from srbatch.metadata.reading import Metadata
 from srbatch.placement import flips_columns, flips_rows, is_on_its_side
 from srbatch.places import open_file
 
@@ -142,7 +143,7 @@ def probe(path: Path, max_pixels: float) -> Header:
         PhotoError: the file cannot be used; see :func:`decode`.
     """
     with _opened(path) as (file, fmt), loaded(file, fmt, pixels=False) as image:
-        return _header(image, fmt, metadata.read_open(file, fmt), max_pixels)
+        return _header(image, fmt, reading.read_open(file, fmt), max_pixels)
 
 
 def decode(path: Path, raw: Path, max_pixels: float) -> Picture:
@@ -158,7 +159,7 @@ def decode(path: Path, raw: Path, max_pixels: float) -> Picture:
     with _opened(path) as (file, fmt):
         before = os.fstat(file.fileno())
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        found = metadata.read_open(file, fmt)
+        found = reading.read_open(file, fmt)
         with loaded(file, fmt, pixels=False) as image:
             header = _header(image, fmt, found, max_pixels)
             resolution = _resolution(image, file, fmt, found)
@@ -228,7 +229,7 @@ def _header(image: Any, fmt: Format, found: Metadata, max_pixels: float) -> Head
             f"{image.width} x {image.height} px are more than --max-megapixels {max_pixels / 1e6:g} allows"
         )
     _check_supported(image, fmt)
-    metadata.check_colour(found)
+    reading.check_colour(found)
     height, width = image.height, image.width
     if is_on_its_side(found.orientation):
         height, width = width, height
@@ -284,7 +285,7 @@ def _colours(image: Any, found: Metadata, bits: int, scratch: Path) -> tuple[Met
         notes += ("its colours are Adobe RGB by EXIF alone, and a profile that says so was embedded",)
     if kind != "CMYK":
         found = replace(found, icc=icc, notes=notes)
-        if bits == 16 and metadata.tells_of_linear(found):
+        if bits == 16 and reading.tells_of_linear(found):
             return replace(found, linear=True), light.encoded
         return found, lambda image: image
     notes += ("its CMYK colours were converted to RGB, and an Adobe RGB profile was embedded",)

@@ -6,10 +6,10 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from srbatch import metadata
 from srbatch.commit import discard, temp_path, unfit_folder
 from srbatch.found import Photo
 from srbatch.ledger import Ledger, Row
+from srbatch.metadata import carrying
 from srbatch.outcome import Outcome
 from srbatch.permissions import permissions_of
 from srbatch.preflight import SidecarDue
@@ -44,7 +44,7 @@ def carry_again(due: SidecarDue, run: Run) -> Outcome:
         meta = run.codecs.metadata(photo.source)
         provenance = _provenance(photo, row, details, run)
         assert photo.format is not None, "it was done"
-        return metadata.packet_for_output(
+        return carrying.packet_for_output(
             meta,
             packet,
             photo.format,

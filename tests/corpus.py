@@ -18,7 +18,7 @@ from PIL import Image, ImageCms
 from srbatch import encode, profiles
 from srbatch.encode import Encoding
 from srbatch.formats import Format
-from srbatch.metadata import Metadata
+from srbatch.metadata.reading import Metadata
 from tests.conftest import sample
 from tests.files import block
 

@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 
 import pyvips
 
-from srbatch import metadata
 from srbatch.formats import Format
-from srbatch.metadata import Metadata
+from srbatch.metadata import carrying, writing
+from srbatch.metadata.reading import Metadata
 from srbatch.provenance import Provenance
 from tests.files import (
     ICC,
@@ -62,7 +62,7 @@ PROVENANCE = Provenance("srbatch 1.0", ENHANCED, "resized", "x2, model photo", "
 def wanted(meta: Metadata, fmt: Format, provenance: Provenance | None = PROVENANCE) -> Metadata:
     meta = replace(meta, size=meta.size or (HEIGHT, WIDTH))
     asked: dict[str, Any] = {"width": WIDTH, "height": HEIGHT, "new_colours": False, "resolution": None}
-    return metadata.for_output(meta, fmt, provenance=provenance, **asked)
+    return carrying.for_output(meta, fmt, provenance=provenance, **asked)
 
 
 def written(path: Path, fmt: Format, meta: Metadata, **options: Any) -> Path:
@@ -70,10 +70,10 @@ def written(path: Path, fmt: Format, meta: Metadata, **options: Any) -> Path:
     image = picture(icc=meta.icc)
     if fmt is Format.TIFF:
         image.tiffsave(str(path), keep="icc", **options)
-        metadata.finish_tiff(path, meta)
+        writing.finish_tiff(path, meta)
         return path
     with path.open("xb") as file:
-        sink = metadata.open_sink(file, fmt, meta, resolution=(11.811, 11.811))
+        sink = writing.open_sink(file, fmt, meta, resolution=(11.811, 11.811))
         target = pyvips.TargetCustom()
         target.on_write(sink.write)
         image.write_to_target(target, fmt.suffixes[0], keep="icc", **options)

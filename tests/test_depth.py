@@ -20,7 +20,7 @@ from srbatch.errors import WrongOutput
 from srbatch.estimate import BYTES_PER_DEEP_SAMPLE, BYTES_PER_SAMPLE, Space, space_of, too_little
 from srbatch.formats import Format
 from srbatch.found import Photo
-from srbatch.metadata import Metadata
+from srbatch.metadata.reading import Metadata
 from srbatch.model import Passes
 from srbatch.picture import Header
 from srbatch.preflight import Job

@@ -17,7 +17,7 @@ from srbatch import encode
 from srbatch.encode import Encoding, Written
 from srbatch.errors import WrongOutput
 from srbatch.formats import Format
-from srbatch.metadata import Metadata
+from srbatch.metadata.reading import Metadata
 from tests.conftest import WRITTEN, sample
 
 SUFFIX = {fmt: fmt.suffixes[0] for fmt in WRITTEN}

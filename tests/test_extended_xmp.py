@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srbatch import extended_xmp, metadata
+from srbatch import extended_xmp
 from srbatch.containers import GAIN_MAP_LOST, XMP_ID
 from srbatch.formats import Format
 from srbatch.jpeg import EXTENDED_XMP_ID, LARGEST_JPEG_XMP
-from srbatch.metadata import Metadata
+from srbatch.metadata import reading, writing
+from srbatch.metadata.reading import Metadata
 from srbatch.packets import Properties, UnusableXmp
 from tests.conftest import WRITTEN
 from tests.files import block, encoded, exiftool, segment, splice
@@ -66,7 +67,7 @@ def photo(path: Path, main: bytes, extension: list[bytes]) -> Metadata:
     head = segment(0xE1, b"Exif\0\0" + block()) + segment(0xE1, XMP_ID + main)
     head += b"".join(segment(0xE1, body) for body in extension)
     path.write_bytes(splice(encoded(".jpg"), 2, head))
-    return replace(metadata.read(path, Format.JPEG), size=(30, 40))
+    return replace(reading.read(path, Format.JPEG), size=(30, 40))
 
 
 @pytest.mark.parametrize("fmt", WRITTEN)
@@ -78,9 +79,9 @@ def test_an_extension_is_corrected_like_the_packet(tmp_path: Path, fmt: Format, 
     meta = wanted(source, fmt)
     assert bool(meta.extended_xmp) == (fmt is Format.JPEG and data == DEPTH)
     path = written(tmp_path / "out", fmt, meta)
-    metadata.verify(path, fmt, meta)
+    writing.verify(path, fmt, meta)
 
-    again = metadata.read(path, fmt)
+    again = reading.read(path, fmt)
     assert again.notes == ()
     properties = dict(parsed(again.xmp))
     assert (properties["Orientation"], properties["PixelXDimension"]) == ("1", str(WIDTH))
@@ -104,7 +105,7 @@ def test_a_second_enlargement_parts_the_packet_anew(tmp_path: Path) -> None:
     extension = (EXTENSION % DEPTH).encode()
     source = photo(tmp_path / "photo.jpg", packet(extension), segments(extension))
     first = wanted(source, Format.JPEG)
-    again = metadata.read(written(tmp_path / "1", Format.JPEG, first), Format.JPEG)
+    again = reading.read(written(tmp_path / "1", Format.JPEG, first), Format.JPEG)
     second = wanted(again, Format.JPEG)
     assert len(second.xmp or b"") <= LARGEST_JPEG_XMP
     found = dict(parsed(extended_xmp.joined(second.xmp or b"", second.extended_xmp).packet))

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from srbatch import exif_patch, metadata, regions, sidecars
+from srbatch import exif_patch, regions, sidecars
 from srbatch.formats import Format
 from srbatch.jpeg import EXTENDED_XMP_ID
-from srbatch.metadata import Metadata
+from srbatch.metadata import reading
+from srbatch.metadata.reading import Metadata
 from srbatch.packets import Properties, UnusableXmp
 from srbatch.photoshop import PHOTOSHOP_ID
 from srbatch.placement import Placement
@@ -31,7 +32,7 @@ XMP_ID = b"http://ns.adobe.com/xap/1.0/\0"
 def read(tmp_path: Path, data: bytes, fmt: Format) -> Metadata:
     path = tmp_path / "a"
     path.write_bytes(data)
-    return metadata.read(path, fmt)
+    return reading.read(path, fmt)
 
 
 def peak_of(block: bytes) -> int:

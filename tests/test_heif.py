@@ -23,7 +23,7 @@ from srbatch.encode import Encoding
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
 from srbatch.formats import Format
 from srbatch.heif import heif_with, read_heif
-from srbatch.metadata import Metadata
+from srbatch.metadata.reading import Metadata
 from tests.conftest import Originals, crop, sample
 from tests.files import EXIF
 from tests.networks import upscaled

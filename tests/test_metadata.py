@@ -19,11 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from srbatch import exif, exif_build, metadata, xmp
+from srbatch import exif, exif_build, xmp
 from srbatch.containers import C2PA_LOST, GAIN_MAP_LOST
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
 from srbatch.formats import Format
-from srbatch.metadata import Metadata
+from srbatch.metadata import reading, writing
+from srbatch.metadata.reading import Metadata
 from srbatch.placement import Placement
 from tests.conftest import WRITTEN
 from tests.files import (
@@ -72,9 +73,9 @@ def test_everything_arrives_in_every_format(tmp_path: Path, fmt: Format, options
     source = replace(FULL, icc=LARGE_ICC, iptc=None if fmt is Format.WEBP else IPTC)
     meta = wanted(source, fmt)
     path = written(tmp_path / "out", fmt, meta, **options)
-    metadata.verify(path, fmt, meta)
+    writing.verify(path, fmt, meta)
 
-    found = metadata.read(path, fmt)
+    found = reading.read(path, fmt)
     assert (found.icc, found.iptc, found.orientation) == (LARGE_ICC, source.iptc, 1)
     assert found.notes == ()
     with Image.open(path) as image:
@@ -106,11 +107,11 @@ def test_exiftool_reads_everything(tmp_path: Path, fmt: Format) -> None:
 @pytest.mark.parametrize("target", WRITTEN)
 def test_a_second_enlargement_keeps_all_of_the_first(tmp_path: Path, source: Format, target: Format) -> None:
     first = wanted(replace(FULL, iptc=None), source)
-    read = metadata.read(written(tmp_path / "1", source, first), source)
+    read = reading.read(written(tmp_path / "1", source, first), source)
     second = wanted(read, target)
     path = written(tmp_path / "2", target, second)
-    metadata.verify(path, target, second)
-    again = metadata.read(path, target)
+    writing.verify(path, target, second)
+    again = reading.read(path, target)
     assert but_history(again.xmp) == but_history(first.xmp)
     events = history(again.xmp)
     assert events[:-1] == history(first.xmp)
@@ -127,7 +128,7 @@ def test_a_photo_that_says_nothing_gets_its_provenance_only(tmp_path: Path) -> N
     ]
     assert ("DigitalSourceType", ENHANCED) in parsed(meta.xmp)
     assert ("DerivedFrom", f"sha256:{'5' * 64}") in parsed(meta.xmp)
-    metadata.verify(written(tmp_path / "out", Format.JPEG, meta), Format.JPEG, meta)
+    writing.verify(written(tmp_path / "out", Format.JPEG, meta), Format.JPEG, meta)
 
 
 def test_without_provenance_nothing_is_added_and_sizes_are_still_right() -> None:
@@ -143,7 +144,7 @@ def test_without_provenance_nothing_is_added_and_sizes_are_still_right() -> None
 def test_any_name_will_do(tmp_path: Path) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe.jpg"))
     path.write_bytes(encoded(".jpg"))
-    assert metadata.read(path, Format.JPEG) == Metadata()
+    assert reading.read(path, Format.JPEG) == Metadata()
 
 
 def test_verify_names_what_is_missing(tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_verify_names_what_is_missing(tmp_path: Path) -> None:
         ("IPTC block", replace(meta, iptc=b"\x1c\2\x05\0\1b")),
     ):
         with pytest.raises(WrongOutput, match=name):
-            metadata.verify(path, Format.TIFF, other)
+            writing.verify(path, Format.TIFF, other)
 
 
 @pytest.mark.parametrize(
@@ -173,9 +174,9 @@ def test_verify_names_what_one_format_alone_holds(
 ) -> None:
     meta = replace(wanted(FULL, fmt), icc=None)
     whole = written(tmp_path / "whole", fmt, replace(meta, **lost))
-    metadata.verify(whole, fmt, replace(meta, **lost))
+    writing.verify(whole, fmt, replace(meta, **lost))
     with pytest.raises(WrongOutput, match=name):
-        metadata.verify(written(tmp_path / "out", fmt, meta), fmt, replace(meta, **lost))
+        writing.verify(written(tmp_path / "out", fmt, meta), fmt, replace(meta, **lost))
 
 
 def test_tags_that_a_tiff_file_has_no_place_for_are_told() -> None:
@@ -192,7 +193,7 @@ def test_tags_that_a_tiff_file_has_no_place_for_are_told() -> None:
 def read_bytes(tmp_path: Path, fmt: Format, data: bytes) -> Metadata:
     path = tmp_path / "source"
     path.write_bytes(data)
-    return metadata.read(path, fmt)
+    return reading.read(path, fmt)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -308,7 +309,7 @@ def test_a_damaged_photo_is_refused_or_gets_sound_metadata(
     path = tmp_path_factory.getbasetemp() / f"damaged.{fmt.value}"
     path.write_bytes(damaged)
     with suppress(UnreadablePhoto, UnsupportedPhoto):
-        meta = metadata.read(path, fmt)
+        meta = reading.read(path, fmt)
         for target in WRITTEN:
             wanted(meta, target)
 
@@ -323,7 +324,7 @@ def whole(fmt: Format) -> bytes:
 @pytest.mark.parametrize("fmt", WRITTEN)
 def test_errors_of_the_file_system_pass_through(tmp_path: Path, fmt: Format) -> None:
     with pytest.raises(FileNotFoundError):
-        metadata.read(tmp_path / "nothing", fmt)
+        reading.read(tmp_path / "nothing", fmt)
     with pytest.raises(UnreadablePhoto):
         read_bytes(tmp_path, fmt, b"")
 
@@ -363,16 +364,16 @@ def test_only_srgb_is_taken_for_srgb() -> None:
     gamma = (45_455).to_bytes(4, "big")
     linear = (100_000).to_bytes(4, "big")
     adobe = b"".join(n.to_bytes(4, "big") for n in (31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000))
-    metadata.check_colour(Metadata())
-    metadata.check_colour(colour(gAMA=gamma))
-    metadata.check_colour(colour(gAMA=linear, sRGB=b"\0"))
-    metadata.check_colour(replace(colour(gAMA=linear), icc=ICC))
-    metadata.check_colour(colour(cICP=b"\1\x0d\0\1"))
+    reading.check_colour(Metadata())
+    reading.check_colour(colour(gAMA=gamma))
+    reading.check_colour(colour(gAMA=linear, sRGB=b"\0"))
+    reading.check_colour(replace(colour(gAMA=linear), icc=ICC))
+    reading.check_colour(colour(cICP=b"\1\x0d\0\1"))
     assert wanted(colour(gAMA=linear), Format.PNG).png_colour
     with pytest.raises(UnsupportedPhoto, match="gamma is 1 "):
         wanted(colour(gAMA=linear), Format.TIFF)
     with pytest.raises(UnsupportedPhoto, match="cICP"):
-        metadata.check_colour(colour(cICP=b"\x09\x10\0\1"))
+        reading.check_colour(colour(cICP=b"\x09\x10\0\1"))
     wide = colour(gAMA=gamma, cHRM=adobe)
     assert wanted(wide, Format.PNG).png_colour == wide.png_colour
     with pytest.raises(UnsupportedPhoto, match="cHRM"):
@@ -382,7 +383,7 @@ def test_only_srgb_is_taken_for_srgb() -> None:
 def test_srgb_stays_in_png_but_never_beside_a_profile(tmp_path: Path) -> None:
     source = Metadata(png_colour=(b"sRGB\0",))
     path = written(tmp_path / "a.png", Format.PNG, wanted(source, Format.PNG))
-    assert metadata.read(path, Format.PNG).png_colour == source.png_colour
+    assert reading.read(path, Format.PNG).png_colour == source.png_colour
     assert wanted(replace(source, icc=ICC), Format.PNG).png_colour == ()
     assert wanted(source, Format.WEBP).png_colour == ()
 

@@ -18,9 +18,10 @@ import pyvips
 import tifffile
 from PIL import Image
 
-from srbatch import loading, metadata, picture
+from srbatch import loading, picture
 from srbatch.errors import PhotoChanged, PhotoTooLarge, UnreadablePhoto, UnsupportedPhoto
 from srbatch.formats import Format
+from srbatch.metadata import reading
 from tests.conftest import crop
 from tests.networks import upscaled
 
@@ -392,4 +393,4 @@ def test_pixels_and_metadata_are_those_of_one_file_wherever_its_name_leads_meanw
 def test_a_pipe_in_the_place_of_a_photo_holds_nobody_up(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.jpg")
     with pytest.raises(OSError, match="not a regular file"):
-        metadata.read(tmp_path / "a.jpg", Format.JPEG)
+        reading.read(tmp_path / "a.jpg", Format.JPEG)

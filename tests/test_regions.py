@@ -18,9 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from srbatch import exif, exif_patch, metadata, regions, xmp
+from srbatch import exif, exif_patch, regions, xmp
 from srbatch.formats import Format
-from srbatch.metadata import Metadata
+from srbatch.metadata import carrying
+from srbatch.metadata.reading import Metadata
 from srbatch.packets import Properties, UnusableXmp
 from srbatch.picture import upright
 from srbatch.placement import SUBJECT_LOST, Placement, rational
@@ -224,7 +225,7 @@ def test_places_of_a_photo_that_its_codec_turns(turned_by_codec: bool, turn: int
 def test_a_packet_beside_the_photo_is_corrected_like_one_within() -> None:
     meta = Metadata(orientation=6, turn_of_regions=6, size=(HEIGHT, WIDTH))
     size = {"width": 96, "height": 128}
-    beside, notes = metadata.packet_for_output(
+    beside, notes = carrying.packet_for_output(
         meta, packet(AS_ATTRIBUTES), Format.PNG, **size, new_colours=False, provenance=None
     )
     within = for_output(replace(meta, xmp=packet(AS_ATTRIBUTES)), Format.PNG, **size).xmp
@@ -318,7 +319,7 @@ def corrected(packet: bytes, placement: Placement) -> bytes | None:
 
 
 def for_output(meta: Metadata, fmt: Format, *, width: int, height: int) -> Metadata:
-    return metadata.for_output(
+    return carrying.for_output(
         meta, fmt, width=width, height=height, provenance=None, new_colours=False, resolution=None
     )
 

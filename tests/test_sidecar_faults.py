@@ -18,7 +18,7 @@ from srbatch.codec_pool import CodecPool
 from srbatch.errors import DestinationError, Interrupted
 from srbatch.inspection import verify
 from srbatch.ledger import STATE_FOLDER, Ledger
-from srbatch.metadata import Metadata
+from srbatch.metadata.reading import Metadata
 from srbatch.outcome import Outcome
 from srbatch.resume import CURRENT, HAS_OUTPUT, SIDECAR, SIDECAR_GONE
 from tests.conftest import crop

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srbatch import exif, exif_build, metadata, packets, tiff, xmp
+from srbatch import exif, exif_build, packets, tiff, xmp
 from srbatch.errors import UnsupportedPhoto
 from srbatch.formats import Format
-from srbatch.metadata import Metadata
+from srbatch.metadata import carrying, reading
+from srbatch.metadata.reading import Metadata
 from srbatch.tiff_structure import Value
 from tests.files import (
     ASCII,
@@ -174,7 +175,7 @@ def test_what_a_packet_says_of_how_the_file_keeps_its_pixels_does_not_outlive_it
 
 
 def for_output(meta: Metadata, *, new_colours: bool) -> bytes | None:
-    return metadata.for_output(
+    return carrying.for_output(
         meta,
         Format.TIFF,
         width=HEIGHT,
@@ -219,7 +220,7 @@ def test_maker_notes_among_numbers_of_the_other_byte_order_are_told(
     output = wanted(Metadata(exif=photo), Format.TIFF)
     assert (exif.MAKER_NOTE_SWAPPED in output.notes) is told
     assert exif.MAKER_NOTE_SWAPPED not in wanted(Metadata(exif=photo), Format.JPEG).notes
-    again = metadata.read(written(tmp_path / "a.tif", Format.TIFF, output), Format.TIFF)
+    again = reading.read(written(tmp_path / "a.tif", Format.TIFF, output), Format.TIFF)
     assert exif.MAKER_NOTE_SWAPPED not in again.notes
     # An EXIF block is a TIFF structure; without its thumbnail it is a file of the block's order.
     (start,), code = struct.unpack_from(order + "I", photo, 4), order + "H"

@@ -36,12 +36,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from srbatch import metadata, weights
+from srbatch import weights
 from srbatch.arrays import Pixels
 from srbatch.codec_pool import CodecPool
 from srbatch.encode import Encoding
 from srbatch.formats import Format
 from srbatch.hardware import pick_device
+from srbatch.metadata import carrying
 from srbatch.model import Model
 from srbatch.options import ENGINES, Options
 from tests.bench import peers, report
@@ -249,7 +250,7 @@ def decode_and_encode(photo: Path, folder: Path, codecs: CodecPool) -> None:
         bits=8,
         quality=QUALITY,
         lossless=False,
-        metadata=metadata.for_output(
+        metadata=carrying.for_output(
             picture.metadata, Format.JPEG, provenance=None, new_colours=False, resolution=None, **size
         ),
         resolution=None,

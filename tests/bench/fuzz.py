@@ -29,11 +29,12 @@ from pathlib import Path
 
 import pebble
 
-from srbatch import describe, metadata, picture
+from srbatch import describe, picture
 from srbatch.codec_pool import _start_worker
 from srbatch.containers import XMP_ID
 from srbatch.errors import PhotoError
 from srbatch.formats import Format
+from srbatch.metadata import reading
 from srbatch.options import Options, TargetSize
 from tests.bench import report
 from tests.conftest import crop
@@ -180,7 +181,7 @@ def _read(path: Path) -> tuple[str, str]:
         picture.probe(path, MAX_PIXELS)
         found = picture.decode(path, path.with_suffix(".raw"), MAX_PIXELS)
         fmt = found.header.format
-        description = describe.described(path, found, metadata.read(path, fmt), fmt, OPTIONS)
+        description = describe.described(path, found, reading.read(path, fmt), fmt, OPTIONS)
         json.dumps(description.as_record())
         description.lines()
         return "done", ""
