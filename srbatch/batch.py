@@ -12,21 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from srbatch.apart import among_originals
-from srbatch.codec_pool import CodecPool
-from srbatch.commit import (
-    commit,
-    destination_error,
-    discard,
-    make_folder,
-    output_error,
-    temp_path,
-    unfit_folder,
-)
+from srbatch.codecs.codec_pool import CodecPool
+from srbatch.codecs.decisions import encoding_of, notes_on
+from srbatch.codecs.encode import Encoding
+from srbatch.codecs.picture import Picture
 from srbatch.dates import set_dates
-from srbatch.decisions import encoding_of, notes_on
-from srbatch.devices import Devices, Enlargement
-from srbatch.encode import Encoding
+from srbatch.discovery.apart import among_originals
+from srbatch.discovery.found import Photo
 from srbatch.errors import (
     DeviceError,
     DeviceOutOfMemory,
@@ -37,24 +29,24 @@ from srbatch.errors import (
     TargetExists,
     WrongOutput,
 )
-from srbatch.estimate import Room, scratch_budget, scratch_bytes, space_of, too_little
-from srbatch.found import Photo
-from srbatch.ledger import Ledger, Row
 from srbatch.metadata import carrying
+from srbatch.metadata.provenance import SOFTWARE, Provenance, provenance_of
 from srbatch.model import Model
 from srbatch.names import show
 from srbatch.options import Options
-from srbatch.outcome import Outcome, Summary
-from srbatch.overlap import Overlap
-from srbatch.permissions import permissions_of
-from srbatch.picture import Picture
-from srbatch.places import surroundings
-from srbatch.preflight import Job, Notes, Settings, SidecarDue, output_size, prepare, remember, source_name
-from srbatch.provenance import SOFTWARE, Provenance, provenance_of
-from srbatch.report import Reporter
-from srbatch.scratch import PhotoScratch, Scratch
-from srbatch.sidecar_update import carry_again
-from srbatch.sidecars import (
+from srbatch.outputs.commit import (
+    commit,
+    destination_error,
+    discard,
+    make_folder,
+    output_error,
+    temp_path,
+    unfit_folder,
+)
+from srbatch.outputs.ledger import Ledger, Row
+from srbatch.outputs.permissions import permissions_of
+from srbatch.outputs.scratch import PhotoScratch, Scratch
+from srbatch.outputs.sidecars import (
     Sidecar,
     details_text,
     put_in_place,
@@ -62,6 +54,14 @@ from srbatch.sidecars import (
     sidecar_of,
     written_before,
 )
+from srbatch.overlap import Overlap
+from srbatch.places import surroundings
+from srbatch.preflight import Job, Notes, Settings, SidecarDue, output_size, prepare, remember, source_name
+from srbatch.reporting.estimate import Room, scratch_budget, scratch_bytes, space_of, too_little
+from srbatch.reporting.outcome import Outcome, Summary
+from srbatch.reporting.report import Reporter
+from srbatch.sidecar_update import carry_again
+from srbatch.upscaling.devices import Devices, Enlargement
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from srbatch.formats import Format
 from srbatch.options import Options, TargetSize
 
 if TYPE_CHECKING:
-    from srbatch.report import Reporter
+    from srbatch.reporting.report import Reporter
 
 
 @click.group(
@@ -63,7 +63,7 @@ def upscale(dry_run: bool, as_json: bool, quiet: bool, verbose: bool, **given: A
     """
     options = flags.chosen(**given)
     from srbatch import run
-    from srbatch.estimate import as_lines, as_record
+    from srbatch.reporting.estimate import as_lines, as_record
 
     report = None if dry_run else options.report  # a look must not cost the report of the run looked at
     reporter = _reporter(report, as_json=as_json, quiet=quiet, verbose=verbose)
@@ -172,12 +172,12 @@ def watch(
 
 def _reporter(report_path: Path | None, *, as_json: bool, quiet: bool, verbose: bool) -> Reporter:
     """Who hears of the run. Standard error is for people, standard output for data."""
-    from srbatch import report, report_files
+    from srbatch.reporting import report, report_files
 
     _set_log_level(verbose=verbose)
     reporters: list[Reporter] = []
     if sys.stderr.isatty() and not quiet:
-        from srbatch.terminal import Terminal, log_to
+        from srbatch.reporting.terminal import Terminal, log_to
 
         terminal = Terminal()
         log_to(terminal.console)
@@ -199,7 +199,7 @@ def _set_log_level(*, verbose: bool) -> None:
 
 def _tell(text: str) -> None:
     """Write to standard output, at once."""
-    from srbatch.report_files import standard_output
+    from srbatch.reporting.report_files import standard_output
 
     with standard_output():
         click.echo(text)
@@ -235,7 +235,7 @@ def try_out(
 
     Columns: input, nearest neighbour, bilinear, prediction.
     """
-    from srbatch import sheet
+    from srbatch.reporting import sheet
 
     logging.basicConfig(format="%(levelname)s %(message)s")
     _set_log_level(verbose=verbose)
@@ -258,7 +258,7 @@ def try_out(
 @click.option("--watch", "live", is_flag=True, help="Keep showing it, until Ctrl-C.")
 def status(out: Path, state: Path | None, as_json: bool, live: bool) -> None:
     """Say what the ledger of the output folder OUT knows: what is done, what failed and why."""
-    from srbatch import inspection
+    from srbatch.reporting import inspection
 
     if live:
         from srbatch.watch import live_view
@@ -279,7 +279,7 @@ def status(out: Path, state: Path | None, as_json: bool, live: bool) -> None:
 @flags.as_json_option
 def verify(out: Path, state: Path | None, as_json: bool) -> None:
     """Read every output and sidecar in OUT again, and compare its hash with the ledger."""
-    from srbatch import inspection
+    from srbatch.reporting import inspection
 
     with Stop() as stop:
         found = inspection.verify(out, state, check=stop.check)
@@ -313,8 +313,8 @@ def inspect(
 
     Every photo is decoded in full; with --json there is a line for each.
     """
-    from srbatch import describe
-    from srbatch.description import Unreadable
+    from srbatch.reporting import describe
+    from srbatch.reporting.description import Unreadable
 
     options = Options(
         out=Path(),
@@ -341,7 +341,8 @@ def models(as_json: bool, full: bool) -> None:
 
     With --json everything on record is told.
     """
-    from srbatch import inspection, weights
+    from srbatch import weights
+    from srbatch.reporting import inspection
 
     releases = weights.released()
     if as_json:

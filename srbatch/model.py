@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from srbatch import weights
 from srbatch.card import Card
 from srbatch.errors import UsageError, WeightsError
+from srbatch.metadata.provenance import SOURCE_TYPES
 from srbatch.options import MAX_FACTOR, Options
-from srbatch.provenance import SOURCE_TYPES
 
 if TYPE_CHECKING:
     from torch import nn
 
     from srbatch.network import SuperResolutionNet
-    from srbatch.upscaler import Upscaler
+    from srbatch.upscaling.upscaler import Upscaler
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class Model:
             DeviceError: there is no such device.
             UsageError: the device cannot do what was asked.
         """
-        from srbatch.hardware import pick_devices
+        from srbatch.upscaling.hardware import pick_devices
 
         options = self._options
         devices = pick_devices("cpu" if options.engine == "openvino" else options.device)
@@ -159,7 +159,7 @@ class Model:
     def _upscaler(
         self, found: Found, device: str, *, scales: tuple[int, ...], first: Upscaler | None = None
     ) -> Upscaler:
-        from srbatch.upscaler import Upscaler
+        from srbatch.upscaling.upscaler import Upscaler
 
         options = self._options
         return Upscaler(
@@ -179,8 +179,8 @@ class Model:
 
 def _in_engine(engine: str, network: nn.Module, device: str) -> nn.Module:
     """The network as the engine runs it; ``auto`` is OpenVINO on a CPU for which it is installed."""
-    from srbatch import openvino_engine
-    from srbatch.hardware import pick_device
+    from srbatch.upscaling import openvino_engine
+    from srbatch.upscaling.hardware import pick_device
 
     if engine == "openvino":
         return openvino_engine.OpenVinoNetwork(network, required=True)

@@ -10,20 +10,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from srbatch.apart import marks_of_folders
-from srbatch.codec_pool import CodecPool
-from srbatch.commit import unfit_folder
+from srbatch.codecs.codec_pool import CodecPool
+from srbatch.codecs.picture import Header
+from srbatch.discovery.apart import marks_of_folders
+from srbatch.discovery.found import Photo
 from srbatch.errors import PhotoError, PhotoTooLarge
 from srbatch.formats import Format
-from srbatch.found import Photo
-from srbatch.ledger import Ledger, Row
 from srbatch.model import Model
 from srbatch.options import MAX_FACTOR, Options
-from srbatch.outcome import Outcome
-from srbatch.picture import Header
+from srbatch.outputs.commit import unfit_folder
+from srbatch.outputs.ledger import Ledger, Row
+from srbatch.outputs.sidecars import Stamps
 from srbatch.places import Mark, is_gone
+from srbatch.reporting.outcome import Outcome
 from srbatch.resume import Looks, Settled, Todo, judge, recipe, source_path, tried_with
-from srbatch.sidecars import Stamps
 
 _PROBE_AT_ONCE = 64
 _NOTED_AT_ONCE = 256

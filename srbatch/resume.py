@@ -11,15 +11,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from srbatch import __version__, errors
-from srbatch.commit import sha256_of, unfit_name
+from srbatch.discovery.found import Photo
 from srbatch.errors import PhotoError, TargetExists
-from srbatch.found import Photo
-from srbatch.ledger import Row
 from srbatch.names import show
 from srbatch.options import Options
-from srbatch.outcome import Status
+from srbatch.outputs.commit import sha256_of, unfit_name
+from srbatch.outputs.ledger import Row
+from srbatch.outputs.sidecars import Stamp, is_carried, is_missing
 from srbatch.places import identity, is_gone
-from srbatch.sidecars import Stamp, is_carried, is_missing
+from srbatch.reporting.outcome import Status
 
 CURRENT = "done before, and nothing has changed"
 SIDECAR = "done before, and only its sidecar has changed, which is carried again"

@@ -6,23 +6,23 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from srbatch.apart import check_outside
-from srbatch.archive import looked_into, opened, scratch_folder, state_folder
 from srbatch.batch import Check, Run, photos_at_once, run_all
-from srbatch.codec_pool import CodecPool
-from srbatch.codec_time import codec_seconds
-from srbatch.devices import Devices
-from srbatch.discover import Selection, discover
+from srbatch.codecs.codec_pool import CodecPool
+from srbatch.discovery.apart import check_outside
+from srbatch.discovery.discover import Selection, discover
+from srbatch.discovery.found import Found
+from srbatch.discovery.target_names import check_name
 from srbatch.errors import ExitCode
-from srbatch.estimate import Estimate, estimate
-from srbatch.found import Found
 from srbatch.model import Model
 from srbatch.options import Options
-from srbatch.outcome import Summary
+from srbatch.outputs.archive import looked_into, opened, scratch_folder, state_folder
+from srbatch.outputs.scratch import Scratch, temporary_folder
 from srbatch.preflight import Job, Settings, forget_vanished, prepare
-from srbatch.report import Reporter, Several
-from srbatch.scratch import Scratch, temporary_folder
-from srbatch.target_names import check_name
+from srbatch.reporting.codec_time import codec_seconds
+from srbatch.reporting.estimate import Estimate, estimate
+from srbatch.reporting.outcome import Summary
+from srbatch.reporting.report import Reporter, Several
+from srbatch.upscaling.devices import Devices
 
 
 def upscale(
@@ -67,7 +67,7 @@ def session(
     Once ``goes_on`` is false no further photo is begun.
 
     Raises:
-        SrbatchError: as :func:`srbatch.archive.opened`.
+        SrbatchError: as :func:`srbatch.outputs.archive.opened`.
     """
     options = settings.options
     with (

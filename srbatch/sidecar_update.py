@@ -6,16 +6,13 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from srbatch.commit import discard, temp_path, unfit_folder
-from srbatch.found import Photo
-from srbatch.ledger import Ledger, Row
+from srbatch.discovery.found import Photo
 from srbatch.metadata import carrying
-from srbatch.outcome import Outcome
-from srbatch.permissions import permissions_of
-from srbatch.preflight import SidecarDue
-from srbatch.provenance import Provenance, provenance_of
-from srbatch.resume import CURRENT, SIDECAR_LEFT
-from srbatch.sidecars import (
+from srbatch.metadata.provenance import Provenance, provenance_of
+from srbatch.outputs.commit import discard, temp_path, unfit_folder
+from srbatch.outputs.ledger import Ledger, Row
+from srbatch.outputs.permissions import permissions_of
+from srbatch.outputs.sidecars import (
     Sidecar,
     details_text,
     orphan_left,
@@ -24,6 +21,9 @@ from srbatch.sidecars import (
     sidecar_of,
     written_before,
 )
+from srbatch.preflight import SidecarDue
+from srbatch.reporting.outcome import Outcome
+from srbatch.resume import CURRENT, SIDECAR_LEFT
 
 if TYPE_CHECKING:
     from srbatch.batch import Run

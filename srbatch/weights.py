@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from srbatch.card import Card
-from srbatch.commit import whole
 from srbatch.errors import WeightsError
+from srbatch.outputs.commit import whole
 
 if TYPE_CHECKING:
     from torch import Tensor

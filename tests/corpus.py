@@ -15,9 +15,10 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageCms
 
-from srbatch import encode, profiles
-from srbatch.encode import Encoding
+from srbatch.codecs import encode
+from srbatch.codecs.encode import Encoding
 from srbatch.formats import Format
+from srbatch.metadata import profiles
 from srbatch.metadata.reading import Metadata
 from tests.conftest import sample
 from tests.files import block

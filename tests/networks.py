@@ -15,9 +15,9 @@ from srbatch import run
 from srbatch.model import Model, Passes
 from srbatch.network import BasicBlock, ResNetEncoder
 from srbatch.options import Options, TargetSize
-from srbatch.outcome import Outcome
-from srbatch.report import Silent
-from srbatch.upscaler import Upscaler
+from srbatch.reporting.outcome import Outcome
+from srbatch.reporting.report import Silent
+from srbatch.upscaling.upscaler import Upscaler
 
 
 class Nothing(nn.Module):

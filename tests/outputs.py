@@ -11,8 +11,8 @@ import pyvips
 
 from srbatch.formats import Format
 from srbatch.metadata import carrying, writing
+from srbatch.metadata.provenance import Provenance
 from srbatch.metadata.reading import Metadata
-from srbatch.provenance import Provenance
 from tests.files import (
     ICC,
     IPTC,

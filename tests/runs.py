@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from srbatch.found import Found, Photo
-from srbatch.outcome import Outcome, Summary
-from srbatch.report import Silent
+from srbatch.discovery.found import Found, Photo
+from srbatch.reporting.outcome import Outcome, Summary
+from srbatch.reporting.report import Silent
 
 
 class Listener(Silent):

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from srbatch import picture, profiles
-from srbatch.bitmaps import read_bmp, read_gif
+from srbatch.codecs import picture
+from srbatch.containers.bitmaps import read_bmp, read_gif
 from srbatch.errors import PhotoTooLarge, UnreadablePhoto
+from srbatch.metadata import profiles
 from tests.conftest import crop
 
 

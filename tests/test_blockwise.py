@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from srbatch import blockwise
-from srbatch.blockwise import BlockwiseNet
 from srbatch.card import NetworkConfig
 from srbatch.network import SuperResolutionNet
+from srbatch.upscaling import blockwise
+from srbatch.upscaling.blockwise import BlockwiseNet
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from srbatch.codec_pool import CodecPool
+from srbatch.codecs.codec_pool import CodecPool
 from srbatch.errors import CodecFailed, DestinationError, Interrupted, PhotoError, UnreadablePhoto
 from srbatch.watch.presence import is_disk_full
 from tests.conftest import crop
@@ -133,7 +133,7 @@ def test_a_full_disk_of_scratch_space_is_not_the_photos_fault(pool: CodecPool, t
 def test_a_limit_that_is_lower_already_stays(tmp_path: Path) -> None:
     code = (
         "import resource\n"
-        "from srbatch.codec_pool import CodecPool\n"
+        "from srbatch.codecs.codec_pool import CodecPool\n"
         "if __name__ == '__main__':\n"
         "    resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))\n"
         "    with CodecPool(timeout_s=60, memory_mb=4096, workers=1) as pool:\n"
@@ -148,7 +148,7 @@ def test_a_limit_that_is_lower_already_stays(tmp_path: Path) -> None:
 def test_workers_end_with_their_parent(tmp_path: Path) -> None:
     code = (
         "import os, time\n"
-        "from srbatch.codec_pool import CodecPool\n"
+        "from srbatch.codecs.codec_pool import CodecPool\n"
         "if __name__ == '__main__':\n"
         "    with CodecPool(timeout_s=60, memory_mb=1024) as pool:\n"
         "        print(pool._run(os.getpid, (), 60, RuntimeError), flush=True)\n"

@@ -13,15 +13,16 @@ import pytest
 import tifffile
 from PIL import Image
 
-from srbatch import codec_time, picture
-from srbatch.encode import Encoding
+from srbatch.codecs import picture
+from srbatch.codecs.encode import Encoding
+from srbatch.discovery.found import Photo
 from srbatch.errors import UnreadablePhoto
 from srbatch.formats import Format
-from srbatch.found import Photo
 from srbatch.options import Options, TargetSize
+from srbatch.outputs.scratch import Scratch
 from srbatch.preflight import Job
+from srbatch.reporting import codec_time
 from srbatch.resume import Todo
-from srbatch.scratch import Scratch
 
 READ_S, WRITTEN_S = 2.0, 16.0
 

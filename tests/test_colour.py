@@ -14,8 +14,8 @@ import tifffile
 from PIL import Image, ImageCms
 from skimage import color, transform
 
-from srbatch import profiles
 from srbatch.formats import Format
+from srbatch.metadata import profiles
 from tests.conftest import Originals, crop, sample
 from tests.files import SHORT, block, inks, press, raw_profile, splice
 from tests.networks import upscaled

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from srbatch import commit as commit_module
-from srbatch.commit import (
+from srbatch.errors import DestinationError, LockedError, TargetClosed, TargetExists, UnsupportedPhoto
+from srbatch.outputs import commit as commit_module
+from srbatch.outputs.commit import (
     LOCK,
     commit,
     destination_error,
@@ -33,7 +34,6 @@ from srbatch.commit import (
     unfit_folder,
     whole,
 )
-from srbatch.errors import DestinationError, LockedError, TargetClosed, TargetExists, UnsupportedPhoto
 from tests.conftest import without_privileges
 
 NO_HARD_LINKS = [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL]
@@ -231,7 +231,7 @@ def test_a_name_that_the_disk_does_not_take_costs_one_photo(
 def test_a_sync_that_fails_so_is_the_disks_fault_and_not_the_names(
     temp: Path, target: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    monkeypatch.setattr("srbatch.commit.sync_file", failing(number))
+    monkeypatch.setattr("srbatch.outputs.commit.sync_file", failing(number))
     with pytest.raises(DestinationError):
         commit(temp, target, replace=True)
 

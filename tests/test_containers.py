@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, IptcImagePlugin, PngImagePlugin
 
-from srbatch import exif, exif_build, jpeg, png, tiff, webp
-from srbatch.containers import Blocks, HeadSplicer
+from srbatch.containers import exif, exif_build, jpeg, png, tiff, webp
+from srbatch.containers.blocks import Blocks, HeadSplicer
+from srbatch.containers.tiff_structure import Layout, Value
+from srbatch.containers.webp import WebpRewriter
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
-from srbatch.tiff_structure import Layout, Value
-from srbatch.webp import WebpRewriter
 from tests.files import EXIF, ICC, IPTC, LARGE_ICC, XMP, chunk, encoded, picture, raw_profile, segment, splice
 
 

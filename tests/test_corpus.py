@@ -16,9 +16,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from srbatch.exif import EXIF_IFD, GPS_IFD
+from srbatch.containers.exif import EXIF_IFD, GPS_IFD
 from srbatch.formats import Format
-from srbatch.outcome import Outcome
+from srbatch.reporting.outcome import Outcome
 from tests.corpus import HOLD_IPTC, Case, cases, formats
 from tests.files import MAKER_NOTE
 from tests.networks import upscaled

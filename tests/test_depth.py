@@ -14,18 +14,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from srbatch import encode, picture
-from srbatch.encode import Encoding
+from srbatch.codecs import encode, picture
+from srbatch.codecs.encode import Encoding
+from srbatch.codecs.picture import Header
+from srbatch.discovery.found import Photo
 from srbatch.errors import WrongOutput
-from srbatch.estimate import BYTES_PER_DEEP_SAMPLE, BYTES_PER_SAMPLE, Space, space_of, too_little
 from srbatch.formats import Format
-from srbatch.found import Photo
 from srbatch.metadata.reading import Metadata
 from srbatch.model import Passes
-from srbatch.picture import Header
 from srbatch.preflight import Job
+from srbatch.reporting.estimate import BYTES_PER_DEEP_SAMPLE, BYTES_PER_SAMPLE, Space, space_of, too_little
 from srbatch.resume import Todo
-from srbatch.upscaler import Upscaler
+from srbatch.upscaling.upscaler import Upscaler
 from tests.conftest import Originals
 from tests.networks import Nothing, upscaled
 

@@ -15,9 +15,9 @@ import pytest
 import torch
 from torch import nn
 
-from srbatch.devices import Devices, Enlargement
 from srbatch.errors import DeviceError, DeviceOutOfMemory, Interrupted, OutOfMemory, WrongOutput
-from srbatch.upscaler import Upscaler, in_memory
+from srbatch.upscaling.devices import Devices, Enlargement
+from srbatch.upscaling.upscaler import Upscaler, in_memory
 from tests.networks import Faulty, Local
 
 SIZES = [(40, 50), (64, 64), (33, 60), (10, 10), (200, 90), (61, 57)]

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from srbatch import encode
-from srbatch.encode import Encoding, Written
+from srbatch.codecs import encode
+from srbatch.codecs.encode import Encoding, Written
 from srbatch.errors import WrongOutput
 from srbatch.formats import Format
 from srbatch.metadata.reading import Metadata

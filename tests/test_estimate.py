@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from srbatch import estimate
+from srbatch.codecs.picture import Header
+from srbatch.discovery.found import Photo
 from srbatch.formats import Format
-from srbatch.found import Photo
 from srbatch.model import Passes
-from srbatch.picture import Header
 from srbatch.preflight import Job
+from srbatch.reporting import estimate
 from srbatch.resume import Todo
 
 PASSES = Passes(4, first=False)

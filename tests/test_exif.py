@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
-from srbatch import exif, exif_build, exif_patch, tiff_append
-from srbatch.exif import Tags
+from srbatch.containers import exif, exif_build, tiff_append
+from srbatch.containers.exif import Tags
+from srbatch.containers.tiff_structure import BrokenTiff, Layout, TiffReader, Value
+from srbatch.metadata import exif_patch
 from srbatch.placement import Placement
-from srbatch.tiff_structure import BrokenTiff, Layout, TiffReader, Value
 from tests.files import ASCII, LONG, MAKER_NOTE, RATIONAL, SHORT, TAKEN, THUMBNAIL, UNDEFINED, block, exiftool
 
 

@@ -13,13 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srbatch import extended_xmp
-from srbatch.containers import GAIN_MAP_LOST, XMP_ID
+from srbatch.containers.blocks import GAIN_MAP_LOST, XMP_ID
+from srbatch.containers.jpeg import EXTENDED_XMP_ID, LARGEST_JPEG_XMP
 from srbatch.formats import Format
-from srbatch.jpeg import EXTENDED_XMP_ID, LARGEST_JPEG_XMP
-from srbatch.metadata import reading, writing
+from srbatch.metadata import extended_xmp, reading, writing
+from srbatch.metadata.packets import Properties, UnusableXmp
 from srbatch.metadata.reading import Metadata
-from srbatch.packets import Properties, UnusableXmp
 from tests.conftest import WRITTEN
 from tests.files import block, encoded, exiftool, segment, splice
 from tests.outputs import HEIGHT, PROVENANCE, WIDTH, history, parsed, wanted, written

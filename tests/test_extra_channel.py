@@ -10,8 +10,9 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-from srbatch import description, picture
+from srbatch.codecs import picture
 from srbatch.formats import Format
+from srbatch.reporting import description
 from tests.conftest import Originals
 from tests.networks import upscaled
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from srbatch import exif_patch, regions, sidecars
+from srbatch.containers.jpeg import EXTENDED_XMP_ID
+from srbatch.containers.photoshop import PHOTOSHOP_ID
 from srbatch.formats import Format
-from srbatch.jpeg import EXTENDED_XMP_ID
-from srbatch.metadata import reading
+from srbatch.metadata import exif_patch, reading, regions
+from srbatch.metadata.packets import Properties, UnusableXmp
 from srbatch.metadata.reading import Metadata
-from srbatch.packets import Properties, UnusableXmp
-from srbatch.photoshop import PHOTOSHOP_ID
+from srbatch.outputs import sidecars
 from srbatch.placement import Placement
 from tests.conftest import crop
 from tests.files import chunk, encoded, segment, splice

@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 
-from srbatch import hardware
+from srbatch.upscaling import hardware
 
 
 @pytest.mark.parametrize(

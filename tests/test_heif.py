@@ -17,12 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from srbatch import encode, loading, picture, profiles
-from srbatch.containers import C2PA_LOST
-from srbatch.encode import Encoding
+from srbatch.codecs import encode, loading, picture
+from srbatch.codecs.encode import Encoding
+from srbatch.containers.blocks import C2PA_LOST
+from srbatch.containers.heif import heif_with, read_heif
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
 from srbatch.formats import Format
-from srbatch.heif import heif_with, read_heif
+from srbatch.metadata import profiles
 from srbatch.metadata.reading import Metadata
 from tests.conftest import Originals, crop, sample
 from tests.files import EXIF
@@ -233,7 +234,7 @@ def test_what_a_codec_quotes_of_a_file_moves_no_cursor(
     def damaged(*_: object, **__: object) -> None:
         raise RuntimeError("no such brand: \x1b[2J\x9b.")
 
-    from srbatch import heic
+    from srbatch.codecs import heic
 
     monkeypatch.setattr(heic.importlib, "import_module", lambda _: SimpleNamespace(open_heif=damaged))
     path = tmp_path / "a.heic"
@@ -249,7 +250,7 @@ def test_what_a_codec_quotes_of_a_file_moves_no_cursor(
 def test_heic_without_its_library_is_refused_with_advice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from srbatch import heic
+    from srbatch.codecs import heic
 
     def missing(name: str) -> None:
         raise ImportError(name)

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from srbatch.formats import Format
-from srbatch.inspection import status, verify
-from srbatch.ledger import STATE_FOLDER, Ledger, LedgerError, Row
+from srbatch.outputs.ledger import STATE_FOLDER, Ledger, LedgerError, Row
+from srbatch.reporting.inspection import status, verify
 from tests.conftest import Originals, crop
 from tests.networks import upscaled
 

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from srbatch import picture, profiles
+from srbatch.codecs import picture
+from srbatch.containers.jp2 import CODESTREAM, read_jp2
 from srbatch.errors import PhotoError, UnreadablePhoto, UnsupportedPhoto
 from srbatch.formats import Format
-from srbatch.jp2 import CODESTREAM, read_jp2
+from srbatch.metadata import profiles
 from tests.conftest import crop
 from tests.corpus import XMP as XMP_PACKET
 from tests.files import block

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srbatch.errors import DestinationError, ExitCode, LockedError
-from srbatch.ledger import Ledger, LedgerError, Row, UnfitRow, locked
+from srbatch.outputs.ledger import Ledger, LedgerError, Row, UnfitRow, locked
 from srbatch.watch.presence import is_disk_full
 from tests.processes import running
 

@@ -19,11 +19,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from srbatch import exif, exif_build, xmp
-from srbatch.containers import C2PA_LOST, GAIN_MAP_LOST
+from srbatch.containers import exif, exif_build
+from srbatch.containers.blocks import C2PA_LOST, GAIN_MAP_LOST
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
 from srbatch.formats import Format
-from srbatch.metadata import reading, writing
+from srbatch.metadata import reading, writing, xmp
 from srbatch.metadata.reading import Metadata
 from srbatch.placement import Placement
 from tests.conftest import WRITTEN

@@ -18,15 +18,15 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from srbatch import openvino_engine, openvino_graph
-from srbatch.arrays import Pixels
 from srbatch.card import NetworkConfig
 from srbatch.errors import DeviceError, ExitCode, OutOfMemory, UsageError
 from srbatch.model import Model
 from srbatch.network import SuperResolutionNet
-from srbatch.openvino_engine import MOST_OFF, OpenVinoNetwork
 from srbatch.options import Options
-from srbatch.upscaler import Upscaler
+from srbatch.upscaling import openvino_engine, openvino_graph
+from srbatch.upscaling.arrays import Pixels
+from srbatch.upscaling.openvino_engine import MOST_OFF, OpenVinoNetwork
+from srbatch.upscaling.upscaler import Upscaler
 from tests.cli.conftest import as_command
 from tests.conftest import Originals, crop, sample
 

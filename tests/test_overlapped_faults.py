@@ -20,9 +20,11 @@ import pytest
 import torch
 from torch import nn
 
-from srbatch import codec_pool, encode, picture, run
-from srbatch.codec_pool import CodecPool
-from srbatch.encode import Encoding, Written
+from srbatch import run
+from srbatch.codecs import codec_pool, encode, picture
+from srbatch.codecs.codec_pool import CodecPool
+from srbatch.codecs.encode import Encoding, Written
+from srbatch.codecs.picture import Header, Picture
 from srbatch.errors import (
     ExitCode,
     Interrupted,
@@ -32,11 +34,10 @@ from srbatch.errors import (
     UnsupportedPhoto,
     WrongOutput,
 )
-from srbatch.inspection import verify
-from srbatch.ledger import Ledger
 from srbatch.options import Options, TargetSize
-from srbatch.picture import Header, Picture
-from srbatch.report import Plain, Several
+from srbatch.outputs.ledger import Ledger
+from srbatch.reporting.inspection import verify
+from srbatch.reporting.report import Plain, Several
 from tests.conftest import crop
 from tests.files import PACKET
 from tests.networks import FakeModel, Local

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from srbatch import regions
-from srbatch.packets import Properties, UnusableXmp
+from srbatch.metadata import regions
+from srbatch.metadata.packets import Properties, UnusableXmp
 from srbatch.placement import Placement
 from tests.conftest import Originals, crop
 from tests.networks import upscaled

@@ -18,7 +18,7 @@ import pyvips
 import tifffile
 from PIL import Image
 
-from srbatch import loading, picture
+from srbatch.codecs import loading, picture
 from srbatch.errors import PhotoChanged, PhotoTooLarge, UnreadablePhoto, UnsupportedPhoto
 from srbatch.formats import Format
 from srbatch.metadata import reading

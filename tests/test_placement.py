@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srbatch.picture import upright
+from srbatch.codecs.picture import upright
 from srbatch.placement import Placement
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from srbatch.codecs.picture import Header
 from srbatch.errors import PhotoTooLarge
 from srbatch.formats import Format
-from srbatch.ledger import Ledger, Row
 from srbatch.options import MAX_FACTOR, Options, TargetSize
-from srbatch.picture import Header
+from srbatch.outputs.ledger import Ledger, Row
 from srbatch.preflight import forget_vanished, output_size
 from tests.conftest import WRITTEN
 

@@ -18,14 +18,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from srbatch import exif, exif_patch, regions, xmp
+from srbatch.codecs.picture import upright
+from srbatch.containers import exif
+from srbatch.containers.tiff_structure import LONG, TiffReader, Value
 from srbatch.formats import Format
-from srbatch.metadata import carrying
+from srbatch.metadata import carrying, exif_patch, regions, xmp
+from srbatch.metadata.packets import Properties, UnusableXmp
 from srbatch.metadata.reading import Metadata
-from srbatch.packets import Properties, UnusableXmp
-from srbatch.picture import upright
 from srbatch.placement import SUBJECT_LOST, Placement, rational
-from srbatch.tiff_structure import LONG, TiffReader, Value
 from tests.conftest import Originals, crop
 from tests.files import RATIONAL, SHORT, block
 from tests.networks import upscaled

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from srbatch import weights
-from srbatch.upscaler import Upscaler
+from srbatch.upscaling.upscaler import Upscaler
 from tests.conftest import sample
-from trainer.damage import parse_damage
 from trainer.data import to_floats, to_integers
-from trainer.metrics import colour_drift, psnr
+from trainer.degradations.damage import parse_damage
+from trainer.evaluation.metrics import colour_drift, psnr
 
 GOLDEN = Path(__file__).parent / "golden"
 PIECE = np.ascontiguousarray(sample()[100:292, 200:456])

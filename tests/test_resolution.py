@@ -12,7 +12,7 @@ import pytest
 import pyvips
 from PIL import Image, TiffImagePlugin
 
-from srbatch import picture
+from srbatch.codecs import picture
 from srbatch.formats import Format
 from tests.conftest import Originals, crop
 from tests.networks import upscaled

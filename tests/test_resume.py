@@ -17,12 +17,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srbatch.discover import discover
+from srbatch.discovery.discover import discover
+from srbatch.discovery.found import Photo
 from srbatch.errors import PhotoChanged, TargetExists, UnsupportedPhoto
 from srbatch.formats import Format
-from srbatch.found import Photo
-from srbatch.ledger import STATE_FOLDER, Ledger, Row
 from srbatch.options import Options
+from srbatch.outputs.ledger import STATE_FOLDER, Ledger, Row
+from srbatch.outputs.sidecars import Stamp
 from srbatch.resume import (
     CURRENT,
     OTHER_SETTINGS,
@@ -34,7 +35,6 @@ from srbatch.resume import (
     judge,
     tried_with,
 )
-from srbatch.sidecars import Stamp
 
 SOURCE, RECIPE = "../photos/a.jpg", "the recipe"
 HASH, OTHER_HASH = "aa" * 32, "bb" * 32

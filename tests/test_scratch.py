@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from srbatch.errors import DestinationError
-from srbatch.scratch import temporary_folder
+from srbatch.outputs.scratch import temporary_folder
 
 
 @pytest.mark.parametrize("named", [True, False])

@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from srbatch import batch, picture
-from srbatch.codec_pool import CodecPool
+from srbatch import batch
+from srbatch.codecs import picture
+from srbatch.codecs.codec_pool import CodecPool
 from srbatch.errors import DestinationError, Interrupted
-from srbatch.inspection import verify
-from srbatch.ledger import STATE_FOLDER, Ledger
 from srbatch.metadata.reading import Metadata
-from srbatch.outcome import Outcome
+from srbatch.outputs.ledger import STATE_FOLDER, Ledger
+from srbatch.reporting.inspection import verify
+from srbatch.reporting.outcome import Outcome
 from srbatch.resume import CURRENT, HAS_OUTPUT, SIDECAR, SIDECAR_GONE
 from tests.conftest import crop
 from tests.files import PACKET

@@ -15,18 +15,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-import srbatch.sidecars
+import srbatch.outputs.sidecars
 from srbatch import run
-from srbatch.codec_pool import CodecPool
-from srbatch.commit import temp_path
+from srbatch.codecs.codec_pool import CodecPool
 from srbatch.errors import WrongOutput
-from srbatch.inspection import status, verify
+from srbatch.metadata.xmp import PANORAMA_LEFT
 from srbatch.options import Options, TargetSize
-from srbatch.outcome import Outcome
-from srbatch.placement import SUBJECT_LOST
-from srbatch.report import Silent
-from srbatch.resume import CURRENT, SIDECAR, SIDECAR_GONE, SIDECAR_LEFT
-from srbatch.sidecars import (
+from srbatch.outputs.commit import temp_path
+from srbatch.outputs.sidecars import (
     Sidecar,
     Stamp,
     Stamps,
@@ -40,7 +36,11 @@ from srbatch.sidecars import (
     sidecar_path,
     written_before,
 )
-from srbatch.xmp import PANORAMA_LEFT
+from srbatch.placement import SUBJECT_LOST
+from srbatch.reporting.inspection import status, verify
+from srbatch.reporting.outcome import Outcome
+from srbatch.reporting.report import Silent
+from srbatch.resume import CURRENT, SIDECAR, SIDECAR_GONE, SIDECAR_LEFT
 from tests.conftest import Originals, crop
 from tests.files import PACKET
 from tests.networks import FakeModel, Nothing, upscaled
@@ -426,7 +426,7 @@ def test_killed_as_the_sidecar_gets_its_name(
     class Killed(BaseException):
         pass
 
-    out, commit = tmp_path / "hi", srbatch.sidecars.commit
+    out, commit = tmp_path / "hi", srbatch.outputs.sidecars.commit
 
     def killed(temp: Path, target: Path, *, replace: bool) -> None:
         if moment == "after":
@@ -436,7 +436,7 @@ def test_killed_as_the_sidecar_gets_its_name(
     upscaled(album, out)
     (album / "b.XMP").write_text(PACKET.format("new"))
     with monkeypatch.context() as patch:
-        patch.setattr(srbatch.sidecars, "commit", killed)
+        patch.setattr(srbatch.outputs.sidecars, "commit", killed)
         for name in ("discard", "Ledger.drop"):  # nothing is done any more by who was killed
             patch.setattr(f"srbatch.{'ledger' if '.' in name else 'sidecar_update'}.{name}", _nothing)
         with pytest.raises(Killed):
@@ -521,7 +521,7 @@ def test_permissions_are_kept_where_asked_for(
 def test_a_sidecar_that_somebody_makes_in_the_last_moment_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target, commit = tmp_path / "a.jpg", srbatch.sidecars.commit
+    target, commit = tmp_path / "a.jpg", srbatch.outputs.sidecars.commit
     temp = temp_path(target)
     ready_path(temp).write_bytes(b"ours")
 
@@ -529,7 +529,7 @@ def test_a_sidecar_that_somebody_makes_in_the_last_moment_is_kept(
         path.write_bytes(b"somebody's")
         commit(source, path, replace=replace)
 
-    monkeypatch.setattr(srbatch.sidecars, "commit", overtaken)
+    monkeypatch.setattr(srbatch.outputs.sidecars, "commit", overtaken)
     ours = hashlib.sha256(b"ours").hexdigest()
     details, notes = put_in_place({"sidecar_sha256": ours, "sidecar_before": None}, target, temp)
     assert sidecar_path(target).read_bytes() == b"somebody's"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -20,15 +21,15 @@ FILES = {
 }
 
 OWNERS = {
-    "pyvips": "encode light loading picture",
-    "PIL": "loading profiles sheet trainer",
-    "pebble": "codec_pool",
-    "sqlite3": "commit ledger",
+    "pyvips": "codecs.encode codecs.light codecs.loading codecs.picture",
+    "PIL": "codecs.loading metadata.profiles reporting.sheet trainer",
+    "pebble": "codecs.codec_pool",
+    "sqlite3": "outputs.commit outputs.ledger",
     "watchdog": "watch.events",
-    "rich": "terminal watch.live_view",
+    "rich": "reporting.terminal watch.live_view",
     "click": "cli entry flags trainer",
-    "openvino": "openvino_graph",
-    "triton": "fused",
+    "openvino": "upscaling.openvino_graph",
+    "triton": "upscaling.fused",
     "safetensors": "weights trainer",
     "fastai": "trainer",
     "torchvision": "trainer",
@@ -48,8 +49,8 @@ PLAIN = {
     "places": "",
     "card": "",
     "placement": "",
-    "resample": "",
-    "tiling": "",
+    "upscaling.resample": "",
+    "upscaling.tiling": "",
     "options": "srbatch.card srbatch.errors srbatch.formats",
 }
 """All of ours that plain modules import."""
@@ -105,6 +106,28 @@ def test_imports_run_in_one_direction() -> None:
     TopologicalSorter({module: ours(module) for module in FILES}).prepare()  # raises where there is a circle
 
 
+def test_packages_import_each_other_in_one_direction() -> None:
+    """As modules do: what lies in no package of its own may stand between them."""
+    packages: dict[str, set[str]] = {}
+    for module in FILES:
+        package = module.rpartition(".")[0]
+        if package.count("."):
+            packages.setdefault(package, set()).update(
+                above for name in ours(module) if (above := name.rpartition(".")[0]).count(".")
+            )
+    assert len(packages) > 1
+    TopologicalSorter({package: used - {package} for package, used in packages.items()}).prepare()
+
+
+def test_formats_of_files_need_the_standard_library_alone() -> None:
+    inside = [module for module in FILES if is_within(module, "srbatch.containers")]
+    assert len(inside) > 1
+    for module in inside:
+        assert {name.partition(".")[0] for name in imported(module)} <= {*sys.stdlib_module_names, "srbatch"}
+        others = {name for name in ours(module) if not is_within(name, "srbatch.containers")}
+        assert others <= {"srbatch.errors", "srbatch.placement", "srbatch"}, module
+
+
 @pytest.mark.parametrize("what", OWNERS)
 def test_what_few_may_know_is_imported_by_them_alone(what: str) -> None:
     owners = set(OWNERS[what].split())
@@ -121,7 +144,7 @@ def test_plain_modules_import_none_of_ours_or_plain_ones(module: str) -> None:
     ("way", "modules"),
     [
         ("sys.exit", {"srbatch.cli", "srbatch.entry", "trainer.__main__"}),
-        ("os._exit", {"srbatch.codec_pool", "srbatch.entry", "srbatch.watch.control"}),
+        ("os._exit", {"srbatch.codecs.codec_pool", "srbatch.entry", "srbatch.watch.control"}),
         ("SystemExit", set()),
         ("exit", set()),
         ("quit", set()),

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from srbatch.discovery.found import Photo
 from srbatch.formats import Format
-from srbatch.found import Photo
-from srbatch.outcome import Outcome, Summary
-from srbatch.terminal import Terminal
+from srbatch.reporting.outcome import Outcome, Summary
+from srbatch.reporting.terminal import Terminal
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srbatch import tiling
-from srbatch.tiling import Margins
+from srbatch.upscaling import tiling
+from srbatch.upscaling.tiling import Margins
 
 geometry = st.tuples(
     st.integers(4, 40).map(lambda n: n * 32),

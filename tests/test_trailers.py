@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from srbatch import heif, jpeg_trailer, png, webp
+from srbatch.containers import heif, jpeg_trailer, png, webp
 from srbatch.formats import Format
 from tests.conftest import Originals, crop
 from tests.files import VIDEO, segment, splice

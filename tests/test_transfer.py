@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srbatch.transfer import HostCopy, fetched, one_ahead, to_device
+from srbatch.upscaling.transfer import HostCopy, fetched, one_ahead, to_device
 
 CPU = torch.device("cpu")
 

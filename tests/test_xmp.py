@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srbatch import exif, exif_build, packets, tiff, xmp
+from srbatch.containers import exif, exif_build, tiff
+from srbatch.containers.tiff_structure import Value
 from srbatch.errors import UnsupportedPhoto
 from srbatch.formats import Format
-from srbatch.metadata import carrying, reading
+from srbatch.metadata import carrying, packets, reading, xmp
 from srbatch.metadata.reading import Metadata
-from srbatch.tiff_structure import Value
 from tests.files import (
     ASCII,
     MAKER_NOTE,

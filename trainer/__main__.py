@@ -12,11 +12,11 @@ from typing import Any, NoReturn, get_args
 import click
 
 from srbatch import __version__
-from srbatch.apart import check_outside
-from srbatch.commit import destination_error, make_folder
+from srbatch.discovery.apart import check_outside
 from srbatch.entry import OutputGroup, options_of, run_command
 from srbatch.errors import ExitCode, SrbatchError, UsageError
 from srbatch.options import PRECISIONS
+from srbatch.outputs.commit import destination_error, make_folder
 from srbatch.weights import Storage
 
 _PATH = click.Path(path_type=Path)
@@ -154,7 +154,7 @@ def preview(
 
     Scale and degradations are those of the last phase.
     """
-    from srbatch.sheet import check_name
+    from srbatch.reporting.sheet import check_name
     from trainer import data
     from trainer import photos as found_photos
     from trainer import preview as sheet
@@ -207,7 +207,7 @@ def lr_find(photos: tuple[Path, ...], out: Path, index: int, cache: Path | None,
 @click.option("--seed", default=1, show_default=True, help="Of the new stage's weights.")
 def grow(weights: str, out: Path, seed: int) -> None:
     """Add a x2 stage to MODEL: it starts as nearest-neighbour enlargement and has to be trained."""
-    from trainer import growth
+    from trainer.exporting import growth
 
     _say(str(growth.grow(weights, out, seed)))
 
@@ -230,7 +230,7 @@ def mix(first: str, second: str, out: Path, share: float, keep_x1: bool, dtype: 
 
     Evaluate the result, and measure its halo again: export --halo-photos.
     """
-    from trainer import mix as mixing
+    from trainer.exporting import mix as mixing
 
     _say(str(mixing.mix(first, second, out, share=share, keep_x1=keep_x1, storage=dtype)))
 
@@ -267,7 +267,7 @@ def evaluate(weights: str, data: Path, **options: Any) -> None:
 
     DIR is not searched below its first level. LPIPS is measured too where the package lpips is installed.
     """
-    from trainer import evaluate as evaluation
+    from trainer.evaluation import evaluate as evaluation
 
     results = evaluation.evaluate(weights, data, **options)
     click.echo(results.describe(), nl=False)
@@ -290,7 +290,7 @@ def evaluate(weights: str, data: Path, **options: Any) -> None:
 )
 def export(weights: str, out: Path, **options: Any) -> None:
     """Write MODEL with another number format, or as ONNX; the file is read back and compared first."""
-    from trainer import reexport
+    from trainer.exporting import reexport
 
     for line in reexport.reexport(weights, out, **options):
         _say(line)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from srbatch.commit import destination_error, whole
 from srbatch.errors import DestinationError, ExitCode, SrbatchError
+from srbatch.outputs.commit import destination_error, whole
 from trainer.data import Steps
 from trainer.encoder import keep_fixed
 from trainer.learner import to_floats

@@ -18,8 +18,8 @@ import torch
 from fastai.callback.core import Callback
 from torch import nn
 
-from srbatch.commit import destination_error, discard, held, is_temp_name, whole
 from srbatch.errors import UsageError
+from srbatch.outputs.commit import destination_error, discard, held, is_temp_name, whole
 from trainer.callbacks import ending_where_unwritable, network_of
 from trainer.config import completed
 from trainer.learner import FINDER_FOLDER

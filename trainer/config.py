@@ -19,7 +19,7 @@ from pydantic import (
 
 from srbatch.card import MAX_FEATURES, MAX_REFINE_BLOCKS, MIN_FEATURES, NAME, STRIDE, Encoder, NetworkConfig
 from srbatch.weights import Storage
-from trainer.degrade import Degradations
+from trainer.degradations.degrade import Degradations
 
 VGG_BLOCKS = (2, 2, 3, 3, 3)
 """Convolutions in each of VGG-16's five blocks, between which are its max-pools."""

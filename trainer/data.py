@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from trainer.config import Config, Phase
-from trainer.degrade import Degradations, degrade_and_tell
+from trainer.degradations.degrade import Degradations, degrade_and_tell
+from trainer.degradations.reduction import downsample
 from trainer.photos import Store
-from trainer.reduction import downsample
 
 if TYPE_CHECKING:
     from fastai.data.core import DataLoaders

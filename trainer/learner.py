@@ -142,7 +142,7 @@ def rates(phase: Phase, highest: float) -> list[float]:
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """bf16 where asked, or where ``auto`` finds that the device computes it natively."""
-    from srbatch.hardware import pick_precision
+    from srbatch.upscaling.hardware import pick_precision
 
     chosen = pick_precision(precision, device)
     # fp16 would need a scaled loss; what has no bf16 trains in fp32.

@@ -10,10 +10,10 @@ from fastai.callback.core import Callback
 from PIL import Image
 from torch import Tensor
 
-from trainer import sheets
 from trainer.callbacks import ending_where_unwritable
-from trainer.metrics import luma, psnr, ssim
-from trainer.sheets import RGB, Panel, Sheet
+from trainer.evaluation import sheets
+from trainer.evaluation.metrics import luma, psnr, ssim
+from trainer.evaluation.sheets import RGB, Panel, Sheet
 
 _ENLARGERS = {"nearest": Image.Resampling.NEAREST, "bilinear": Image.Resampling.BILINEAR}
 

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
-from srbatch import heic
-from srbatch.commit import destination_error, sync_file
-from srbatch.discover import is_of_programs
+from srbatch.codecs import heic
+from srbatch.discovery.discover import is_of_programs
 from srbatch.errors import DestinationError, PhotoChanged, UsageError
 from srbatch.formats import Format
+from srbatch.outputs.commit import destination_error, sync_file
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from srbatch.commit import destination_error, whole
-from trainer.bounds import Pixels
-from trainer.degrade import Degradations, apply, degrade
-from trainer.reduction import downsample
+from srbatch.outputs.commit import destination_error, whole
+from trainer.degradations.bounds import Pixels
+from trainer.degradations.degrade import Degradations, apply, degrade
+from trainer.degradations.reduction import downsample
 
 _CELL_PX = 256
 """Side of a cell; pictures are enlarged by the whole factor that fits best, so that pixels stay squares."""

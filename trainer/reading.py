@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from srbatch.errors import UsageError
 from trainer.config import Config
-from trainer.degrade import PRESETS as DEGRADATIONS
+from trainer.degradations.degrade import PRESETS as DEGRADATIONS
 
 
 def presets() -> tuple[str, ...]:

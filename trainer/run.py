@@ -16,14 +16,15 @@ from fastai.callback.core import Callback
 from fastai.callback.training import GradientAccumulation, GradientClip
 from fastai.learner import Learner
 
-from srbatch import allocator, weights
-from srbatch.apart import check_outside
+from srbatch import weights
 from srbatch.card import STRIDE, listed
-from srbatch.commit import make_folder
+from srbatch.discovery.apart import check_outside
 from srbatch.errors import DestinationError, DeviceError, UsageError, WeightsError
-from srbatch.hardware import pick_device
 from srbatch.network import SuperResolutionNet
-from trainer import checkpoint, distributed, encoder, learner, losses, photos, release, schedule
+from srbatch.outputs.commit import make_folder
+from srbatch.upscaling import allocator
+from srbatch.upscaling.hardware import pick_device
+from trainer import checkpoint, distributed, encoder, learner, losses, photos, schedule
 from trainer.callbacks import (
     GO_ON,
     Autocast,
@@ -43,7 +44,8 @@ from trainer.checkpoint import Checkpoints, State, averaged
 from trainer.config import Config, Phase
 from trainer.data import Steps, Stores, loaders, no_workers_left, sample_crops
 from trainer.distributed import World
-from trainer.export import check_apart
+from trainer.exporting import release
+from trainer.exporting.export import check_apart
 from trainer.interruption import EndAtOnce, Interrupt, Stop
 from trainer.panels import Panels
 from trainer.plots import plot_losses

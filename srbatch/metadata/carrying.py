@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from srbatch import exif, exif_build, exif_patch, extended_xmp, jpeg, png, profiles, regions, tiff_append, xmp
-from srbatch.containers import Blocks, printable
+from srbatch.containers import exif, exif_build, jpeg, png, tiff_append
+from srbatch.containers.blocks import Blocks, printable
 from srbatch.errors import UnsupportedPhoto
 from srbatch.formats import Format
+from srbatch.metadata import exif_patch, extended_xmp, profiles, regions, xmp
+from srbatch.metadata.packets import in_utf8
+from srbatch.metadata.provenance import Provenance
 from srbatch.metadata.reading import Metadata, by_type, check_colour
 from srbatch.metadata.writing import head
-from srbatch.packets import in_utf8
 from srbatch.placement import PAGE_LOST, SUBJECT_LOST, Placement
-from srbatch.provenance import Provenance
 
 _SRGB_GAMMA, _GAMMA_TOLERANCE = 45_455, 100
 _SRGB_CHROMATICITIES = (31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000)

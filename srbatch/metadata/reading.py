@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from srbatch import bitmaps, exif, extended_xmp, heif, jp2, jpeg, png, profiles, tiff, webp, xmp
-from srbatch.containers import GAIN_MAP_LOST, Blocks
+from srbatch.containers import bitmaps, exif, heif, jp2, jpeg, png, tiff, webp
+from srbatch.containers.blocks import GAIN_MAP_LOST, Blocks
+from srbatch.containers.tiff_structure import BrokenTiff
 from srbatch.errors import UnsupportedPhoto
 from srbatch.formats import Format
-from srbatch.packets import Properties, UnusableXmp
+from srbatch.metadata import extended_xmp, profiles, xmp
+from srbatch.metadata.packets import Properties, UnusableXmp
 from srbatch.placement import Placement, is_on_its_side
 from srbatch.places import open_file
-from srbatch.tiff_structure import BrokenTiff
 
 _READERS: dict[Format, Callable[[BinaryIO], Blocks]] = {
     Format.JPEG: jpeg.read_jpeg,

@@ -6,13 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from srbatch import exif, extended_xmp, jpeg, png, tiff_append
-from srbatch.containers import HeadSplicer
+from srbatch.containers import exif, jpeg, png, tiff_append
+from srbatch.containers.blocks import HeadSplicer
+from srbatch.containers.heif import HeifRewriter
+from srbatch.containers.webp import WebpRewriter
 from srbatch.errors import WrongOutput
 from srbatch.formats import Format
-from srbatch.heif import HeifRewriter
+from srbatch.metadata import extended_xmp
 from srbatch.metadata.reading import Metadata, read
-from srbatch.webp import WebpRewriter
 
 
 class Sink(Protocol):

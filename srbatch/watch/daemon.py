@@ -9,15 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from srbatch.archive import state_folder
 from srbatch.errors import DestinationError, ExitCode, Interrupted, UsageError
-from srbatch.ledger import has_ledger
 from srbatch.model import Model
 from srbatch.names import show
 from srbatch.options import Options
+from srbatch.outputs.archive import state_folder
+from srbatch.outputs.ledger import has_ledger
 from srbatch.places import is_folder
 from srbatch.preflight import Settings
-from srbatch.report import Several
+from srbatch.reporting.report import Several
 from srbatch.run import find, session
 from srbatch.watch.control import Control
 from srbatch.watch.events import Events

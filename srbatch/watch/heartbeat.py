@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from srbatch.codec_pool import encode_limit_s
-from srbatch.found import Photo
+from srbatch.codecs.codec_pool import encode_limit_s
+from srbatch.discovery.found import Photo
 from srbatch.options import MAX_FACTOR, Options
-from srbatch.outcome import Outcome
-from srbatch.report import Silent
+from srbatch.reporting.outcome import Outcome
+from srbatch.reporting.report import Silent
 from srbatch.watch.sd_notify import Notifier
 
 _STUCK_S = 600.0

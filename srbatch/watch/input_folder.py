@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from srbatch.discovery.found import Found
 from srbatch.errors import UsageError
-from srbatch.found import Found
 from srbatch.names import show
 from srbatch.options import Options
 from srbatch.run import find

@@ -11,10 +11,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from srbatch import inspection
-from srbatch.archive import state_folder
-from srbatch.snapshot import Snapshot, local_time, read
-from srbatch.terminal import screen
+from srbatch.outputs.archive import state_folder
+from srbatch.reporting import inspection
+from srbatch.reporting.snapshot import Snapshot, local_time, read
+from srbatch.reporting.terminal import screen
 
 _EVERY_S = 1.0
 _LEDGER_EVERY_S = 10.0

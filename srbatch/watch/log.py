@@ -10,9 +10,9 @@ import time
 from typing import Any
 
 from srbatch.errors import is_of_output
-from srbatch.outcome import Outcome, outcome_line
-from srbatch.report import Silent
-from srbatch.snapshot import TIME_FORMAT
+from srbatch.reporting.outcome import Outcome, outcome_line
+from srbatch.reporting.report import Silent
+from srbatch.reporting.snapshot import TIME_FORMAT
 
 log = logging.getLogger(__name__)
 

@@ -35,12 +35,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from srbatch.archive import put_right, state_folder
 from srbatch.batch import Run, run_all
+from srbatch.discovery.found import Found, Photo
 from srbatch.errors import DestinationError, DeviceError, DeviceOutOfMemory, ExitCode, SrbatchError
-from srbatch.found import Found, Photo
-from srbatch.ledger import LedgerError
-from srbatch.outcome import Summary
+from srbatch.outputs.archive import put_right, state_folder
+from srbatch.outputs.ledger import LedgerError
+from srbatch.reporting.outcome import Summary
 from srbatch.watch.control import Control
 from srbatch.watch.events import Events
 from srbatch.watch.heartbeat import Heartbeat

@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from srbatch.commit import flush, make_folder, sync_folder, temp_path
 from srbatch.dates import mtime_of
+from srbatch.discovery.found import Photo
+from srbatch.discovery.target_names import is_picture
 from srbatch.errors import UsageError
-from srbatch.found import Photo
 from srbatch.names import MAX_NAME_BYTES, show
+from srbatch.outputs.commit import flush, make_folder, sync_folder, temp_path
+from srbatch.outputs.sidecars import beside, is_anothers, is_of_another_kind
 from srbatch.places import is_within
-from srbatch.sidecars import beside, is_anothers, is_of_another_kind
-from srbatch.target_names import is_picture
 from srbatch.watch.renamed import with_tag
 
 _AT_FDCWD = -2 if sys.platform == "darwin" else -100

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from srbatch.batch import Run
+from srbatch.discovery.found import Photo
 from srbatch.errors import DestinationError, PhotoTooLarge, UnsupportedPhoto, is_of_output, one_line
-from srbatch.found import Photo
 from srbatch.names import show
-from srbatch.outcome import Outcome, duration, outcome_line
 from srbatch.preflight import forget_vanished, source_name
-from srbatch.report import Silent
+from srbatch.reporting.outcome import Outcome, duration, outcome_line
+from srbatch.reporting.report import Silent
 from srbatch.resume import HAS_OUTPUT, comes_again, is_remembered
 from srbatch.watch.moving import NotMoved, OriginalsFolder, is_as_found
 from srbatch.watch.schedule import RetrySchedule

@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from srbatch.commit import is_full
 from srbatch.errors import DestinationError, SrbatchError
 from srbatch.names import show
+from srbatch.outputs.commit import is_full
 from srbatch.places import identity
 
 _ROOM = 16 << 20

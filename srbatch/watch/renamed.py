@@ -12,14 +12,14 @@ from dataclasses import replace
 from pathlib import PurePath
 
 from srbatch.batch import Run
+from srbatch.discovery.found import Photo
+from srbatch.discovery.target_names import target_name
 from srbatch.errors import PhotoError, TargetExists
 from srbatch.formats import Format
-from srbatch.found import Photo
-from srbatch.ledger import Row
 from srbatch.names import collision_key, show
+from srbatch.outputs.ledger import Row
 from srbatch.preflight import source_name
 from srbatch.resume import is_of
-from srbatch.target_names import target_name
 
 _DIGITS = (8, 16, 64)
 """Of the hash, in hexadecimal: more of them where fewer are taken."""
@@ -83,7 +83,7 @@ def placed(
 
     Args:
         sha256: of the photo's bytes.
-        to: the format asked for, as in :func:`srbatch.target_names.target_name`.
+        to: the format asked for, as in :func:`srbatch.discovery.target_names.target_name`.
         row_of: what the ledger says of a target below the output folder.
         is_taken: whether the target below it is another photo's, or is there without the ledger's knowledge.
     """

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from srbatch.found import Photo
+from srbatch.discovery.found import Photo
 from srbatch.watch.settle import FileVersion, version_of
 
 PAUSES_S = (30.0, 120.0, 600.0)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from srbatch.found import Photo
+from srbatch.discovery.found import Photo
 from srbatch.names import show
 
 log = logging.getLogger(__name__)

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import psutil
 
-from srbatch.commit import discard
-from srbatch.found import Photo
+from srbatch.discovery.found import Photo
 from srbatch.names import show
-from srbatch.outcome import Outcome
-from srbatch.report import Silent
-from srbatch.snapshot import FILE, Snapshot
+from srbatch.outputs.commit import discard
+from srbatch.reporting.outcome import Outcome
+from srbatch.reporting.report import Silent
+from srbatch.reporting.snapshot import FILE, Snapshot
 
 _EVERY_S = 1.0
 _ERRORS = 10

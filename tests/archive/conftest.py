@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from srbatch.archive import state_folder
-from srbatch.commit import temp_path
-from srbatch.ledger import Ledger, Row
 from srbatch.options import Options
+from srbatch.outputs.archive import state_folder
+from srbatch.outputs.commit import temp_path
+from srbatch.outputs.ledger import Ledger, Row
 
 BE_KILLED = """
 import sys

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from srbatch.archive import looked_into, opened, state_folder
-from srbatch.ledger import STATE_FOLDER, Ledger, Row
 from srbatch.options import Options
+from srbatch.outputs.archive import looked_into, opened, state_folder
+from srbatch.outputs.ledger import STATE_FOLDER, Ledger, Row
 from tests.archive.conftest import BE_KILLED, killed_while_writing, names_below, row_of, with_
 from tests.processes import running
 

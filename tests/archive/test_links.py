@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from srbatch.archive import opened
 from srbatch.errors import DestinationError
-from srbatch.ledger import LedgerError
 from srbatch.options import Options
-from srbatch.snapshot import read
+from srbatch.outputs.archive import opened
+from srbatch.outputs.ledger import LedgerError
+from srbatch.reporting.snapshot import read
 from srbatch.watch.status import WatchStatus
 from tests.archive.conftest import with_
 from tests.conftest import Clock

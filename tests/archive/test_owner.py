@@ -12,10 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from srbatch.archive import looked_into, opened
-from srbatch.commit import temp_path
 from srbatch.errors import DestinationError, LockedError, SrbatchError
 from srbatch.options import Options
+from srbatch.outputs.archive import looked_into, opened
+from srbatch.outputs.commit import temp_path
 from tests.archive.conftest import names_below, row_of, with_
 from tests.conftest import without_privileges
 

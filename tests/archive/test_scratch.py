@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from srbatch.archive import Archive, opened
 from srbatch.errors import DestinationError
 from srbatch.options import Options
-from srbatch.scratch import Scratch
+from srbatch.outputs.archive import Archive, opened
+from srbatch.outputs.scratch import Scratch
 from tests.archive.conftest import BE_KILLED, names_below, row_of, with_
 from tests.processes import running
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from srbatch import weights
-from srbatch.openvino_engine import OpenVinoNetwork
+from srbatch.upscaling.openvino_engine import OpenVinoNetwork
 from tests.bench import report
 
 

@@ -37,14 +37,14 @@ import torch
 from PIL import Image
 
 from srbatch import weights
-from srbatch.arrays import Pixels
-from srbatch.codec_pool import CodecPool
-from srbatch.encode import Encoding
+from srbatch.codecs.codec_pool import CodecPool
+from srbatch.codecs.encode import Encoding
 from srbatch.formats import Format
-from srbatch.hardware import pick_device
 from srbatch.metadata import carrying
 from srbatch.model import Model
 from srbatch.options import ENGINES, Options
+from srbatch.upscaling.arrays import Pixels
+from srbatch.upscaling.hardware import pick_device
 from tests.bench import peers, report
 from tests.bench.measured_run import started
 from tests.bench.peers import QUALITY, SCALE

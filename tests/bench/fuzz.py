@@ -29,13 +29,14 @@ from pathlib import Path
 
 import pebble
 
-from srbatch import describe, picture
-from srbatch.codec_pool import _start_worker
-from srbatch.containers import XMP_ID
+from srbatch.codecs import picture
+from srbatch.codecs.codec_pool import _start_worker
+from srbatch.containers.blocks import XMP_ID
 from srbatch.errors import PhotoError
 from srbatch.formats import Format
 from srbatch.metadata import reading
 from srbatch.options import Options, TargetSize
+from srbatch.reporting import describe
 from tests.bench import report
 from tests.conftest import crop
 from tests.corpus import HEIGHT, WIDTH, Case, cases

@@ -18,9 +18,9 @@ import torch
 from PIL import Image
 
 from srbatch import weights
-from trainer import halo
-from trainer.damage import KNOWN, Damage, parse_damage
 from trainer.data import to_floats, to_integers
+from trainer.degradations.damage import KNOWN, Damage, parse_damage
+from trainer.exporting import halo
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def read(path: Path, damage: Damage | None, seed: int) -> torch.Tensor:
-    """Return the square in the middle of a photo, as `trainer.halo.middle`, damaged if that is asked."""
+    """Return the middle of a photo, as `trainer.exporting.halo.middle`, damaged if that is asked."""
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB"))
     if min(pixels.shape[:2]) < halo.WHOLE_PX:

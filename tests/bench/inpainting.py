@@ -17,12 +17,12 @@ from statistics import mean
 import numpy as np
 
 from srbatch import weights
-from srbatch.upscaler import Upscaler
+from srbatch.upscaling.upscaler import Upscaler
 from tests.bench import report
-from trainer import metrics
-from trainer.bench import PREDICTION, Bench, Sample
 from trainer.data import to_floats
-from trainer.evaluate import pictures
+from trainer.evaluation import metrics
+from trainer.evaluation.bench import PREDICTION, Bench, Sample
+from trainer.evaluation.evaluate import pictures
 
 _RADIUS_PX = 3
 _METHODS = ("input", "Telea", "Navier-Stokes", PREDICTION)

@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 
 from srbatch import run
-from srbatch.found import Photo
+from srbatch.discovery.found import Photo
 from srbatch.options import Options, TargetSize
-from srbatch.outcome import Outcome
-from srbatch.report import Silent
+from srbatch.reporting.outcome import Outcome
+from srbatch.reporting.report import Silent
 from tests.bench.stand_in import StandIn
 
 SCALE = 2

@@ -37,10 +37,10 @@ from statistics import median
 
 from PIL import Image
 
-from srbatch.commit import TEMP_SUFFIX
 from srbatch.errors import ExitCode
-from srbatch.inspection import verify
-from srbatch.ledger import STATE_FOLDER, Ledger
+from srbatch.outputs.commit import TEMP_SUFFIX
+from srbatch.outputs.ledger import STATE_FOLDER, Ledger
+from srbatch.reporting.inspection import verify
 from tests.bench.killed_run import SCALE
 from tests.conftest import crop
 

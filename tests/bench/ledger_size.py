@@ -20,8 +20,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from statistics import median
 
-from srbatch import inspection
-from srbatch.ledger import STATE_FOLDER, Ledger, Row
+from srbatch.outputs.ledger import STATE_FOLDER, Ledger, Row
+from srbatch.reporting import inspection
 from tests.bench import report
 
 FEW = 1000

@@ -14,8 +14,9 @@ from unittest import mock
 import psutil
 from torch import nn
 
-from srbatch import cli, upscaler
-from srbatch.arrays import Pixels
+from srbatch import cli
+from srbatch.upscaling import upscaler
+from srbatch.upscaling.arrays import Pixels
 from tests.networks import Nothing
 
 ROOT = Path(__file__).parents[2]

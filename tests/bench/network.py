@@ -27,10 +27,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from srbatch import weights
 from srbatch.card import Card
 from srbatch.errors import SrbatchError
-from srbatch.openvino_engine import OpenVinoNetwork
 from srbatch.options import PRECISIONS
-from srbatch.tile_memory import Tiles
-from srbatch.upscaler import Upscaler
+from srbatch.upscaling.openvino_engine import OpenVinoNetwork
+from srbatch.upscaling.tile_memory import Tiles
+from srbatch.upscaling.upscaler import Upscaler
 from tests.bench import report
 
 MATMUL, CONVOLUTION = "matrix product", "3 x 3 convolution"

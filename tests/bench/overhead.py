@@ -31,9 +31,9 @@ from srbatch import run, weights
 from srbatch.errors import ExitCode
 from srbatch.model import Model
 from srbatch.options import Options, TargetSize
-from srbatch.report import Silent
-from srbatch.tile_memory import Tiles
-from srbatch.upscaler import Upscaler
+from srbatch.reporting.report import Silent
+from srbatch.upscaling.tile_memory import Tiles
+from srbatch.upscaling.upscaler import Upscaler
 
 RUN, NETWORK, BARE = "whole run", "its calls of the network", "the same calls in a plain loop"
 """The rows of the table."""

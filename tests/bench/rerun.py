@@ -28,9 +28,9 @@ from srbatch import run
 from srbatch.errors import ExitCode
 from srbatch.model import Model
 from srbatch.options import Options, TargetSize
-from srbatch.report import Silent
+from srbatch.reporting.report import Silent
 from srbatch.resume import CURRENT
-from srbatch.upscaler import Upscaler
+from srbatch.upscaling.upscaler import Upscaler
 from tests.bench import report
 from tests.networks import Nothing
 

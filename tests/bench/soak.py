@@ -38,7 +38,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from srbatch.ledger import STATE_FOLDER, Ledger
+from srbatch.outputs.ledger import STATE_FOLDER, Ledger
 
 ROOT = Path(__file__).parents[2]
 FAULTS = ("missing", "wrong", "unlisted", "left", "lost", "ended", "grown")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from srbatch.model import Model
 
 if TYPE_CHECKING:
-    from srbatch.upscaler import Upscaler
+    from srbatch.upscaling.upscaler import Upscaler
 
 
 class StandIn(Model):

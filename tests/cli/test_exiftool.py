@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageCms
 
-from srbatch.exif import MAKER_NOTE_SWAPPED
+from srbatch.containers.exif import MAKER_NOTE_SWAPPED
 from srbatch.formats import Format
-from srbatch.outcome import Outcome
+from srbatch.reporting.outcome import Outcome
 from tests.conftest import crop
 from tests.networks import upscaled
 

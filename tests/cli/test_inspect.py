@@ -11,8 +11,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from srbatch import profiles
 from srbatch.formats import Format
+from srbatch.metadata import profiles
 from tests.cli.conftest import Srbatch, as_command
 from tests.cli.test_metadata import ICC, camera_exif, save
 from tests.conftest import Originals, crop

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from srbatch.containers import C2PA_LOST
+from srbatch.containers.blocks import C2PA_LOST
 from srbatch.formats import Format
 from tests.cli.conftest import Srbatch
 from tests.conftest import Originals, crop

@@ -87,7 +87,7 @@ def test_ctrl_c_reaches_no_codec(three: Path, tmp_path: Path) -> None:
     """A terminal sends it to all processes; one that is just starting would say that it died of it."""
     code = (
         "import os\n"
-        "from srbatch.codec_pool import CodecPool\n"
+        "from srbatch.codecs.codec_pool import CodecPool\n"
         "from srbatch.errors import UnreadablePhoto\n"
         "if __name__ == '__main__':\n"
         "    with CodecPool(timeout_s=60, memory_mb=1024, workers=1) as pool:\n"

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from srbatch import ledger, weights
+from srbatch import weights
 from srbatch.card import Card, NetworkConfig
 from srbatch.errors import ExitCode
 from srbatch.network import SuperResolutionNet
+from srbatch.outputs import ledger
 from tests.cli.conftest import Srbatch
 from tests.conftest import Originals, crop
 

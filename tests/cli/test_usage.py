@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from srbatch import ledger
 from srbatch.errors import ExitCode
+from srbatch.outputs import ledger
 from tests.cli.conftest import Srbatch, as_command
 from tests.conftest import Originals
 

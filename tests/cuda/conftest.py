@@ -21,13 +21,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from srbatch import weights
-from srbatch.arrays import Pixels
 from srbatch.card import NetworkConfig
-from srbatch.devices import Devices
 from srbatch.errors import OutOfMemory
 from srbatch.network import SuperResolutionNet
-from srbatch.tile_memory import Tiles
-from srbatch.upscaler import Upscaler, in_memory
+from srbatch.upscaling.arrays import Pixels
+from srbatch.upscaling.devices import Devices
+from srbatch.upscaling.tile_memory import Tiles
+from srbatch.upscaling.upscaler import Upscaler, in_memory
 from tests.networks import Local
 
 DEVICE = "cuda"

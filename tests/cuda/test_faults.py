@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from srbatch import weights
-from srbatch.arrays import Pixels
-from srbatch.devices import Devices
 from srbatch.errors import OutOfMemory, WrongOutput
-from srbatch.tile_memory import Tiles
+from srbatch.upscaling.arrays import Pixels
+from srbatch.upscaling.devices import Devices
+from srbatch.upscaling.tile_memory import Tiles
 from tests.cuda.conftest import (
     NEEDS_CUDA,
     Brightness,

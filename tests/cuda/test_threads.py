@@ -19,10 +19,10 @@ import pytest
 from PIL import Image
 
 from srbatch import weights
-from srbatch.arrays import Pixels
 from srbatch.card import Card
-from srbatch.devices import Devices
-from srbatch.upscaler import Upscaler
+from srbatch.upscaling.arrays import Pixels
+from srbatch.upscaling.devices import Devices
+from srbatch.upscaling.upscaler import Upscaler
 from tests.cuda.conftest import (
     DEVICE,
     NEEDS_CUDA,

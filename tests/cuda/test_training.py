@@ -83,7 +83,7 @@ def repeatable() -> Iterator[None]:
 def trained(repeatable: None, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     import safetensors.torch
 
-    from trainer import halo
+    from trainer.exporting import halo
     from trainer.losses import Vgg16
 
     folder = tmp_path_factory.mktemp("training")
@@ -193,7 +193,7 @@ def test_weights_are_measured_with_the_figures_of_the_cpu(trained: Trained, tmp_
     import safetensors.torch
     import torchvision
 
-    from trainer.evaluate import evaluate
+    from trainer.evaluation.evaluate import evaluate
 
     features = tmp_path / "densenet169.safetensors"
     with torch.random.fork_rng(devices=[]):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from srbatch.found import Found, Photo
+from srbatch.discovery.found import Found, Photo
 
 
 def make(folder: Path, *names: str) -> Path:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from srbatch import collisions, places
-from srbatch import discover as module
-from srbatch.apart import check_outside
-from srbatch.discover import discover
+from srbatch import places
+from srbatch.discovery import collisions
+from srbatch.discovery import discover as module
+from srbatch.discovery.apart import check_outside
+from srbatch.discovery.discover import discover
 from srbatch.errors import UsageError
 from srbatch.formats import Format
 from tests.conftest import without_privileges

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pytest
 
-from srbatch.discover import _name_of, discover
+from srbatch.discovery.discover import _name_of, discover
 from tests.discover.conftest import make, targets
 
 

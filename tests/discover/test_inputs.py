@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from srbatch.discover import Selection, discover
+from srbatch.discovery.discover import Selection, discover
+from srbatch.discovery.target_names import check_name
 from srbatch.errors import UsageError
 from srbatch.formats import Format
-from srbatch.target_names import check_name
 from tests.discover.conftest import make, only, targets
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from srbatch import collisions
-from srbatch import discover as module
-from srbatch.discover import discover
+from srbatch.discovery import collisions
+from srbatch.discovery import discover as module
+from srbatch.discovery.discover import discover
 from srbatch.errors import Interrupted
 from tests.discover.conftest import make, only, targets
 

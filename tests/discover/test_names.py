@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srbatch import collisions
-from srbatch import discover as module
-from srbatch.discover import discover
+from srbatch.discovery import collisions
+from srbatch.discovery import discover as module
+from srbatch.discovery.discover import discover
+from srbatch.discovery.target_names import target_name
 from srbatch.errors import UnsupportedPhoto
 from srbatch.formats import Format
 from srbatch.names import show
-from srbatch.target_names import target_name
 from tests.conftest import WRITTEN
 from tests.discover.conftest import make, only, targets
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srbatch.commit import temp_path
-from srbatch.discover import Selection, discover
+from srbatch.discovery.discover import Selection, discover
 from srbatch.errors import UnsupportedPhoto
 from srbatch.formats import Format
+from srbatch.outputs.commit import temp_path
 from tests.conftest import WRITTEN
 from tests.discover.conftest import make, only, targets
 

@@ -10,11 +10,11 @@ from typing import TypeVar
 
 import pytest
 
-from srbatch import report
+from srbatch.discovery.found import Found, Photo
 from srbatch.formats import Format
-from srbatch.found import Found, Photo
-from srbatch.outcome import Outcome, Summary
-from srbatch.report import Reporter
+from srbatch.reporting import report
+from srbatch.reporting.outcome import Outcome, Summary
+from srbatch.reporting.report import Reporter
 
 R = TypeVar("R", bound=Reporter)
 ODD_NAMES = [

@@ -14,8 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from srbatch.errors import DestinationError, UsageError
-from srbatch.outcome import Summary
-from srbatch.report_files import CsvFile, JsonFile, report_file
+from srbatch.reporting.outcome import Summary
+from srbatch.reporting.report_files import CsvFile, JsonFile, report_file
 from tests.report.conftest import ODD_NAMES, begun, done, failed, photo, skipped, summary_of
 
 # ---- the JSON file -------------------------------------------------------------------------------

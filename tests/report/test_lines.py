@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from srbatch.discovery.found import Found, Photo
 from srbatch.errors import ExitCode
-from srbatch.found import Found, Photo
-from srbatch.outcome import Outcome, Summary, outcome_line, summary_lines
-from srbatch.report import Plain, Several, Silent
-from srbatch.report_files import JsonLines
-from srbatch.terminal import Terminal
+from srbatch.reporting.outcome import Outcome, Summary, outcome_line, summary_lines
+from srbatch.reporting.report import Plain, Several, Silent
+from srbatch.reporting.report_files import JsonLines
+from srbatch.reporting.terminal import Terminal
 from tests.report.conftest import ODD_NAMES, Clock, done, failed, photo, skipped, summary_of
 
 # ---- JSON lines ----------------------------------------------------------------------------------

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from srbatch import report
-from srbatch.outcome import duration
-from srbatch.report import Pace
+from srbatch.reporting import report
+from srbatch.reporting.outcome import duration
+from srbatch.reporting.report import Pace
 from tests.report.conftest import Clock, photo
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from torch import nn
 
-from srbatch import batch, codec_pool, run
+from srbatch import batch, run
+from srbatch.codecs import codec_pool
 from srbatch.errors import ExitCode
 from srbatch.options import Options, TargetSize
 from tests.conftest import Originals, crop

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from srbatch import batch, commit
-from srbatch.commit import destination_error
+from srbatch import batch
 from srbatch.errors import (
     DestinationError,
     ExitCode,
 )
-from srbatch.ledger import STATE_FOLDER, LedgerError
+from srbatch.outputs import commit
+from srbatch.outputs.commit import destination_error
+from srbatch.outputs.ledger import STATE_FOLDER, LedgerError
 from srbatch.resume import CURRENT
 from tests.conftest import Originals
 from tests.run.conftest import outputs, upscale

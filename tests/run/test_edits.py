@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from srbatch import batch, encode
+from srbatch import batch
+from srbatch.codecs import encode
 from srbatch.errors import (
     ExitCode,
 )

@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from srbatch import batch, commit
-from srbatch.archive import scratch_folder
+from srbatch import batch
 from srbatch.errors import (
     ExitCode,
     UsageError,
 )
 from srbatch.formats import Format
-from srbatch.ledger import STATE_FOLDER
 from srbatch.options import Options
+from srbatch.outputs import commit
+from srbatch.outputs.archive import scratch_folder
+from srbatch.outputs.ledger import STATE_FOLDER
 from srbatch.resume import CURRENT
 from tests.conftest import Originals, crop
 from tests.run.conftest import XMP, outputs, upscale

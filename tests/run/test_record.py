@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from srbatch import codec_pool
+from srbatch.codecs import codec_pool
 from srbatch.errors import (
     ExitCode,
     Interrupted,
 )
-from srbatch.inspection import status
-from srbatch.ledger import STATE_FOLDER, Ledger
 from srbatch.options import TargetSize
+from srbatch.outputs.ledger import STATE_FOLDER, Ledger
+from srbatch.reporting.inspection import status
 from srbatch.resume import CURRENT
 from tests.conftest import Originals, crop
 from tests.run.conftest import outputs, upscale

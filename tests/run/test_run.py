@@ -17,7 +17,9 @@ import pytest
 import torch
 from PIL import Image
 
-from srbatch import batch, encode, scratch
+from srbatch import batch
+from srbatch.codecs import encode
+from srbatch.discovery.found import Photo
 from srbatch.errors import (
     DeviceError,
     ExitCode,
@@ -25,9 +27,9 @@ from srbatch.errors import (
     LockedError,
     SrbatchError,
 )
-from srbatch.found import Photo
-from srbatch.ledger import STATE_FOLDER, locked
-from srbatch.tile_memory import Tiles
+from srbatch.outputs import scratch
+from srbatch.outputs.ledger import STATE_FOLDER, locked
+from srbatch.upscaling.tile_memory import Tiles
 from tests.conftest import Originals, crop
 from tests.networks import FakeModel, Faulty, Local
 from tests.run.conftest import outputs, upscale
@@ -215,7 +217,7 @@ def test_an_encoder_that_writes_something_else_is_found_out(
 
     monkeypatch.setattr(batch.CodecPool, "encode", black)
     upscale(five, tmp_path / "hi")
-    from srbatch.inspection import verify
+    from srbatch.reporting.inspection import verify
 
     assert [target for target, _ in verify(tmp_path / "hi", None).problems] == ["1.png"]
 

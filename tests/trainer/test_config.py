@@ -14,7 +14,7 @@ from srbatch.card import STRIDE
 from srbatch.errors import UsageError
 from trainer.config import LAYERS, Config, Phase
 from trainer.data import recipe
-from trainer.degrade import PHOTO, RESTORE, Degradations
+from trainer.degradations.degrade import PHOTO, RESTORE, Degradations
 from trainer.listing import as_toml
 from trainer.reading import load, parse, presets
 

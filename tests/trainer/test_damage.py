@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tests.trainer.crops import check, flat, photo
-from trainer import photographic
-from trainer.damage import parse_damage
-from trainer.photographic import Jpeg
+from trainer.degradations import photographic
+from trainer.degradations.damage import parse_damage
+from trainer.degradations.photographic import Jpeg
 
 
 @pytest.mark.parametrize("name", ["holes", "text", "watermark", "scratches"])

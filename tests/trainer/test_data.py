@@ -19,10 +19,10 @@ from tests.conftest import crop
 from trainer import data
 from trainer.config import Phase
 from trainer.data import Pairs, Recipe, Steps, Stores, loaders, recipe, sample_crops
-from trainer.degrade import RESTORE, Degradations
+from trainer.degradations.degrade import RESTORE, Degradations
+from trainer.degradations.reduction import bicubic_downsample
 from trainer.photos import Store, decode, find_all
 from trainer.reading import parse
-from trainer.reduction import bicubic_downsample
 
 RECIPE = Recipe(seed=1, size=64, scale=2, reduce=(1.0, 1.3), flip=True, degradations=RESTORE)
 PLAIN = replace(RECIPE, degradations=Degradations(), reduce=(1.0, 1.0))

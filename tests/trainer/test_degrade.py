@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from srbatch.card import FAITHFUL_DEGRADATIONS
 from tests.trainer.crops import check, error, photo
-from trainer import degrade
-from trainer.degrade import ORDER, PHOTO, PRESETS, RESTORE, STRONG, Degradations
-from trainer.photographic import Grey, Jpeg, Noise, Poisson
+from trainer.degradations import degrade
+from trainer.degradations.degrade import ORDER, PHOTO, PRESETS, RESTORE, STRONG, Degradations
+from trainer.degradations.photographic import Grey, Jpeg, Noise, Poisson
 
 CERTAIN = Degradations.model_validate({kind: {"probability": 1} for kind in ORDER})
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))

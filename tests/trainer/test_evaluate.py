@@ -20,14 +20,14 @@ from srbatch import weights
 from srbatch.card import Card, NetworkConfig
 from srbatch.errors import DestinationError, DeviceError, OutOfMemory, UsageError, WeightsError
 from srbatch.network import SuperResolutionNet
-from srbatch.upscaler import Upscaler
+from srbatch.upscaling.upscaler import Upscaler
 from tests.conftest import crop
 from tests.networks import Faulty, Nothing
-from trainer import bench, metrics
-from trainer.bench import Bench
-from trainer.evaluate import _head, evaluate
-from trainer.reduction import bicubic_downsample
-from trainer.results import COLUMNS
+from trainer.degradations.reduction import bicubic_downsample
+from trainer.evaluation import bench, metrics
+from trainer.evaluation.bench import Bench
+from trainer.evaluation.evaluate import _head, evaluate
+from trainer.evaluation.results import COLUMNS
 
 METHODS = ["nearest", "bilinear", "bicubic", "lanczos", "prediction"]
 

@@ -23,9 +23,9 @@ from srbatch.card import NetworkConfig
 from srbatch.errors import DestinationError, UsageError, WeightsError
 from srbatch.network import SuperResolutionNet
 from srbatch.weights import Weights
-from trainer import onnx_export, parity
-from trainer.export import Exported, export
-from trainer.onnx_export import OnnxExport, export_onnx
+from trainer.exporting import onnx_export, parity
+from trainer.exporting.export import Exported, export
+from trainer.exporting.onnx_export import OnnxExport, export_onnx
 
 CONFIG = NetworkConfig("resnet18", features=8, refine_blocks=1, stages=1)
 RECORD: dict[str, Any] = {

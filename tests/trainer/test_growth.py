@@ -12,7 +12,7 @@ from srbatch import weights
 from srbatch.card import MAX_STAGES, Card, NetworkConfig
 from srbatch.errors import UsageError
 from srbatch.network import SuperResolutionNet
-from trainer.growth import grow
+from trainer.exporting.growth import grow
 
 pytestmark = pytest.mark.usefixtures("thin_encoder")
 CONFIG = NetworkConfig("resnet18", features=8, refine_blocks=1, stages=1)

@@ -13,15 +13,15 @@ from torch.nn import functional as F
 
 from srbatch.card import MAX_MARGIN_PX, NetworkConfig
 from srbatch.errors import WeightsError
-from srbatch.tiling import Axis
+from srbatch.upscaling.tiling import Axis
 from tests.networks import Local
-from trainer import halo
 from trainer.data import Stores
-from trainer.degrade import Degradations
-from trainer.halo import Choice, Margin
-from trainer.photographic import Jpeg, Noise
+from trainer.degradations.degrade import Degradations
+from trainer.degradations.photographic import Jpeg, Noise
+from trainer.exporting import halo
+from trainer.exporting.halo import Choice, Margin
+from trainer.exporting.release import measure_halo
 from trainer.photos import Store, find_all
-from trainer.release import measure_halo
 
 TILE_PX = 160
 WHOLE_PX = TILE_PX + 128

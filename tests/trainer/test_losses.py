@@ -17,8 +17,8 @@ from srbatch.card import IMAGENET_MEAN
 from srbatch.errors import WeightsError
 from trainer import tensors
 from trainer.config import LAYERS, Loss
+from trainer.degradations.reduction import bicubic_downsample
 from trainer.losses import SuperResolutionLoss, Vgg16, build, gram, reduced
-from trainer.reduction import bicubic_downsample
 
 BEFORE_POOLS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
 WEIGHTS = {"relu1_2": 0.5, "relu2_1": 2.0}

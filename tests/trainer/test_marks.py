@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer import holes, lettering, marks, wear
-from trainer.holes import Holes
-from trainer.layers import Canvas, Layer, composed, covered, wander
-from trainer.marks import Text, Watermark
-from trainer.wear import Dust, Folds, Scratches
+from trainer.degradations import holes, lettering, marks, wear
+from trainer.degradations.holes import Holes
+from trainer.degradations.layers import Canvas, Layer, composed, covered, wander
+from trainer.degradations.marks import Text, Watermark
+from trainer.degradations.wear import Dust, Folds, Scratches
 
 GREY = np.full((128, 128, 3), 0.5, np.float32)
 

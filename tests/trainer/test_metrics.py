@@ -17,8 +17,8 @@ from scipy import ndimage
 
 from srbatch.errors import WeightsError
 from tests.conftest import sample
-from trainer import metrics
-from trainer.metrics import FeatureDistance, Lpips, NotMeasured
+from trainer.evaluation import metrics
+from trainer.evaluation.metrics import FeatureDistance, Lpips, NotMeasured
 
 
 def picture(height: int = 192, width: int = 256, *, name: str = "china.jpg") -> np.ndarray:

@@ -13,8 +13,8 @@ from srbatch import weights
 from srbatch.card import Card, NetworkConfig
 from srbatch.errors import UsageError
 from srbatch.network import SuperResolutionNet
-from trainer.growth import grow
-from trainer.mix import mix
+from trainer.exporting.growth import grow
+from trainer.exporting.mix import mix
 
 CONFIG = NetworkConfig("resnet18", features=8, refine_blocks=1, stages=1, blur=True)
 CARD = Card(

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from tests.trainer.crops import error, flat, photo
-from trainer import degrade, photographic
-from trainer.photographic import Blur, Grey, Jpeg, Noise, Poisson
+from trainer.degradations import degrade, photographic
+from trainer.degradations.photographic import Blur, Grey, Jpeg, Noise, Poisson
 
 
 @pytest.mark.parametrize(

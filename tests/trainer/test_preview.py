@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from srbatch.errors import DestinationError
-from trainer.degrade import PHOTO, RESTORE, Degradations
+from trainer.degradations.degrade import PHOTO, RESTORE, Degradations
 from trainer.preview import write_sheet
 
 

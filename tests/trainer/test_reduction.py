@@ -11,8 +11,8 @@ from PIL import Image
 from scipy import ndimage
 
 from tests.trainer.crops import check, photo
-from trainer import reduction
-from trainer.reduction import Kernel
+from trainer.degradations import reduction
+from trainer.degradations.reduction import Kernel
 
 
 @settings(max_examples=40)

@@ -15,7 +15,7 @@ from srbatch.errors import Interrupted
 from tests.trainer.conftest import phase
 from tests.trainer.trainings import Tiny, stop_at, train
 from trainer import callbacks, checkpoint, run
-from trainer.release import served_scales
+from trainer.exporting.release import served_scales
 
 pytestmark = pytest.mark.usefixtures("thin_encoder", "learners_freed")
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from srbatch.errors import DestinationError
 from tests.conftest import sample
-from trainer import sheets
-from trainer.sheets import CROP_PX, Panel, Sheet
+from trainer.evaluation import sheets
+from trainer.evaluation.sheets import CROP_PX, Panel, Sheet
 
 
 def sheet(width: int = 96) -> Sheet:

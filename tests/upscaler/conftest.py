@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from srbatch import weights
-from srbatch.arrays import Pixels
-from srbatch.upscaler import Upscaler
+from srbatch.upscaling.arrays import Pixels
+from srbatch.upscaling.upscaler import Upscaler
 
 
 def add(sums: list[float], index: int, amount: float) -> None:

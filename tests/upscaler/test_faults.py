@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from srbatch import hardware
 from srbatch.card import NetworkConfig
 from srbatch.errors import DeviceError, NoRoom, OutOfMemory, UsageError, WrongOutput
-from srbatch.hardware import means_out_of_memory, pick_device, pick_devices, pick_precision
 from srbatch.network import SuperResolutionNet
-from srbatch.tile_memory import Tiles
+from srbatch.upscaling import hardware
+from srbatch.upscaling.hardware import means_out_of_memory, pick_device, pick_devices, pick_precision
+from srbatch.upscaling.tile_memory import Tiles
 from tests.networks import Faulty, Local, Nothing
 from tests.upscaler.conftest import enlarge, noise, upscaler
 
@@ -42,7 +42,7 @@ def test_tiles_fit_into_free_memory(
     free_gb: float, by_blocks: int, whole: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A network by blocks takes less. In fp32, at most 40 % of what is free."""
-    monkeypatch.setattr("srbatch.tile_memory.free_bytes", lambda device: int(free_gb * 1e9))
+    monkeypatch.setattr("srbatch.upscaling.tile_memory.free_bytes", lambda device: int(free_gb * 1e9))
     config = NetworkConfig("resnet18", features=4, refine_blocks=0)
     for network, tile in ((SuperResolutionNet(config), by_blocks), (Local(), whole)):
         assert upscaler(network, tile=None).tiles == Tiles(tile, 1)
@@ -59,7 +59,7 @@ def test_tiles_of_a_very_wide_photo_are_low(monkeypatch: pytest.MonkeyPatch) -> 
             shapes.append(tuple(x.shape[2:]))
             return super().forward(x, scale)
 
-    monkeypatch.setattr("srbatch.tile_memory.free_bytes", lambda device: row * 400)
+    monkeypatch.setattr("srbatch.upscaling.tile_memory.free_bytes", lambda device: row * 400)
     found = enlarge(upscaler(Seen(), tile=256), pixels, size)
     assert {height for height, _ in shapes} == {128}, "40 % of 400 rows, less the overlap of 32"
     assert max(width for _, width in shapes) > 128
@@ -71,7 +71,7 @@ def test_tiles_of_a_very_wide_photo_are_low(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_photo_too_wide_for_the_memory_is_told_before_the_system_ends_us(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("srbatch.tile_memory.free_bytes", lambda device: 1000 * 3 * 4 * 2**2 * 127)
+    monkeypatch.setattr("srbatch.upscaling.tile_memory.free_bytes", lambda device: 1000 * 3 * 4 * 2**2 * 127)
     with pytest.raises(NoRoom, match="1000 px across take"):
         enlarge(upscaler(Local(), tile=96), noise(300, 1000, 3), (600, 2000))
     assert enlarge(upscaler(Local(), tile=96), noise(300, 900, 3), (600, 1800)).shape == (600, 1800, 3)
@@ -81,7 +81,7 @@ def test_a_photo_too_wide_for_the_second_network_is_told_before_the_first_is_run
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The strips of what is enlarged are the wider ones."""
-    monkeypatch.setattr("srbatch.tile_memory.free_bytes", lambda device: 1000 * 3 * 4 * 2**2 * 127)
+    monkeypatch.setattr("srbatch.upscaling.tile_memory.free_bytes", lambda device: 1000 * 3 * 4 * 2**2 * 127)
     first = Faulty(Local(), -1, "raise")
     with pytest.raises(NoRoom, match="1000 px across take"):
         enlarge(upscaler(Local(), tile=96, first=upscaler(first)), noise(300, 1000, 3), (600, 2000))
@@ -89,9 +89,9 @@ def test_a_photo_too_wide_for_the_second_network_is_told_before_the_first_is_run
 
 
 def test_memory_that_was_short_at_the_start_and_is_free_now_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("srbatch.tile_memory.free_bytes", lambda device: 1000)
+    monkeypatch.setattr("srbatch.upscaling.tile_memory.free_bytes", lambda device: 1000)
     engine = upscaler(Local(), tile=96)
-    monkeypatch.setattr("srbatch.tile_memory.free_bytes", lambda device: 10**9)
+    monkeypatch.setattr("srbatch.upscaling.tile_memory.free_bytes", lambda device: 10**9)
     assert enlarge(engine, noise(300, 1000, 3), (600, 2000)).shape == (600, 2000, 3)
 
 

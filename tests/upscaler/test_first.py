@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srbatch import upscaler as upscaler_module
 from srbatch.errors import OutOfMemory
-from srbatch.tile_memory import Tiles
+from srbatch.upscaling import upscaler as upscaler_module
+from srbatch.upscaling.tile_memory import Tiles
 from tests.networks import Faulty, Local, Nothing
 from tests.upscaler.conftest import Negative, add, enlarge, noise, upscaler
 

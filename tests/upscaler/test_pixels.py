@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from srbatch import weights
-from srbatch.arrays import Pixels
+from srbatch.upscaling.arrays import Pixels
 from tests.networks import Faulty, Local, Nothing
 from tests.upscaler.conftest import enlarge, noise, upscaler
 

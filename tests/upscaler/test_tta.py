@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from srbatch import tiling
-from srbatch.arrays import Pixels
 from srbatch.errors import WrongOutput
+from srbatch.upscaling import tiling
+from srbatch.upscaling.arrays import Pixels
 from tests.networks import Faulty, Local, Nothing
 from tests.upscaler.conftest import enlarge, noise, upscaler
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from srbatch.codec_pool import CodecPool
+from srbatch.codecs.codec_pool import CodecPool
+from srbatch.discovery.found import Photo
 from srbatch.formats import Format
-from srbatch.found import Photo
 from srbatch.options import Options
 from srbatch.watch import daemon, input_folder
 from srbatch.watch.moving import OriginalsFolder

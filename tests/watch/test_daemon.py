@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from srbatch.encode import Encoding, Written
+from srbatch.codecs.encode import Encoding, Written
+from srbatch.codecs.picture import Picture
 from srbatch.errors import (
     DestinationError,
     ExitCode,
@@ -25,9 +26,8 @@ from srbatch.errors import (
     UnreadablePhoto,
     UsageError,
 )
-from srbatch.ledger import STATE_FOLDER, Ledger, Row, locked
-from srbatch.picture import Picture
-from srbatch.snapshot import read
+from srbatch.outputs.ledger import STATE_FOLDER, Ledger, Row, locked
+from srbatch.reporting.snapshot import read
 from srbatch.watch import loop
 from srbatch.watch.daemon import WatchOptions
 from tests.networks import Nothing

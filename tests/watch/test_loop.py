@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from srbatch import commit
 from srbatch.errors import (
     DeviceError,
     ExitCode,
 )
-from srbatch.ledger import STATE_FOLDER, Ledger
-from srbatch.snapshot import read
+from srbatch.outputs import commit
+from srbatch.outputs.ledger import STATE_FOLDER, Ledger
+from srbatch.reporting.snapshot import read
 from srbatch.watch.schedule import PAUSES_S
 from tests.conftest import crop
 from tests.networks import Faulty, Nothing

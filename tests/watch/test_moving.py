@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from srbatch import commit
-from srbatch.discover import discover
+from srbatch.discovery.discover import discover
 from srbatch.errors import UsageError
+from srbatch.outputs import commit
 from srbatch.watch import moving
 from srbatch.watch.moving import NotMoved, OriginalsFolder, move_by_links, move_new
 from tests.corpus import XMP

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from srbatch.codecs.picture import Picture
 from srbatch.errors import ExitCode, UnreadablePhoto
-from srbatch.inspection import status
-from srbatch.picture import Picture
+from srbatch.reporting.inspection import status
 from srbatch.watch.moving import OriginalsFolder
 from tests.files import PACKET
 from tests.watch.world import Act, InProcess, World

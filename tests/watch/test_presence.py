@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from srbatch.commit import destination_error
 from srbatch.errors import DestinationError
-from srbatch.ledger import LedgerError
+from srbatch.outputs.commit import destination_error
+from srbatch.outputs.ledger import LedgerError
 from srbatch.watch import presence
 from srbatch.watch.presence import FreeSpace, Presence, is_disk_full
 

@@ -9,10 +9,10 @@ from pathlib import Path, PurePath
 from hypothesis import given
 from hypothesis import strategies as st
 
+from srbatch.discovery.found import Photo
 from srbatch.formats import Format
-from srbatch.found import Photo
-from srbatch.ledger import Row
 from srbatch.names import collision_key
+from srbatch.outputs.ledger import Row
 from srbatch.watch.renamed import placed
 from tests.watch.conftest import photo
 
@@ -25,7 +25,7 @@ def test_every_photo_has_one_name_for_ever_and_shares_it_with_none(
     drops: list[tuple[str, int, bool]], to: Format | None
 ) -> None:
     """A model of drops into a folder that is emptied after each of them."""
-    from srbatch.target_names import target_name
+    from srbatch.discovery.target_names import target_name
 
     ledger: dict[str, Row] = {}
     names: dict[tuple[str, int], str] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from srbatch.options import Options
-from srbatch.outcome import Outcome
+from srbatch.reporting.outcome import Outcome
 from srbatch.watch.heartbeat import Heartbeat
 from srbatch.watch.sd_notify import Notifier
 from tests.conftest import Clock

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 import srbatch
+from srbatch.discovery.found import Photo
 from srbatch.errors import TargetExists
-from srbatch.found import Photo
 from srbatch.watch.settle import Settling, busy_test, file_system, open_for_writing
 from tests.conftest import Clock, without_privileges
 from tests.watch.conftest import photo

@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from srbatch.ledger import Ledger
-from srbatch.outcome import Outcome
-from srbatch.snapshot import Snapshot, read
+from srbatch.outputs.ledger import Ledger
+from srbatch.reporting.outcome import Outcome
+from srbatch.reporting.snapshot import Snapshot, read
 from srbatch.watch.log import Log, configure
 from srbatch.watch.status import WatchStatus
 from tests.conftest import Clock

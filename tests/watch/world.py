@@ -11,15 +11,15 @@ from typing import Any
 from PIL import Image
 from torch import nn
 
-from srbatch import encode, picture
-from srbatch.encode import Encoding, Written
+from srbatch.codecs import encode, picture
+from srbatch.codecs.encode import Encoding, Written
+from srbatch.codecs.picture import Header, Picture
 from srbatch.errors import (
     ExitCode,
     PhotoError,
 )
-from srbatch.ledger import STATE_FOLDER, Ledger, Row
 from srbatch.options import Options, TargetSize
-from srbatch.picture import Header, Picture
+from srbatch.outputs.ledger import STATE_FOLDER, Ledger, Row
 from srbatch.watch import daemon
 from srbatch.watch.control import Control
 from srbatch.watch.daemon import WatchOptions

@@ -1,0 +1,1 @@
+"""The output folder, and everything that makes it safe."""

@@ -1,0 +1,510 @@
+"""What was done, from which bytes, with which settings: an SQLite file beside the outputs.
+
+``photos`` holds the last outcome of each target; a failure of a photo whose output is on record leaves that
+as it is and is held by ``failures``. ``pending`` holds those being written right now, ``runs`` each
+command. Paths are relative to the output folder and stored as the bytes of the file system, so
+the tree can be moved and any name works. The rollback journal is used because write-ahead logging
+does not work on network shares.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import psutil
+
+from srbatch import __version__
+from srbatch.errors import DestinationError, SrbatchError, one_line
+from srbatch.names import show
+from srbatch.outputs.commit import MAKE_ROOM, held, held_by_reading, is_full
+
+STATE_FOLDER = ".srbatch"
+_START_AFRESH = (
+    "move the ledger away to start afresh (existing outputs are then not overwritten unless asked)"
+)
+_FILE = "ledger.sqlite"
+_SCHEMA_VERSION = 1
+_OUTCOMES = """(
+    target BLOB PRIMARY KEY,      -- below the output folder, with '/'
+    status TEXT NOT NULL,         -- done | skipped | failed
+    source BLOB NOT NULL,         -- as seen from the output folder
+    size INTEGER NOT NULL,        -- of the source, bytes
+    mtime_ns INTEGER NOT NULL,    -- of the source
+    sha256 TEXT,                  -- of the source
+    recipe TEXT NOT NULL,         -- JSON: what the user asked that changes pixels
+    target_size INTEGER,          -- bytes
+    target_sha256 TEXT,
+    error TEXT,                   -- class of the failure
+    reason TEXT,                  -- of the failure or the skip, for people
+    details TEXT NOT NULL,        -- JSON: device, engine, precision, tile, seconds, sizes in pixels, notes
+    finished REAL NOT NULL        -- seconds since 1970
+) WITHOUT ROWID;
+"""
+# A ledger may be older than these.
+_FAILURES = f"""
+CREATE TABLE IF NOT EXISTS failures {_OUTCOMES}
+CREATE INDEX IF NOT EXISTS failed_photos ON photos (source) WHERE status='failed';
+CREATE INDEX IF NOT EXISTS failed_again ON failures (source);
+"""
+_SCHEMA = f"""
+CREATE TABLE photos {_OUTCOMES}
+{_FAILURES}
+CREATE TABLE pending (
+    target BLOB PRIMARY KEY,
+    temp BLOB NOT NULL,           -- below the output folder
+    row TEXT                      -- JSON: the row of photos to come, once the temporary file is whole
+) WITHOUT ROWID;
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY,
+    host TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    version TEXT NOT NULL,
+    command TEXT NOT NULL,
+    started REAL NOT NULL
+);
+"""
+
+
+class LedgerError(SrbatchError):
+    """The ledger cannot be read or written. Going on without it could redo or overwrite things."""
+
+    exit_code = DestinationError.exit_code
+
+
+def has_ledger(state: Path) -> bool:
+    """Whether a state folder holds a ledger."""
+    return (state / _FILE).exists()
+
+
+class UnfitRow(LedgerError):
+    """It cannot hold a value that was given to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """The last outcome of one target."""
+
+    target: str
+    """Path below the output folder with ``/``; undecodable bytes as surrogates, as Python has them."""
+    status: str
+    source: str
+    size: int
+    mtime_ns: int
+    sha256: str | None
+    recipe: str
+    target_size: int | None = None
+    target_sha256: str | None = None
+    error: str | None = None
+    reason: str | None = None
+    details: str = "{}"
+    finished: float = 0.0
+
+
+_UNFIT = (
+    sqlite3.DataError,
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    OverflowError,
+    TypeError,
+    UnicodeEncodeError,
+)
+"""What a value raises that is too large, of another kind than SQLite's, or no text."""
+
+_COLUMNS = tuple(Row.__dataclass_fields__)
+_PATHS = ("target", "source")
+_KINDS = {**get_type_hints(Row), "finished": int | float}
+
+
+class Ledger:
+    """The open ledger of one output folder; the caller holds the lock of that folder.
+
+    Several threads may use it. All that can go wrong with it is a LedgerError that names the file.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._db = connection
+        self._path = path
+        self._turn = threading.RLock()
+
+    @classmethod
+    def open(cls, state: Path) -> Ledger:
+        """Open or create the ledger in a state folder that exists.
+
+        Raises:
+            LedgerError: it is damaged, made by a newer srbatch, or a link: that may lead to any database.
+        """
+        path = state / _FILE
+        if path.is_symlink():
+            raise LedgerError(f"{show(path)} is a link; put the ledger itself there, or use --state")
+        return cls._opened(path, "PRAGMA synchronous=FULL")
+
+    @classmethod
+    def open_readonly(cls, state: Path) -> Ledger:
+        """Open an existing ledger to read it, also while a run is writing to it.
+
+        Raises:
+            LedgerError: there is none, it is damaged, or one may not look at it.
+        """
+        if not cls.is_in(state):
+            raise LedgerError(f"{show(state)} holds no ledger: no finished or unfinished run wrote there")
+        return cls._opened(state / _FILE, "PRAGMA query_only=ON", read_only=True)
+
+    @staticmethod
+    def is_in(state: Path) -> bool:
+        """Whether a state folder has a ledger. One that is empty is none: a run was killed as it made it.
+
+        Raises:
+            LedgerError: one may not look at it.
+        """
+        path = state / _FILE
+        try:
+            return path.is_file() and path.stat().st_size > 0
+        except OSError as error:
+            raise LedgerError(f"{show(path)}: {error.strerror}; see to its permissions") from error
+
+    @classmethod
+    def in_memory(cls) -> Ledger:
+        """For a single file as target: nothing is remembered."""
+        return cls._opened(Path(":memory:"), "PRAGMA synchronous=OFF")
+
+    @classmethod
+    def copy_in_memory(cls, state: Path) -> Ledger:
+        """What the ledger of a state folder says now, in a copy that can be changed without a trace.
+
+        Raises:
+            LedgerError: as :meth:`open_readonly`.
+        """
+        with closing(cls.open_readonly(state)) as original, _explained(state / _FILE):
+            copy = cls.in_memory()
+            copy._path = original._path  # what is wrong with the one is wrong with the other
+            original._db.backup(copy._db)
+            copy._db.executescript(_FAILURES)
+        return copy
+
+    @classmethod
+    def _opened(cls, path: Path, pragma: str, *, read_only: bool = False) -> Ledger:
+        with _explained(path), ExitStack() as stack:
+            # Not bound to one thread: they take turns.
+            connection = sqlite3.connect(path, isolation_level=None, timeout=10, check_same_thread=False)
+            stack.callback(connection.close)
+            connection.execute(pragma)
+            connection.execute("PRAGMA fullfsync=ON")  # means something on macOS alone
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > _SCHEMA_VERSION:
+                raise LedgerError(f"{show(path)} was written by a newer srbatch; update this one")
+            if version == 0:
+                connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_SCHEMA_VERSION};COMMIT;")
+            elif not read_only:
+                connection.executescript(_FAILURES)
+            stack.pop_all()
+            return cls(connection, path)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def row(self, target: str) -> Row | None:
+        """The last outcome of a target."""
+        with self._explained():
+            found = self._db.execute(
+                f"SELECT {','.join(_COLUMNS)} FROM photos WHERE target=?", (os.fsencode(target),)
+            ).fetchone()
+        return self._row(found) if found else None
+
+    def look_up(self, target: str) -> tuple[Row | None, Row | None]:
+        """(the last outcome of a target, what has failed since if its output is on record)."""
+        columns, key = ",".join(_COLUMNS), os.fsencode(target)
+        with self._explained():
+            found = self._db.execute(
+                f"SELECT 'photos',{columns} FROM photos WHERE target=?"
+                f" UNION ALL SELECT 'failures',{columns} FROM failures WHERE target=?",
+                (key, key),
+            ).fetchall()
+        rows = {table: self._row(values) for table, *values in found}
+        return rows.get("photos"), rows.get("failures")
+
+    def latest(self, target: str) -> Row | None:
+        """What became of a photo at last, also where that leaves an output of before on record."""
+        row, failure = self.look_up(target)
+        return failure or row
+
+    def rows(self) -> Iterator[Row]:
+        """All rows in the order of their targets, read in pages: an open cursor would hold up a run."""
+        last = b""
+        query = f"SELECT {','.join(_COLUMNS)} FROM photos WHERE target>? ORDER BY target LIMIT 1000"
+        while True:
+            with self._explained():
+                page = self._db.execute(query, (last,)).fetchall()
+            if not page:
+                return
+            yield from map(self._row, page)
+            last = page[-1][0]
+
+    def done(self) -> list[tuple[str, int, int]]:
+        """(recipe, photos, bytes of their outputs) of what is done; added up here, as it may be millions."""
+        with self._explained():
+            return self._db.execute(
+                "SELECT recipe, count(*), coalesce(sum(target_size), 0) FROM photos"
+                " WHERE status='done' GROUP BY recipe"
+            ).fetchall()
+
+    def skipped(self) -> list[tuple[str, int]]:
+        """(reason, photos) of what was skipped."""
+        with self._explained():
+            return self._db.execute(
+                "SELECT coalesce(reason, ''), count(*) FROM photos WHERE status='skipped' GROUP BY reason"
+            ).fetchall()
+
+    def failures(self) -> list[Row]:
+        """The rows of photos that failed, and were neither done nor skipped since."""
+        with self._explained():
+            # One that is opened to be read may be older than the second table.
+            tables = self._db.execute(
+                "SELECT name FROM sqlite_master WHERE name IN ('photos', 'failures')"
+            ).fetchall()
+            query = " UNION ALL ".join(
+                f"SELECT {','.join(_COLUMNS)} FROM {table} WHERE status='failed'" for (table,) in tables
+            )
+            found = self._db.execute(f"{query} ORDER BY target").fetchall()
+        return [self._row(values) for values in found]
+
+    def forget_failures(self, targets: Iterable[str]) -> None:
+        """Forget that photos failed; what was done or skipped stays known."""
+        keys = [(os.fsencode(target),) for target in targets]
+        if keys:
+            with self._explained(), self._transaction():
+                self._db.executemany("DELETE FROM photos WHERE target=? AND status='failed'", keys)
+                self._db.executemany("DELETE FROM failures WHERE target=?", keys)
+
+    def begin(self, target: str, temp: str, row: Row | None = None) -> None:
+        """Note that a temporary file is about to be written for a target, and what its row is meanwhile."""
+        with self._explained():
+            self._db.execute(
+                "INSERT OR REPLACE INTO pending VALUES (?,?,?)",
+                (os.fsencode(target), os.fsencode(temp), _to_json(row) if row else None),
+            )
+
+    def about_to_commit(self, row: Row) -> None:
+        """Note what the target will be, just before the rename."""
+        with self._explained():
+            self._db.execute(
+                "UPDATE pending SET row=? WHERE target=?", (_to_json(row), os.fsencode(row.target))
+            )
+
+    def record(self, row: Row) -> None:
+        """Note an outcome; what was pending for the target no longer is.
+
+        The failure of a photo whose output is on record is noted beside the row of that, which stays.
+        A failure or a skip leaves a write pending that may have given an output its name: by that note alone
+        the output is known for our own.
+
+        Raises:
+            UnfitRow: it has a value that the ledger cannot hold, which only one that was read can have.
+        """
+        self.record_all([row])
+
+    def record_all(self, rows: Iterable[Row]) -> None:
+        """Note several outcomes as one, all or none: each such note waits for the disk."""
+        with self._explained(), self._transaction():
+            for row in rows:
+                self._insert(row)
+                self._db.execute(
+                    "DELETE FROM pending WHERE target=? AND (row IS NULL OR ?)",
+                    (os.fsencode(row.target), row.status == "done"),
+                )
+
+    def drop(self, target: str) -> None:
+        """Forget that a target was being written."""
+        with self._explained():
+            self._db.execute("DELETE FROM pending WHERE target=?", (os.fsencode(target),))
+
+    def pending(self) -> list[tuple[str, str, Row | None]]:
+        """(target, temporary file, the row that was to come) of each write that a crash cut off."""
+        with self._explained():
+            found = self._db.execute("SELECT target, temp, row FROM pending").fetchall()
+        return [
+            (self._path_of(t), self._path_of(f), self._row_of(row) if row else None) for t, f, row in found
+        ]
+
+    def start_run(self, command: str) -> None:
+        """Note who works on this folder, for the message of a second run that finds it locked."""
+        with self._explained():
+            self._db.execute(
+                "INSERT INTO runs (host, pid, version, command, started) VALUES (?,?,?,?,?)",
+                (socket.gethostname(), os.getpid(), __version__, show(command), time.time()),
+            )
+
+    def last_run(self) -> tuple[str, int, float] | None:
+        """(host, pid, seconds since 1970) of the latest run.
+
+        Raises:
+            LedgerError: it holds no such; the ledger is damaged.
+        """
+        with self._explained():
+            found = self._db.execute(
+                "SELECT host, pid, started FROM runs ORDER BY id DESC LIMIT 1"
+            ).fetchone()
+        try:
+            return (one_line(str(found[0])), int(found[1]), float(found[2])) if found else None
+        except (TypeError, ValueError) as error:
+            raise self.damaged(found) from error
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        with self._turn, _explained(self._path):
+            yield
+
+    def details(self, row: Row) -> dict[str, Any]:
+        """The details of a row as an object.
+
+        Raises:
+            LedgerError: they are none; the ledger is damaged.
+        """
+        return self.read_json(row.details)
+
+    def damaged(self, text: object) -> LedgerError:
+        """The error where a value in the ledger is not what srbatch writes there."""
+        return LedgerError(
+            f"{show(self._path)}: the ledger is damaged: it holds {repr(text)[:80]}; {_START_AFRESH}"
+        )
+
+    def _row(self, values: Sequence[object]) -> Row:
+        named = dict(zip(_COLUMNS, values, strict=True))
+        named.update({key: self._path_of(named[key]) for key in _PATHS})
+        for value in _misfits(named):  # SQLite keeps to no types
+            raise self.damaged(value)
+        return Row(**named)  # type: ignore[arg-type]
+
+    def _path_of(self, value: Any) -> str:
+        try:
+            return os.fsdecode(value)
+        except TypeError as error:
+            raise self.damaged(value) from error
+
+    def _row_of(self, text: str) -> Row:
+        try:
+            return Row(**self.read_json(text))
+        except TypeError as error:
+            raise self.damaged(text) from error
+
+    def read_json(self, text: str) -> dict[str, Any]:
+        """An object that it keeps as JSON.
+
+        Raises:
+            LedgerError: it is none; the ledger is damaged.
+        """
+        try:
+            found = json.loads(text)
+        except (TypeError, ValueError, RecursionError) as error:  # a column may hold anything
+            raise self.damaged(text) from error
+        if not isinstance(found, dict):
+            raise self.damaged(text)
+        return found
+
+    def _insert(self, row: Row) -> None:
+        for value in _misfits(asdict(row)):  # of a row that came as JSON; taken, it could not be read again
+            raise UnfitRow(f"the ledger cannot hold what it was given: {value!r}")
+        values = [os.fsencode(v) if k in _PATHS else v for k, v in asdict(row).items()]
+        key, table = (os.fsencode(row.target),), "photos"
+        has_output = "SELECT 1 FROM photos WHERE target=? AND status='done'"
+        if row.status == "failed" and self._db.execute(has_output, key).fetchone():
+            table = "failures"
+        else:
+            self._db.execute("DELETE FROM failures WHERE target=?", key)
+        self._db.execute(f"INSERT OR REPLACE INTO {table} VALUES ({','.join('?' * len(values))})", values)
+        # What became of the photo under another name of its output, in another format or tree, is past.
+        past = (os.fsencode(row.source), *key)
+        for table in ("photos", "failures"):
+            self._db.execute(f"DELETE FROM {table} WHERE source=? AND target<>? AND status='failed'", past)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:  # SQLite has ended it where the disk is full
+                self._db.execute("ROLLBACK")
+            raise
+
+
+def _misfits(named: Mapping[str, object]) -> list[object]:
+    """The values of a row that are not of their kinds."""
+    return [value for key, value in named.items() if not isinstance(value, _KINDS[key])]
+
+
+def _to_json(row: Row) -> str:
+    return json.dumps(asdict(row))  # ASCII: surrogates of undecodable names survive as escapes
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into ours: all of them end the run."""
+    try:
+        yield
+    except _UNFIT as error:
+        raise UnfitRow(f"the ledger cannot hold what it was given: {error}") from error
+    except sqlite3.Error as error:
+        raise LedgerError(f"{show(path)}: the ledger cannot be used: {error}; {_advice(error)}") from error
+
+
+def _advice(error: sqlite3.Error) -> str:
+    """What to do about it. A ledger that is whole is not to be moved away: its outputs would be strangers."""
+    if is_full(error):
+        return MAKE_ROOM
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+        return (
+            "you may not write to it or to its folder, or that was moved or removed during the run;"
+            " see to that and run the same command again: what is finished is kept"
+        )
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return "another program has it open (a backup, or one that shows databases); end that, and run again"
+    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL):
+        return "see to the disk, and run the same command again: what is finished is kept"
+    return f"see to the disk, or {_START_AFRESH}"
+
+
+@contextmanager
+def locked(state: Path, out: Path | None = None, *, by_reading: bool = False) -> Iterator[None]:
+    """Hold the state folder of ``out`` for one run; the system lets go of it whenever the process ends.
+
+    Raises:
+        LockedError: another run has it; the message names its host and process.
+        DestinationError: the folder cannot be made.
+        OSError: ``by_reading``, as :func:`srbatch.outputs.commit.held_by_reading`.
+    """
+    hold = held_by_reading if by_reading else held
+    with hold(state, lambda: _who_holds(state, out or state.parent)):
+        yield
+
+
+def _who_holds(state: Path, out: Path) -> str:
+    try:
+        with closing(Ledger.open_readonly(state)) as ledger:
+            holder = ledger.last_run()
+    except LedgerError:
+        holder = None
+    # The ledger may be that of an earlier run, where the one that holds the folder has another --state.
+    ended = holder and holder[0] == socket.gethostname() and not _is_running(holder[1])
+    who = f"process {holder[1]} on {holder[0]}" if holder and not ended else "another process"
+    return f"{show(out)} is being written to by {who}; wait for it to end, or choose another --out"
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return bool(psutil.pid_exists(pid))
+    except OverflowError:
+        return False

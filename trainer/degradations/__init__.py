@@ -1,0 +1,1 @@
+"""What photographs suffer: from a clean crop to the input that the network is given."""

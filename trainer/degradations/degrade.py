@@ -1,0 +1,172 @@
+"""From a clean crop to what the network is shown: which degradations, how strong, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from trainer.degradations import holes, marks, photographic, wear
+from trainer.degradations.bounds import Pixels, Probability, Settings
+from trainer.degradations.holes import Holes
+from trainer.degradations.marks import Text, Watermark
+from trainer.degradations.photographic import Blur, Grey, Jpeg, Noise, Poisson
+from trainer.degradations.reduction import Kernel
+from trainer.degradations.wear import Dust, Folds, Scratches
+
+
+class Degradations(BaseModel):
+    """Everything that may happen to a crop. By default nothing but bicubic reduction does.
+
+    Raises:
+        pydantic.ValidationError: a value is out of its range or a name is not known; the message names it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kernel: Kernel = Field(default=Kernel(), description="How the small picture is made from the large one.")
+    blur: Blur = Blur()
+    noise: Noise = Noise()
+    poisson: Poisson = Poisson()
+    jpeg: Jpeg = Jpeg()
+    holes: Holes = Holes()
+    text: Text = Text()
+    watermark: Watermark = Watermark()
+    scratches: Scratches = Scratches()
+    dust: Dust = Dust()
+    folds: Folds = Folds()
+    grey: Grey = Grey()
+    alone: Probability = Field(
+        default=0.0,
+        description="Share of the crops that suffer one kind and no other, chosen by the kinds' probabilities"
+        " as weights. Where every kind strikes by a chance of its own, few crops show what one does alone.",
+    )
+
+    def kinds(self) -> tuple[str, ...]:
+        """Fields of those that may strike, in the order in which they do."""
+        return tuple(kind for kind in ORDER if self.of(kind).probability > 0)
+
+    def of(self, kind: str) -> Settings:
+        """Settings of one kind of `ORDER`."""
+        settings: Settings = getattr(self, kind)
+        return settings
+
+    def names(self) -> tuple[str, ...]:
+        """What a model trained with these learns to undo, as its card records it.
+
+        "downsampling" is always there; both kinds of noise are "noise".
+        """
+        kinds = ("noise" if kind == "poisson" else kind for kind in self.kinds())
+        return tuple(dict.fromkeys(("downsampling", *kinds)))
+
+
+_FUNCTIONS: Mapping[str, Callable[[Pixels, np.random.Generator, Any], Pixels]] = MappingProxyType(
+    {
+        "grey": photographic.grey,
+        "folds": wear.folds,
+        "scratches": wear.scratches,
+        "dust": wear.dust,
+        "blur": photographic.blur,
+        "poisson": photographic.poisson,
+        "noise": photographic.noise,
+        "text": marks.text,
+        "watermark": marks.watermark,
+        "jpeg": photographic.jpeg,
+        "holes": holes.holes,
+    }
+)
+
+ORDER = tuple(_FUNCTIONS)
+"""The order of events in the life of an old photo, so that each one acts on the traces of those before.
+
+It was printed, perhaps in black and white (grey); the print was folded, scratched and gathered dust; then a
+lens saw it (blur), then a sensor (poisson, noise), so that wear is as soft and as noisy as the picture, which
+is what tells a scanned scratch from a drawn one. Then somebody wrote on the file (text, watermark), sharp
+and free of noise, and saved it (jpeg), which put ringing around the letters too. Holes come last: they
+stand for what is masked out by hand before restoring, with no trace of it left.
+"""
+
+
+def degrade(pixels: Pixels, rng: np.random.Generator, settings: Degradations) -> Pixels:
+    """What :func:`degrade_and_tell` makes of a crop."""
+    return degrade_and_tell(pixels, rng, settings)[0]
+
+
+def degrade_and_tell(
+    pixels: Pixels, rng: np.random.Generator, settings: Degradations
+) -> tuple[Pixels, tuple[str, ...]]:
+    """Let each kind of `ORDER` strike with its probability, or of `Degradations.alone` of the crops one kind.
+
+    The same state of ``rng`` gives the same bytes; a kind with probability 0 draws nothing from it.
+
+    Returns:
+        A new array, of the same shape, and the kinds that struck.
+    """
+    result, struck = pixels, []
+    only = _only(rng, settings)
+    for kind in settings.kinds():
+        if kind == only or (only is None and rng.random() < settings.of(kind).probability):
+            result = apply(kind, result, rng, settings.of(kind))
+            struck.append(kind)
+    return result.copy() if result is pixels else np.ascontiguousarray(result), tuple(struck)
+
+
+def _only(rng: np.random.Generator, settings: Degradations) -> str | None:
+    """The one kind that a crop is to suffer, or None where each has a chance of its own."""
+    kinds = settings.kinds()
+    # Where it is not asked for nothing is drawn: the same seed goes on giving the same pictures.
+    if not kinds or not settings.alone or rng.random() >= settings.alone:
+        return None
+    chances = np.array([settings.of(kind).probability for kind in kinds])
+    return kinds[int(rng.choice(len(kinds), p=chances / chances.sum()))]
+
+
+def apply(kind: str, pixels: Pixels, rng: np.random.Generator, settings: Settings) -> Pixels:
+    """Let one kind of `ORDER` strike for certain."""
+    return _FUNCTIONS[kind](pixels, rng, settings)
+
+
+PHOTO = Degradations(
+    kernel=Kernel(bicubic=0.7, bilinear=0.1, area=0.15, lanczos3=0.05),
+    blur=Blur(probability=0.3, sigma_px=(0.2, 0.9), anisotropic=0.3),
+    noise=Noise(probability=0.5, sigma=(0, 8), grey=0.3),
+    poisson=Poisson(probability=0.15, photons=(600, 20000)),
+    jpeg=Jpeg(probability=0.7, quality=(30, 100), double=0.1, cropped=0.4),
+)
+"""For `photo`: what every digital photo has some of, down to none. Nothing that asks for invention."""
+
+STRONG = Degradations(
+    blur=Blur(probability=0.1, sigma_px=(0.2, 1.0), anisotropic=0.3),
+    noise=Noise(probability=0.4, sigma=(0, 35), grey=0.35, correlated=0.35),
+    poisson=Poisson(probability=0.1, photons=(100, 5000), correlated=0.35),
+    jpeg=Jpeg(
+        probability=0.75,
+        quality=(8, 80),
+        drawn="log-uniformly",
+        subsampling=("4:2:0", "4:2:0", "4:4:4"),
+        double=0.15,
+        cropped=0.5,
+    ),
+    alone=0.7,
+)
+"""For `restore`: noise and JPEG, strong and weak, mostly one alone. Nothing that asks for invention."""
+
+RESTORE = Degradations(
+    kernel=Kernel(bicubic=0.6, bilinear=0.15, area=0.15, lanczos3=0.1),
+    blur=Blur(probability=0.5, sigma_px=(0.2, 1.6), anisotropic=0.4, defocus=0.1, motion=0.1),
+    noise=Noise(probability=0.5, sigma=(0, 30), grey=0.4, correlated=0.5),
+    poisson=Poisson(probability=0.2, photons=(100, 5000), correlated=0.5),
+    jpeg=Jpeg(probability=0.75, quality=(8, 100), double=0.2, cropped=0.4),
+    holes=Holes(probability=0.25),
+    text=Text(probability=0.25),
+    watermark=Watermark(probability=0.25),
+    scratches=Scratches(probability=0.3),
+    dust=Dust(probability=0.25),
+    folds=Folds(probability=0.15),
+)
+"""For a model that fills and removes too: all, strongly, but for grey: to undo it is to colour old prints."""
+
+PRESETS: Mapping[str, Degradations] = MappingProxyType({"photo": PHOTO, "strong": STRONG, "restore": RESTORE})

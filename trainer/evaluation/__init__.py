@@ -1,0 +1,1 @@
+"""Measured against published protocols, and looked at."""
