@@ -19,8 +19,8 @@ from srbatch.metadata.reading import Metadata
 from srbatch.outputs import sidecars
 from srbatch.placement import Placement
 from tests.conftest import crop
+from tests.encoded import wanted
 from tests.files import chunk, encoded, segment, splice
-from tests.outputs import wanted
 
 PLACEMENT = Placement(1, (6, 8), (12, 16))
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
