@@ -186,7 +186,7 @@ def test_an_unknown_key_of_a_loss_that_has_the_name_of_a_key() -> None:
         ("run.precision=fp16", "run.precision: input should be 'auto', 'fp32' or 'bf16'"),
         ("network.features=many", "network.features: input should be a valid integer"),
         ("degradations.jpeg.quality=[90, 10]", "degradations.jpeg.quality: the low bound 90 is above"),
-        ("degradations=foto", "there is no such preset; known are photo, strong, restore"),
+        ("degradations=foto", "there is no such preset; known are photo, mild, strong, restore"),
         ("degradations=3", "degradations: input should be"),
     ],
 )

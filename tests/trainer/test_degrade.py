@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from srbatch.card import FAITHFUL_DEGRADATIONS
 from tests.trainer.crops import check, error, photo
 from trainer.degradations import degrade
-from trainer.degradations.degrade import ORDER, PHOTO, PRESETS, RESTORE, STRONG, Degradations
+from trainer.degradations.degrade import MILD, ORDER, PHOTO, PRESETS, RESTORE, STRONG, Degradations
 from trainer.degradations.photographic import Grey, Jpeg, Noise, Poisson
 
 CERTAIN = Degradations.model_validate({kind: {"probability": 1} for kind in ORDER})
@@ -113,6 +113,7 @@ def test_names_are_those_of_the_card() -> None:
     assert Degradations().names() == ("downsampling",)
     assert Degradations(poisson=Poisson(probability=0.1)).names() == ("downsampling", "noise")
     assert FAITHFUL_DEGRADATIONS.issuperset(PHOTO.names())
+    assert FAITHFUL_DEGRADATIONS.issuperset(MILD.names())
     assert FAITHFUL_DEGRADATIONS.issuperset(STRONG.names())
     assert set(CERTAIN.names()) - FAITHFUL_DEGRADATIONS == {
         "holes", "text", "watermark", "scratches", "dust", "folds", "grey",
@@ -121,7 +122,9 @@ def test_names_are_those_of_the_card() -> None:
     assert len(set(CERTAIN.names())) == len(CERTAIN.names())
 
 
-@pytest.mark.parametrize(("preset", "most"), [(PHOTO, 0.02), (STRONG, 0.05)], ids=["photo", "strong"])
+@pytest.mark.parametrize(
+    ("preset", "most"), [(MILD, 0.01), (PHOTO, 0.02), (STRONG, 0.05)], ids=["mild", "photo", "strong"]
+)
 def test_presets_reach_down_to_almost_nothing(preset: Degradations, most: float) -> None:
     errors = [
         error(degrade.degrade(photo(64, 64), np.random.default_rng(seed), preset), photo(64, 64))

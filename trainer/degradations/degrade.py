@@ -138,6 +138,15 @@ PHOTO = Degradations(
 )
 """For `photo`: what every digital photo has some of, down to none. Nothing that asks for invention."""
 
+MILD = Degradations(
+    kernel=Kernel(bicubic=0.85, bilinear=0.05, area=0.08, lanczos3=0.02),
+    blur=Blur(probability=0.08, sigma_px=(0.2, 0.7), anisotropic=0.3),
+    noise=Noise(probability=0.25, sigma=(0, 7), grey=0.3),
+    poisson=Poisson(probability=0.05, photons=(1500, 20000)),
+    jpeg=Jpeg(probability=0.45, quality=(25, 98), double=0.1),
+)
+"""For the stages of `photo`, trained alone: they cannot mend what the body leaves of the damage."""
+
 STRONG = Degradations(
     blur=Blur(probability=0.1, sigma_px=(0.2, 1.0), anisotropic=0.3),
     noise=Noise(probability=0.4, sigma=(0, 35), grey=0.35, correlated=0.35),
@@ -169,4 +178,6 @@ RESTORE = Degradations(
 )
 """For a model that fills and removes too: all, strongly, but for grey: to undo it is to colour old prints."""
 
-PRESETS: Mapping[str, Degradations] = MappingProxyType({"photo": PHOTO, "strong": STRONG, "restore": RESTORE})
+PRESETS: Mapping[str, Degradations] = MappingProxyType(
+    {"photo": PHOTO, "mild": MILD, "strong": STRONG, "restore": RESTORE}
+)
