@@ -3,9 +3,9 @@
     python tests/bench/halo.py WEIGHTS PHOTO... [--degrade noise:25]
 
 Photos are taken as they are, or damaged first: a network that takes noise out needs a halo where there is
-noise, and none on clean photos. The method is in `trainer/exporting/halo.py`. For each halo and ramp the table
-gives the share of the kept pixels with a channel off by more than 1/255 and the largest difference in units of
-1/255; the last line is the pair that goes into the card of the weights.
+noise, and none on clean photos. The method is in `trainer/exporting/halo.py`. For each halo and ramp the
+table gives the share of the kept pixels with a channel off by more than 1/255 and the largest difference in
+units of 1/255; the last line is the pair that goes into the card of the weights.
 """
 
 from __future__ import annotations
