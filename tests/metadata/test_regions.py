@@ -7,69 +7,37 @@ import shutil
 import struct
 import subprocess
 from dataclasses import replace
-from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from srbatch.codecs.picture import upright
 from srbatch.containers import exif
 from srbatch.containers.tiff_structure import LONG, TiffReader, Value
 from srbatch.formats import Format
-from srbatch.metadata import carrying, exif_patch, regions, xmp
-from srbatch.metadata.packets import Properties, UnusableXmp
+from srbatch.metadata import carrying, regions
+from srbatch.metadata.packets import UnusableXmp
 from srbatch.metadata.reading import Metadata
-from srbatch.placement import SUBJECT_LOST, Placement, rational
+from srbatch.placement import SUBJECT_LOST, Placement
 from tests.conftest import Originals, crop
 from tests.containers.test_exif import maker_note_at
-from tests.files import RATIONAL, SHORT, block
+from tests.files import SHORT, block
+from tests.metadata.places import (
+    AS_ATTRIBUTES,
+    AS_ELEMENTS,
+    FACE,
+    HEIGHT,
+    SUBJECT,
+    WIDTH,
+    for_output,
+    packet,
+    patched,
+)
 from tests.networks import upscaled
-
-HEIGHT, WIDTH = 48, 64
-EXIF = "http://ns.adobe.com/exif/1.0/"
-FACE = (0.25, 0.125, 0.125, 0.25)
-"""x and y of the middle, width, height, in parts of the stored picture."""
-SUBJECT = (16, 6, 8, 12)
-"""The same in pixels."""
-SPACES = (
-    'xmlns:mwg-rs="http://www.metadataworkinggroup.com/schemas/regions/"'
-    ' xmlns:stDim="http://ns.adobe.com/xap/1.0/sType/Dimensions#"'
-    ' xmlns:stArea="http://ns.adobe.com/xmp/sType/Area#" xmlns:exif="http://ns.adobe.com/exif/1.0/"'
-    ' xmlns:MP="http://ns.microsoft.com/photo/1.2/" xmlns:MPRI="http://ns.microsoft.com/photo/1.2/t/RegionInfo#"'
-    ' xmlns:MPReg="http://ns.microsoft.com/photo/1.2/t/Region#"'
-)
-AS_ATTRIBUTES = (
-    "<mwg-rs:Regions rdf:parseType='Resource'><mwg-rs:AppliedToDimensions stDim:w='64' stDim:unit='pixel'"
-    " stDim:h='48'/><mwg-rs:RegionList><rdf:Bag><rdf:li><rdf:Description mwg-rs:Name='Oma'>"
-    "<mwg-rs:Area stArea:x='0.25' stArea:y='0.125' stArea:w='0.125' stArea:h='0.25'"
-    " stArea:unit='normalized'/></rdf:Description></rdf:li></rdf:Bag></mwg-rs:RegionList></mwg-rs:Regions>"
-    "<exif:SubjectArea><rdf:Seq><rdf:li>16</rdf:li><rdf:li>6</rdf:li><rdf:li>8</rdf:li><rdf:li>12</rdf:li>"
-    "</rdf:Seq></exif:SubjectArea>"
-    "<MP:RegionInfo rdf:parseType='Resource'><MPRI:Regions><rdf:Bag>"
-    "<rdf:li MPReg:Rectangle='0.1875, 0, 0.125, 0.25' MPReg:PersonDisplayName='Oma'/>"
-    "</rdf:Bag></MPRI:Regions></MP:RegionInfo>"
-)
-AS_ELEMENTS = (
-    "<mwg-rs:Regions rdf:parseType='Resource'><mwg-rs:AppliedToDimensions rdf:parseType='Resource'>"
-    "<stDim:h>48</stDim:h><stDim:unit>pixel</stDim:unit><stDim:w>64</stDim:w></mwg-rs:AppliedToDimensions>"
-    "<mwg-rs:RegionList><rdf:Bag><rdf:li rdf:parseType='Resource'><mwg-rs:Area><rdf:Description>"
-    "<stArea:x>0.25</stArea:x><stArea:y>0.125</stArea:y><stArea:w>0.125</stArea:w><stArea:h>0.25</stArea:h>"
-    "<stArea:unit>normalized</stArea:unit></rdf:Description></mwg-rs:Area></rdf:li></rdf:Bag>"
-    "</mwg-rs:RegionList></mwg-rs:Regions>"
-)
-
-
-def packet(properties: str) -> bytes:
-    return (
-        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-        f'<rdf:Description rdf:about="" {SPACES}>{properties}</rdf:Description></rdf:RDF></x:xmpmeta>'
-    ).encode()
 
 
 def marked(orientation: int, factor: int) -> tuple[float, float, float, float]:
@@ -310,20 +278,6 @@ def test_a_packet_that_is_not_well_formed_is_refused() -> None:
         regions.moved(b"<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>", Placement(1, (1, 1), (2, 2)))
 
 
-def patched(block: bytes, placement: Placement) -> bytes:
-    return exif_patch.corrected(block, placement, software=None, new_colours=False, resolution=None)
-
-
-def corrected(packet: bytes, placement: Placement) -> bytes | None:
-    return xmp.corrected(packet, placement, fmt=Format.PNG, turned=False, provenance=None)
-
-
-def for_output(meta: Metadata, fmt: Format, *, width: int, height: int) -> Metadata:
-    return carrying.for_output(
-        meta, fmt, width=width, height=height, provenance=None, new_colours=False, resolution=None
-    )
-
-
 def with_subject(order: str, *numbers: int) -> bytes:
     """A block whose exposure time became the area of the subject."""
     source = bytearray(block(order))
@@ -394,123 +348,6 @@ def test_a_subject_outside_the_picture_is_dropped_from_xmp(number: str, turn: in
     assert (kept.notes, made.notes) == ((), (SUBJECT_LOST,))
     before, _, rest = (kept.xmp or b"").partition(b"<exif:SubjectArea>")
     assert made.xmp == before + rest.partition(b"</exif:SubjectArea>")[2]
-
-
-# ---- what counts pixels ------------------------------------------------------------------------------
-
-
-def with_focal_plane(order: str, across: tuple[int, int], down: tuple[int, int]) -> bytes:
-    """A block whose exposure time and whose width became the resolutions of the focal plane."""
-    source = bytearray(block(order))
-    reader = TiffReader(BytesIO(bytes(source)))
-    below = reader.child(reader.ifd0, exif.EXIF_IFD)
-    assert below is not None
-    entries = below.find(0x829A), below.find(0xA002)
-    values_at = len(source)
-    source += struct.pack(order + "4I", *across, *down)
-    for entry, tag, at in zip(entries, (0xA20E, 0xA20F), (values_at, values_at + 8), strict=True):
-        assert entry is not None
-        source[entry.at : entry.at + 12] = struct.pack(order + "HHII", tag, RATIONAL, 1, at)
-    return bytes(source)
-
-
-def focal_plane(block: bytes) -> tuple[Fraction, Fraction]:
-    tags = exif.tags_of(block).exif
-    across, down = (Fraction(*struct.unpack("<2I", tags[tag].data)) for tag in (0xA20E, 0xA20F))
-    return across, down
-
-
-@pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("turn", [1, 3, 6, 8])
-def test_the_angle_of_view_that_follows_from_the_focal_plane_stays(order: str, turn: int) -> None:
-    """Its sides are pixels by pixels per length, and turn with the picture."""
-    source = with_focal_plane(order, (4_438_356, 1_000), (4_445_969, 997))
-    output = (192, 256) if turn < 5 else (256, 192)
-    made = patched(source, Placement(turn, (HEIGHT, WIDTH), output))
-    before = [pixels / per for pixels, per in zip((WIDTH, HEIGHT), focal_plane(source), strict=True)]
-    after = [pixels / per for pixels, per in zip(output[::-1], focal_plane(made), strict=True)]
-    assert after == (before if turn < 5 else before[::-1])
-    assert exif.tags_of(made).exif[0x927C] == exif.tags_of(source).exif[0x927C]
-
-
-def test_a_focal_plane_that_is_half_there_or_void_stays() -> None:
-    for across, down in (((0, 1), (5, 1)), ((5, 0), (5, 1))):
-        source = with_focal_plane("<", across, down)
-        made = patched(source, Placement(1, (HEIGHT, WIDTH), (96, 128)))
-        assert [exif.tags_of(made).exif[tag] for tag in (0xA20E, 0xA20F)] == [
-            exif.tags_of(source).exif[tag] for tag in (0xA20E, 0xA20F)
-        ]
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(1, 2**32 - 1), st.fractions(1, 8))
-def test_a_rational_holds_any_enlarged_number(above: int, below: int, factor: Fraction) -> None:
-    number = Fraction(above, below) * factor
-    numerator, denominator = rational(number)
-    assert 0 <= numerator < 2**32
-    assert 0 < denominator < 2**32
-    if number < 2**32:
-        assert abs(Fraction(numerator, denominator) - number) <= max(number, 1) / 2**31
-
-
-PANORAMA = {
-    "CroppedAreaImageWidthPixels": 64,
-    "CroppedAreaImageHeightPixels": 48,
-    "FullPanoWidthPixels": 101,
-    "FullPanoHeightPixels": 51,
-    "CroppedAreaLeftPixels": 10,
-    "CroppedAreaTopPixels": 2,
-    "LargestValidInteriorRectLeft": 3,
-    "LargestValidInteriorRectTop": 4,
-    "LargestValidInteriorRectWidth": 50,
-    "LargestValidInteriorRectHeight": 40,
-}
-SPACE = "http://ns.google.com/photos/1.0/panorama/"
-
-
-@pytest.mark.parametrize("as_attributes", [True, False])
-def test_the_lengths_of_a_panorama_grow_with_it(as_attributes: bool) -> None:
-    if as_attributes:
-        said = "".join(f" g:{name}='{value}'" for name, value in PANORAMA.items())
-        source = packet("").replace(b" xmlns:mwg-rs", f" xmlns:g='{SPACE}'{said} xmlns:mwg-rs".encode(), 1)
-    else:
-        said = "".join(f"<g:{name} xmlns:g='{SPACE}'>{value}</g:{name}>" for name, value in PANORAMA.items())
-        source = packet(said + f"<g:ProjectionType xmlns:g='{SPACE}'>equirectangular</g:ProjectionType>")
-    made = corrected(source, Placement(1, (HEIGHT, WIDTH), (144, 256)))
-    assert made is not None
-    properties = Properties(made)
-    found = {name: properties.value((SPACE, name)) for name in PANORAMA}
-    along = {name: 3 if "Height" in name or "Top" in name else 4 for name in PANORAMA}
-    assert found == {name: str(value * along[name]) for name, value in PANORAMA.items()}
-    if not as_attributes:
-        assert properties.value((SPACE, "ProjectionType")) == "equirectangular"
-
-
-@pytest.mark.parametrize("turn", [1, 3, 6])
-def test_the_lengths_of_a_panorama_that_was_turned_are_left_and_told(turn: int) -> None:
-    said = f"<g:FullPanoWidthPixels xmlns:g='{SPACE}'>101</g:FullPanoWidthPixels>"
-    meta = Metadata(xmp=packet(said), turn_of_regions=turn, size=(HEIGHT, WIDTH))
-    high, wide = (96, 128) if turn < 5 else (128, 96)
-    made = for_output(meta, Format.PNG, width=wide, height=high)
-    width = Properties(made.xmp or b"").value((SPACE, "FullPanoWidthPixels"))
-    assert (made.notes, width) == (((), "202") if turn == 1 else ((xmp.PANORAMA_LEFT,), "101"))
-    other = replace(meta, xmp=packet(AS_ELEMENTS))
-    assert for_output(other, Format.PNG, width=wide, height=high).notes == ()
-
-
-def test_numbers_that_are_none_stay_in_xmp() -> None:
-    said = (
-        f"<g:FullPanoWidthPixels xmlns:g='{SPACE}'>wide</g:FullPanoWidthPixels>"
-        f"<g:FullPanoHeightPixels xmlns:g='{SPACE}'>-51</g:FullPanoHeightPixels>"
-        "<exif:FocalPlaneXResolution>1/0</exif:FocalPlaneXResolution>"
-        "<exif:FocalPlaneYResolution>7/1</exif:FocalPlaneYResolution>"
-    )
-    source = packet(said)
-    placement = Placement(1, (HEIGHT, WIDTH), (96, 128))
-    assert corrected(source, placement) == source
-    sound = packet(said.replace("1/0", "3888000/877"))
-    made = corrected(sound, placement)
-    values = [Properties(made or b"").value((EXIF, f"FocalPlane{axis}Resolution")) for axis in "XY"]
-    assert values == ["7776000/877", "14/1"]
 
 
 def test_a_subject_at_the_first_number_beyond_16_bits() -> None:

@@ -16,14 +16,12 @@ from typing import Any
 
 import pytest
 
-from srbatch.errors import DestinationError, LockedError, TargetClosed, TargetExists, UnsupportedPhoto
+from srbatch.errors import DestinationError, TargetExists, UnsupportedPhoto
 from srbatch.outputs import commit as commit_module
 from srbatch.outputs.commit import (
-    LOCK,
     commit,
     destination_error,
     discard,
-    held_by_reading,
     is_full,
     is_temp_name,
     make_folder,
@@ -31,42 +29,16 @@ from srbatch.outputs.commit import (
     sha256_of,
     sync_folder,
     temp_path,
-    unfit_folder,
     whole,
 )
-from tests.conftest import without_privileges
+from tests.outputs.conftest import content, failing
 
 NO_HARD_LINKS = [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL]
 UNFIT_NAME = [errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ]
 
 
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    folder = tmp_path / "hi"
-    folder.mkdir()
-    return folder / "a.jpg"
-
-
-@pytest.fixture
-def temp(target: Path) -> Path:
-    path = temp_path(target)
-    path.write_bytes(b"new")
-    return path
-
-
-def failing(number: int) -> Callable[..., Any]:
-    def fail(*_: object, **__: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    return fail
-
-
 def without_hard_links(monkeypatch: pytest.MonkeyPatch, number: int = errno.EPERM) -> None:
     monkeypatch.setattr(os, "link", failing(number))
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 # ---- names ---------------------------------------------------------------------------------------
@@ -406,12 +378,12 @@ def test_a_file_that_was_written_whole_takes_the_place_of_the_old_one(
 ) -> None:
     synced, fsync = list[int](), os.fsync
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(descriptor) or fsync(descriptor))
-    for content in (b"one", b"another"):
+    for data in (b"one", b"another"):
         with whole(target) as temp:
-            temp.write_bytes(content)
+            temp.write_bytes(data)
             assert temp.parent == target.parent
             assert not synced
-        assert target.read_bytes() == content
+        assert target.read_bytes() == data
         assert list(target.parent.iterdir()) == [target]
         assert synced, "its bytes are on the disk before the name is"
         synced.clear()
@@ -433,96 +405,9 @@ def test_discarding_what_is_not_there_is_no_error(temp: Path) -> None:
     assert not temp.exists()
 
 
-# ---- folders -------------------------------------------------------------------------------------
-
-
-def test_missing_parents_are_made(tmp_path: Path) -> None:
-    make_folder(tmp_path / "a" / "b" / "c")
-    assert (tmp_path / "a" / "b" / "c").is_dir()
-
-
-def test_making_a_folder_that_is_there_changes_nothing(tmp_path: Path) -> None:
-    (tmp_path / "kept.txt").write_bytes(b"kept")
-    make_folder(tmp_path)
-    assert content(tmp_path) == {"kept.txt": b"kept"}
-
-
-def test_a_relative_folder_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    make_folder(Path("x/y"))
-    assert (tmp_path / "x" / "y").is_dir()
-
-
-def test_the_folder_around_each_new_folder_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced = []
-    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
-    make_folder(tmp_path / "a" / "b")
-    assert synced == [tmp_path.stat().st_ino, (tmp_path / "a").stat().st_ino]
-
-
-@pytest.mark.parametrize("below", ["", "b", "b/c"])
-def test_a_file_in_the_way_of_a_folder_is_named_and_kept(tmp_path: Path, below: str) -> None:
-    (tmp_path / "a").write_bytes(b"a file")
-    with pytest.raises(DestinationError, match=str(tmp_path / "a")):
-        make_folder(tmp_path / "a" / below)
-    assert (tmp_path / "a").read_bytes() == b"a file"
-
-
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES], ids=errno.errorcode.get)
-def test_a_folder_that_cannot_be_made_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    monkeypatch.setattr(os, "mkdir", failing(number))
-    with pytest.raises(DestinationError, match=str(tmp_path / "new")):
-        make_folder(tmp_path / "new")
-
-
-def test_a_folder_below_one_that_may_not_be_entered_is_a_destination_error(tmp_path: Path) -> None:
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0)
-    try:
-        with without_privileges(), pytest.raises(DestinationError, match="may write to"):
-            make_folder(closed / "hi")
-    finally:
-        closed.chmod(0o700)
-
-
-@pytest.mark.parametrize("below", ["", "b", "b/c"])
-def test_a_file_or_a_link_where_a_folder_of_outputs_is_due_costs_what_lies_there(
-    tmp_path: Path, below: str
-) -> None:
-    (tmp_path / "a").write_bytes(b"a file")
-    (tmp_path / "link").symlink_to("unplugged disk")
-    for name, what in (("a", "is a file"), ("link", "is a link that leads to no folder")):
-        unfit = unfit_folder(tmp_path / name / below, tmp_path)
-        assert isinstance(unfit, TargetExists)
-        assert f"{tmp_path / name} {what}" in str(unfit)
-        assert unfit_folder(tmp_path / name / below, tmp_path / name) is None, "that is no fault of a photo"
-
-
-@pytest.mark.parametrize("mode", [0o555, 0o666, 0])
-def test_a_folder_of_outputs_that_is_closed_costs_what_lies_there(public: Path, mode: int) -> None:
-    with without_privileges():
-        (public / "open").mkdir()
-        (public / "closed").mkdir(mode=mode)
-        for folder in (public / "closed", public / "closed" / "deep"):
-            assert isinstance(unfit_folder(folder, public), TargetClosed)
-        for folder in (public / "open" / "new", public / "new" / "newer"):
-            assert unfit_folder(folder, public) is None
-        public.chmod(0o555)
-        assert unfit_folder(public / "closed", public) is None, "the folder of all outputs is closed too"
-
-
 def test_an_odd_name_can_be_shown_in_an_error() -> None:
     error = destination_error(OSError(errno.EIO, "broken"), Path(os.fsdecode(b"caf\xe9.jpg")))
     assert "caf\\xe9.jpg: broken" in str(error)
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with a name")
-def test_a_pipe_in_the_place_of_anothers_lock_is_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / LOCK)
-    with pytest.raises(OSError, match="not a regular file"), held_by_reading(tmp_path, str):
-        pass
 
 
 def test_of_a_file_that_was_written_whole_the_bytes_are_on_disk_before_the_name_is_and_then_the_folder(
@@ -541,24 +426,6 @@ def test_of_a_file_that_was_written_whole_the_bytes_are_on_disk_before_the_name_
     assert steps == ["sync file", "name", "sync folder"]
 
 
-@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC], ids=errno.errorcode.get)
-def test_a_folder_whose_entries_do_not_get_onto_the_disk_is_told_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    target, fsync = tmp_path / "a.jpg", os.fsync
-    temp = temp_path(target)
-    temp.write_bytes(b"new")
-
-    def fsync_of_files(descriptor: int) -> None:
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            raise OSError(number, os.strerror(number))
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", fsync_of_files)
-    with pytest.raises(DestinationError, match=os.strerror(number)):
-        commit(temp, target, replace=False)
-
-
 def test_discarding_what_cannot_be_removed_is_no_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -573,16 +440,3 @@ def test_no_longer_name_is_taken_for_a_temporary_one() -> None:
     name = temp_path(Path("a.jpg")).name
     assert is_temp_name(name)
     assert not any(map(is_temp_name, (f"{name}.jpg", f"a{name}", name.upper(), name[:-1])))
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")
-def test_of_two_that_may_only_read_a_lock_one_holds_the_folder(tmp_path: Path) -> None:
-    (tmp_path / LOCK).touch()
-    with (
-        held_by_reading(tmp_path, lambda: "taken"),
-        pytest.raises(LockedError, match="taken"),
-        held_by_reading(tmp_path, lambda: "taken"),
-    ):
-        pass
-    with held_by_reading(tmp_path, lambda: "taken"):
-        pass

@@ -8,7 +8,6 @@ import shutil
 import socket
 import sqlite3
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -17,23 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srbatch.errors import DestinationError, ExitCode, LockedError
-from srbatch.outputs.ledger import Ledger, LedgerError, Row, UnfitRow, locked
+from srbatch.errors import ExitCode
+from srbatch.outputs.ledger import Ledger, LedgerError, Row, UnfitRow
 from srbatch.watch.presence import is_disk_full
-from tests.processes import running
-
-HOLD_THE_LOCK = """
-import sys
-from pathlib import Path
-from srbatch.ledger import Ledger, locked
-
-with locked(Path(sys.argv[1])):
-    ledger = Ledger.open(Path(sys.argv[1]))
-    ledger.start_run("srbatch upscale")
-    print("ready", flush=True)
-    sys.stdin.read()
-    ledger.close()
-"""
 
 
 def row(target: str = "a.jpg", **changes: object) -> Row:
@@ -50,20 +35,6 @@ def row(target: str = "a.jpg", **changes: object) -> Row:
         finished=1_700_000_000.5,
     )
     return replace(done, **changes)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    folder = tmp_path / "hi" / ".srbatch"
-    folder.mkdir(parents=True)
-    return folder
-
-
-@pytest.fixture
-def ledger(state: Path) -> Iterator[Ledger]:
-    opened = Ledger.open(state)
-    yield opened
-    opened.close()
 
 
 def file_of(state: Path) -> Path:
@@ -396,53 +367,6 @@ def test_the_output_folder_can_be_moved(state: Path, tmp_path: Path) -> None:
     moved = Ledger.open(tmp_path / "moved" / state.name)
     assert moved.row("sub/a.jpg") == row("sub/a.jpg")
     moved.close()
-
-
-# ---- the lock ------------------------------------------------------------------------------------
-
-
-def test_a_second_run_is_told_who_has_the_folder(state: Path) -> None:
-    with running(HOLD_THE_LOCK, state) as holder:
-        with pytest.raises(LockedError) as raised, locked(state):
-            pass
-        assert f"process {holder.pid} on {socket.gethostname()}" in str(raised.value)
-        assert str(state.parent) in str(raised.value)
-
-
-def test_a_folder_that_is_taken_can_be_read(state: Path) -> None:
-    with running(HOLD_THE_LOCK, state) as holder:
-        reader = Ledger.open_readonly(state)
-        last = reader.last_run()
-        reader.close()
-        assert last is not None
-        assert last[1] == holder.pid
-
-
-def test_the_lock_ends_with_its_process_even_if_that_is_killed(state: Path) -> None:
-    with running(HOLD_THE_LOCK, state) as holder:
-        holder.kill()
-        holder.wait()
-        with locked(state):
-            pass
-
-
-def test_the_lock_ends_with_the_block(state: Path) -> None:
-    for _ in range(2):
-        with pytest.raises(ZeroDivisionError), locked(state):
-            raise ZeroDivisionError
-    with locked(state):
-        pass
-
-
-def test_the_folder_of_the_lock_is_made(tmp_path: Path) -> None:
-    with locked(tmp_path / "new" / "state"):
-        assert (tmp_path / "new" / "state").is_dir()
-
-
-def test_a_file_where_the_state_should_be_is_a_destination_error(tmp_path: Path) -> None:
-    (tmp_path / "state").write_bytes(b"a file")
-    with pytest.raises(DestinationError, match="state"), locked(tmp_path / "state"):
-        pass
 
 
 # ---- a disk without room -------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 _FAULTS = """
 import resource, sys
 import numpy as np
-from srbatch import allocator
+from srbatch.upscaling import allocator
 
 if sys.argv[1] == "kept" and not allocator.keep_freed(64 * 2**20):
     sys.exit("refused")

@@ -17,7 +17,7 @@ import sys
 import torch
 from torch import nn
 from srbatch.card import NetworkConfig
-from srbatch import fused
+from srbatch.upscaling import fused
 from srbatch.network import ResidualBlock, Shuffle, SuperResolutionNet
 
 torch.manual_seed(1)

@@ -269,7 +269,7 @@ def test_a_network_that_is_gone_leaves_a_process_that_bears_signals(freed: str) 
 import gc, signal, sys, threading
 import torch
 from torch import nn
-from srbatch.openvino_engine import OpenVinoNetwork
+from srbatch.upscaling.openvino_engine import OpenVinoNetwork
 
 class Double(nn.Module):
     def forward(self, x, scale):
@@ -330,7 +330,7 @@ def test_without_the_library(network: SuperResolutionNet, monkeypatch: pytest.Mo
 def test_openvino_reports_nothing_to_anybody(tmp_path: Path) -> None:
     """Where it does, it first makes a folder in the user's home."""
     program = (
-        "import sys; from srbatch import openvino_engine as e; from torch import nn;"
+        "import sys; from srbatch.upscaling import openvino_engine as e; from torch import nn;"
         " e.is_preferred(); e.OpenVinoNetwork(nn.Identity(), required=True);"
         " assert 'openvino' in sys.modules; assert 'openvino_telemetry' not in sys.modules"
     )

@@ -15,8 +15,8 @@ from srbatch.outputs.ledger import Ledger, Row
 BE_KILLED = """
 import sys
 from pathlib import Path
-from srbatch.archive import opened
-from srbatch.commit import temp_path
+from srbatch.outputs.archive import opened
+from srbatch.outputs.commit import temp_path
 from srbatch.options import Options
 
 out, scratch = Path(sys.argv[1]), sys.argv[2]
