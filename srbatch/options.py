@@ -20,6 +20,16 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 REPORT_SUFFIXES = (".csv", ".json")
 
 
+def check_strength(strength: float) -> None:
+    """See that it is a share.
+
+    Raises:
+        UsageError: it is not from 0 to 1.
+    """
+    if not 0 <= strength <= 1:
+        raise UsageError(f"--strength {strength:g}: from 0 (bicubic) to 1 (the network's result)")
+
+
 @dataclass(frozen=True, slots=True)
 class TargetSize:
     """How large the outputs shall be: exactly one of the three is set."""
@@ -121,8 +131,7 @@ class Options:
     def __post_init__(self) -> None:
         if not self.inputs:
             raise UsageError("name at least one photo or folder to upscale")
-        if not 0 <= self.strength <= 1:
-            raise UsageError(f"--strength {self.strength:g}: from 0 (bicubic) to 1 (the network's result)")
+        check_strength(self.strength)
         if not 1 <= self.quality <= 100:
             raise UsageError(f"--quality {self.quality}: from 1 to 100")
         if self.format is Format.HEIC and find_spec("pillow_heif") is None:

@@ -12,12 +12,26 @@ import torch
 from torch import nn
 
 from srbatch import run
+from srbatch.card import Card, NetworkConfig
 from srbatch.model import Model, Passes
 from srbatch.network import BasicBlock, ResNetEncoder
 from srbatch.options import Options, TargetSize
 from srbatch.reporting.outcome import Outcome
 from srbatch.reporting.report import Silent
 from srbatch.upscaling.upscaler import Upscaler
+
+SMALL_CARD = Card(
+    name="small",
+    version="1.0",
+    description="for tests",
+    licence="CC0-1.0",
+    config=NetworkConfig("resnet18", features=8, refine_blocks=1, stages=1),
+    scales=(1, 2),
+    halo_px=0,
+    ramp_px=32,
+    degradations=("downsampling", "jpeg"),
+    training={"samples": 3},
+)
 
 
 class Nothing(nn.Module):

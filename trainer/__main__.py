@@ -299,9 +299,10 @@ def export(weights: str, out: Path, **options: Any) -> None:
 def _make_folder(folder: Path, *, among: tuple[Path, ...] = ()) -> None:
     """Make the folder of --out before the work rather than after it, but not in a folder of photos."""
     check_outside(among, {"--out": folder})
-    for photos in among:
-        if not photos.is_dir():
-            raise UsageError(f"{photos}: there is no such folder of photos")
+    if among:
+        from trainer.photos import check_folders
+
+        check_folders(among)
 
     def explained(error: OSError, folder: Path) -> SrbatchError:
         if isinstance(error, FileExistsError | NotADirectoryError):

@@ -105,6 +105,17 @@ def find_all(folders: Sequence[Path], *, smallest: int) -> tuple[list[Photo], tu
     return good, (*refused, *(found for found in looked if not isinstance(found, Photo)))
 
 
+def check_folders(folders: Iterable[Path]) -> None:
+    """See that photos can be looked for there.
+
+    Raises:
+        UsageError: one is no folder.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"{folder}: there is no such folder of photos")
+
+
 def _each_once(found: Iterable[tuple[str, Path]]) -> list[tuple[str, Path]]:
     """Each file under one name, in the order of the names: else a photo could be on both sides of the split.
 
@@ -119,9 +130,8 @@ def _each_once(found: Iterable[tuple[str, Path]]) -> list[tuple[str, Path]]:
 
 def _walk(folders: Sequence[Path], refused: list[tuple[str, str]]) -> Iterable[tuple[str, Path]]:
     """(name, path) of all photos; folders that may not be read are added to ``refused``."""
+    check_folders(folders)
     for folder in folders:
-        if not folder.is_dir():
-            raise UsageError(f"{folder}: there is no such folder of photos")
         for top, below, files in os.walk(folder, onerror=lambda e: refused.append((e.filename, _why(e)))):
             below[:] = _gone_into(Path(top), below, refused)
             for name in files:

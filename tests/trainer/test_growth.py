@@ -9,25 +9,13 @@ import pytest
 import torch
 
 from srbatch import weights
-from srbatch.card import MAX_STAGES, Card, NetworkConfig
+from srbatch.card import MAX_STAGES, Card
 from srbatch.errors import UsageError
 from srbatch.network import SuperResolutionNet
+from tests.networks import SMALL_CARD
 from trainer.exporting.growth import grow
 
 pytestmark = pytest.mark.usefixtures("thin_encoder")
-CONFIG = NetworkConfig("resnet18", features=8, refine_blocks=1, stages=1)
-CARD = Card(
-    name="small",
-    version="1.0",
-    description="for tests",
-    licence="CC0-1.0",
-    config=CONFIG,
-    scales=(1, 2),
-    halo_px=0,
-    ramp_px=32,
-    degradations=("downsampling", "jpeg"),
-    training={"samples": 3},
-)
 
 
 def written(folder: Path, card: Card) -> str:
@@ -38,11 +26,11 @@ def written(folder: Path, card: Card) -> str:
 
 
 def test_it_tells_where_it_comes_from_and_follows_from_its_seed(tmp_path: Path) -> None:
-    model = written(tmp_path, CARD)
+    model = written(tmp_path, SMALL_CARD)
     made = [grow(model, tmp_path / f"{seed}.safetensors", seed).weights for seed in (1, 2)]
     card = made[0].card
-    assert card.config == replace(CONFIG, stages=2)
-    assert (card.scales, card.degradations) == (CARD.scales, CARD.degradations)
+    assert card.config == replace(SMALL_CARD.config, stages=2)
+    assert (card.scales, card.degradations) == (SMALL_CARD.scales, SMALL_CARD.degradations)
     assert card.training == {"samples": 3, "grown_to_stages": 2}
     first, other = (loaded.network.state_dict() for loaded in made)
     others = {name for name in first if not torch.equal(first[name], other[name])}
@@ -50,7 +38,7 @@ def test_it_tells_where_it_comes_from_and_follows_from_its_seed(tmp_path: Path) 
 
 
 def test_it_grows_as_far_as_a_network_can_and_no_further(tmp_path: Path) -> None:
-    model = written(tmp_path, replace(CARD, config=replace(CONFIG, stages=MAX_STAGES - 1)))
+    model = written(tmp_path, replace(SMALL_CARD, config=replace(SMALL_CARD.config, stages=MAX_STAGES - 1)))
     grow(model, tmp_path / "large.safetensors", seed=1)
     with pytest.raises(UsageError, match=f"has {MAX_STAGES} stages already"):
         grow(str(tmp_path / "large.safetensors"), tmp_path / "larger.safetensors", seed=1)

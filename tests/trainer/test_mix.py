@@ -10,26 +10,14 @@ import pytest
 import torch
 
 from srbatch import weights
-from srbatch.card import Card, NetworkConfig
 from srbatch.errors import UsageError
 from srbatch.network import SuperResolutionNet
+from tests.networks import SMALL_CARD
 from trainer.exporting.growth import grow
 from trainer.exporting.mix import mix
 
-CONFIG = NetworkConfig("resnet18", features=8, refine_blocks=1, stages=1, blur=True)
-CARD = Card(
-    name="faithful",
-    version="1.0",
-    description="for tests",
-    licence="CC0-1.0",
-    config=CONFIG,
-    scales=(1, 2),
-    halo_px=0,
-    ramp_px=32,
-    degradations=("downsampling", "jpeg"),
-    training={"samples": 3},
-    metrics={"Set5 x2 PSNR-Y": 30.25},
-)
+CONFIG = replace(SMALL_CARD.config, blur=True)
+CARD = replace(SMALL_CARD, name="faithful", config=CONFIG, metrics={"Set5 x2 PSNR-Y": 30.25})
 
 
 def residuals(network: SuperResolutionNet) -> list[torch.Tensor]:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from srbatch import weights as files
 from srbatch.discovery.apart import check_outside
 from srbatch.errors import UsageError
-from srbatch.options import MAX_FACTOR
+from srbatch.options import MAX_FACTOR, check_strength
 from srbatch.outputs.commit import make_folder
 from srbatch.upscaling.upscaler import Upscaler, head_for
 from trainer.data import to_floats
@@ -70,8 +70,7 @@ def evaluate(
     """
     if not 1 <= scale <= MAX_FACTOR:
         raise UsageError(f"--scale {scale}: a whole factor from 1 to {MAX_FACTOR} is possible")
-    if not 0 <= strength <= 1:
-        raise UsageError(f"--strength {strength:g}: from 0 (bicubic) to 1 (the network's result)")
+    check_strength(strength)
     check_outside((data,), {"--out": out})
     make_folder(out)
     model = files.load(files.find(str(weights)) if isinstance(weights, str) else weights)
