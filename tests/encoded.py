@@ -70,7 +70,7 @@ def written(path: Path, fmt: Format, meta: Metadata, **options: Any) -> Path:
     image = picture(icc=meta.icc)
     if fmt is Format.TIFF:
         image.tiffsave(str(path), keep="icc", **options)
-        writing.finish_tiff(path, meta)
+        writing.finish_tiff(path, meta, resolution_known=True)
         return path
     with path.open("xb") as file:
         sink = writing.open_sink(file, fmt, meta, resolution=(11.811, 11.811))

@@ -27,7 +27,6 @@ _EXPLAINED_BY_SPREAD = 1.6
 _WEBP_SHARP_PX = 100_000_000  # it takes four bytes of memory for each pixel more
 _JPEG_OPTIMISED_PX = 25_000_000  # 300 MB of coefficients
 _AVIF_EFFORT = 3  # one step more took six times as long on a photo, and saved nothing
-_DEFAULT_RESOLUTION = 72 / 25.4  # per mm; 72 dpi is what EXIF means where nothing is said
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class Encoding:
     metadata: Metadata
     """As it shall be in the output."""
     resolution: tuple[float, float] | None
-    """Pixels per mm, across and down."""
+    """Pixels per mm, across and down; None where the photo tells none, and then the output tells none."""
     private: bool = False
     """Whether nobody but its owner may read the file until it is given other permissions."""
 
@@ -79,25 +78,25 @@ def encode(raw: Path, temp: Path, encoding: Encoding) -> Written:
     """
     shape = (encoding.height, encoding.width, encoding.channels)
     pixels = np.memmap(raw, dtype_of(encoding.bits), "r", shape=shape)
-    across, down = encoding.resolution or (_DEFAULT_RESOLUTION, _DEFAULT_RESOLUTION)
     image = from_memory(pixels)
     if encoding.metadata.linear:
         image = light.linear(image)
-    image = image.copy(xres=across, yres=down)
+    if encoding.resolution is not None:
+        image = image.copy(xres=encoding.resolution[0], yres=encoding.resolution[1])
     if encoding.metadata.icc:
         image.set_type(pyvips.GValue.blob_type, "icc-profile-data", encoding.metadata.icc)
     with open(temp, "x+b", opener=for_owner_alone if encoding.private else None) as file:
         if encoding.format is Format.TIFF:
             _save(image, encoding, file, file.write)
         else:
-            sink = writing.open_sink(file, encoding.format, encoding.metadata, resolution=(across, down))
+            sink = writing.open_sink(file, encoding.format, encoding.metadata, resolution=encoding.resolution)
             if encoding.format is Format.HEIC:
                 sink.write(heic.encoded(pixels, quality=encoding.quality, icc=encoding.metadata.icc))
             else:
                 _save(image, encoding, file, sink.write)
             sink.finish()
     if encoding.format is Format.TIFF:
-        writing.finish_tiff(temp, encoding.metadata)
+        writing.finish_tiff(temp, encoding.metadata, resolution_known=encoding.resolution is not None)
     return _read_back(temp, image, encoding)
 
 

@@ -31,9 +31,6 @@ _PADDING = re.compile(rb"[\x00\xff\s]*")
 _VIDEO = re.compile(rb"ftyp(?:mp4|iso|avc|qt  |M4V|3gp)")
 """How a file of ISO's base media format (14496-12) begins, with the brands that videos have."""
 
-Insertion = tuple[int, bytes]
-"""An offset in a stream, and the bytes to slip in there."""
-
 
 @dataclass(slots=True)
 class Blocks:
@@ -74,14 +71,15 @@ class Blocks:
 
 
 class HeadSplicer:
-    """Stands between an encoder and a file, and slips bytes in at a place near the start.
+    """Stands between an encoder and a file, and changes what is written near the start.
 
-    ``insertion`` is asked with all that the encoder has written so far, until it can tell what goes where.
+    ``spliced`` is called with all that the encoder has written so far, until it returns what is to stand
+    there instead; None asks for more.
     """
 
-    def __init__(self, file: BinaryIO, insertion: Callable[[bytes], Insertion | None]) -> None:
+    def __init__(self, file: BinaryIO, spliced: Callable[[bytes], bytes | None]) -> None:
         self._file = file
-        self._insertion = insertion
+        self._spliced = spliced
         self._head: bytearray | None = bytearray()
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
@@ -91,10 +89,9 @@ class HeadSplicer:
             self._file.write(view)
             return view.nbytes
         self._head += view
-        insertion = self._insertion(bytes(self._head))
-        if insertion is not None and insertion[0] <= len(self._head):
-            place, extra = insertion
-            self._file.write(self._head[:place] + extra + self._head[place:])
+        head = self._spliced(bytes(self._head))
+        if head is not None:
+            self._file.write(head)
             self._head = None
         return view.nbytes
 

@@ -217,11 +217,13 @@ def resolution(block: bytes) -> tuple[float, float] | None:
     main = tags_of(block).main
     mm = mm_of_unit(main)
     across, down = (fraction(main.get(tag)) for tag in (X_RESOLUTION, Y_RESOLUTION))
-    return (float(across / mm), float(down / mm)) if mm and across and down else None
+    return (float(across / mm), float(down / mm)) if mm else None
 
 
 def mm_of_unit(main: Mapping[int, Value]) -> Fraction | None:
-    """Millimetres of the unit of lengths that the tags of IFD0 name; None for none."""
+    """Millimetres of the unit of lengths that the tags of IFD0 name; None for none and without resolution."""
+    if not all(fraction(main.get(tag)) for tag in (X_RESOLUTION, Y_RESOLUTION)):
+        return None
     unit = main.get(RESOLUTION_UNIT, Value.short(2))
     return _MM_OF_UNIT.get(int.from_bytes(unit.data, "little"))
 

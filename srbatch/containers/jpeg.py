@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import BinaryIO
 
-from srbatch.containers.blocks import C2PA_LOST, EXIF_ID, XMP_ID, Blocks, Insertion, cut_off, note_ratio
+from srbatch.containers.blocks import C2PA_LOST, EXIF_ID, XMP_ID, Blocks, cut_off, note_ratio
 from srbatch.containers.photoshop import PHOTOSHOP_ID, photoshop_resource, take_photoshop
 from srbatch.containers.tiff_structure import BrokenTiff, TiffReader
 from srbatch.errors import UnreadablePhoto, UnsupportedPhoto, WrongOutput
@@ -184,18 +184,25 @@ def _segment(marker: int, body: bytes, what: str) -> bytes:
     return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
 
 
-def jfif(pixels_per_mm: tuple[float, float]) -> bytes:
-    """An APP0 segment that tells the resolution, in pixels per inch."""
-    across, down = (min(max(round(per_mm * 25.4), 1), 65_535) for per_mm in pixels_per_mm)
-    return _segment(_APP0, _JFIF_ID + struct.pack(">HBHHBB", 0x0102, 1, across, down, 0, 0), "resolution")
+def jfif(pixels_per_mm: tuple[float, float] | None) -> bytes:
+    """An APP0 segment that tells the resolution, in pixels per inch; None: that pixels are square alone."""
+    unit, across, down = 0, 1, 1
+    if pixels_per_mm is not None:
+        unit = 1
+        across, down = (min(max(round(per_mm * 25.4), 1), 65_535) for per_mm in pixels_per_mm)
+    return _segment(_APP0, _JFIF_ID + struct.pack(">HBHHBB", 0x0102, unit, across, down, 0, 0), "resolution")
 
 
-def jpeg_insertion(head: bytes, *, segments: bytes, app0: bytes) -> Insertion | None:
-    """Segments go behind the APP0 that the codec wrote, or else behind the one given here."""
+def spliced_jpeg(head: bytes, *, segments: bytes, app0: bytes) -> bytes | None:
+    """The start of a file with segments behind the APP0 that the codec wrote, or else behind the one given.
+
+    None where too little of it is there.
+    """
     if len(head) < 11:
         return None
     if not head.startswith(b"\xff\xd8\xff"):
         raise WrongOutput("the encoder did not write a JPEG file")
     if head[3] == _APP0 and head[6:11] == b"JFIF\0":
-        return 4 + int.from_bytes(head[4:6], "big"), segments
-    return 2, app0 + segments
+        end = 4 + int.from_bytes(head[4:6], "big")
+        return head[:end] + segments + head[end:] if len(head) >= end else None
+    return head[:2] + app0 + segments + head[2:]

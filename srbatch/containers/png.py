@@ -13,7 +13,6 @@ from srbatch.containers.blocks import (
     LARGEST_INFLATED,
     XMP_ID,
     Blocks,
-    Insertion,
     behind_picture,
     cut_off,
     inflated,
@@ -26,6 +25,7 @@ from srbatch.containers.photoshop import PHOTOSHOP_ID, photoshop_resource, take_
 from srbatch.errors import UnreadablePhoto, WrongOutput
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
+_IHDR_END = 33
 _PNG_COLOUR = frozenset([b"sRGB", b"gAMA", b"cHRM", b"cICP"])
 # Made anew by the encoder, or about the stored pixels only.
 _PHYS = struct.Struct(">IIB")
@@ -204,10 +204,22 @@ def png_head(
     )
 
 
-def png_insertion(head: bytes, *, chunks: bytes) -> Insertion | None:
-    """Chunks go right behind IHDR."""
-    if len(head) < 33:
+def spliced_png(head: bytes, *, chunks: bytes, resolution_known: bool) -> bytes | None:
+    """The start of a file with chunks right behind IHDR, and without pHYs where nobody knows what it says.
+
+    None where too little of it is there: all before IDAT is looked at.
+    """
+    if len(head) < _IHDR_END:
         return None
     if not head.startswith(_PNG_START) or head[12:16] != b"IHDR":
         raise WrongOutput("the encoder did not write a PNG file")
-    return 33, chunks
+    if resolution_known:
+        return head[:_IHDR_END] + chunks + head[_IHDR_END:]
+    kept, at = head[:_IHDR_END] + chunks, _IHDR_END
+    while len(head) >= at + 8:
+        kind, end = head[at + 4 : at + 8], at + 12 + int.from_bytes(head[at : at + 4], "big")
+        if kind == b"IDAT":
+            return kept + head[at:]
+        kept += b"" if kind == b"pHYs" else head[at:end]
+        at = end
+    return None

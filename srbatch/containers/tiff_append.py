@@ -25,8 +25,11 @@ from srbatch.containers.exif import (
     MAKER_NOTE,
     PADDING,
     PLACE_ON_PAGE,
+    RESOLUTION_UNIT,
     SUB_IFDS,
+    X_RESOLUTION,
     XMP,
+    Y_RESOLUTION,
     is_missed,
     maker_note_at,
     mm_of_unit,
@@ -68,7 +71,13 @@ def swaps_maker_note(block: bytes) -> bool:
 
 
 def append_metadata(
-    path: Path, block: bytes | None, *, xmp: bytes | None, iptc: bytes | None, extra_is_data: bool
+    path: Path,
+    block: bytes | None,
+    *,
+    xmp: bytes | None,
+    iptc: bytes | None,
+    extra_is_data: bool,
+    resolution_known: bool = True,
 ) -> None:
     """Add the descriptive tags of an EXIF block, XMP and IPTC to a TIFF or BigTIFF file, in place.
 
@@ -81,6 +90,8 @@ def append_metadata(
         xmp: a packet.
         iptc: IIM records.
         extra_is_data: whether to say of the channel beside the colours that it is no transparency.
+        resolution_known: whether the resolution in the file is one. If not, the file tells that pixels are
+            square alone, since these tags may not be missing (TIFF 6.0, section 4).
 
     Raises:
         PhotoTooLarge: with its metadata the file passes what its offsets reach.
@@ -93,6 +104,9 @@ def append_metadata(
         tags.main[IPTC] = Value(UNDEFINED, iptc)
     if extra_is_data:
         tags.main[EXTRA_SAMPLES] = Value.short(0)
+    if not resolution_known:
+        tags.main |= {X_RESOLUTION: Value.rational(1, 1), Y_RESOLUTION: Value.rational(1, 1)}
+        tags.main[RESOLUTION_UNIT] = Value.short(1)
     with path.open("r+b") as file:
         reader = TiffReader(file)
         layout, old = reader.layout, reader.ifd0

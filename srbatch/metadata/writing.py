@@ -26,21 +26,23 @@ class Sink(Protocol):
         """Call it when the encoder is done; the file stays open."""
 
 
-def open_sink(file: BinaryIO, fmt: Format, meta: Metadata, *, resolution: tuple[float, float]) -> Sink:
+def open_sink(file: BinaryIO, fmt: Format, meta: Metadata, *, resolution: tuple[float, float] | None) -> Sink:
     """What a codec's bytes go through on their way to ``file`` (all but TIFF).
 
     Args:
         file: the new file; it is written in order.
         fmt: its format.
         meta: as :func:`srbatch.metadata.carrying.for_output` returned it.
-        resolution: pixels per mm across and down, for a JPEG file whose codec does not write any.
+        resolution: pixels per mm across and down, for a JPEG file whose codec does not write any; None if it
+            is not known, and what a codec writes nevertheless does not get into the file.
     """
     match fmt:
         case Format.JPEG:
             app0 = jpeg.jfif(resolution)
-            return HeadSplicer(file, partial(jpeg.jpeg_insertion, segments=head(meta, fmt), app0=app0))
+            return HeadSplicer(file, partial(jpeg.spliced_jpeg, segments=head(meta, fmt), app0=app0))
         case Format.PNG:
-            return HeadSplicer(file, partial(png.png_insertion, chunks=head(meta, fmt)))
+            known = resolution is not None
+            return HeadSplicer(file, partial(png.spliced_png, chunks=head(meta, fmt), resolution_known=known))
         case Format.WEBP:
             return WebpRewriter(file, exif_block=meta.exif, xmp=meta.xmp)
         case Format.TIFF:
@@ -51,10 +53,21 @@ def open_sink(file: BinaryIO, fmt: Format, meta: Metadata, *, resolution: tuple[
             raise ValueError(f"{fmt.value} is only read")
 
 
-def finish_tiff(path: Path, meta: Metadata) -> None:
-    """Add the metadata to a TIFF file that its codec has written."""
+def finish_tiff(path: Path, meta: Metadata, *, resolution_known: bool) -> None:
+    """Add the metadata to a TIFF file that its codec has written.
+
+    Args:
+        path: the file.
+        meta: as :func:`srbatch.metadata.carrying.for_output` returned it.
+        resolution_known: whether the resolution in the file is one; if not, the file tells none.
+    """
     tiff_append.append_metadata(
-        path, meta.exif, xmp=meta.xmp, iptc=meta.iptc, extra_is_data=meta.extra_is_data
+        path,
+        meta.exif,
+        xmp=meta.xmp,
+        iptc=meta.iptc,
+        extra_is_data=meta.extra_is_data,
+        resolution_known=resolution_known,
     )
 
 

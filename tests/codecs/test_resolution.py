@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pyvips
 from PIL import Image, TiffImagePlugin
 
 from srbatch.codecs import picture
 from srbatch.formats import Format
 from tests.conftest import Originals, crop
+from tests.files import LARGE_ICC
 from tests.networks import upscaled
 
 
@@ -79,17 +79,30 @@ def test_numbers_without_a_unit_are_no_resolution(
     assert (found and tuple(25.4 * value for value in found)) == (dpi and pytest.approx(dpi, rel=1e-3))
 
 
+@pytest.mark.parametrize("icc", [False, True], ids=["", "ICC"])
+@pytest.mark.parametrize("target", [Format.TIFF, Format.JPEG, Format.PNG])
 @pytest.mark.parametrize("name", ["a.tif", "a.jpg", "a.png"])
-def test_where_nothing_is_known_an_output_says_72_dpi(
-    originals: Originals, tmp_path: Path, name: str
+def test_where_nothing_is_known_an_output_says_nothing(
+    originals: Originals, tmp_path: Path, name: str, target: Format, icc: bool
 ) -> None:
-    """What EXIF means where nothing is said; 72 pixels per millimetre were 1,829 dpi."""
     data = {"a.tif": tiff(1, 72), "a.jpg": jfif(0, 72, 72), "a.png": phys(0, 72, 72)}[name]
     (originals.folder / name).write_bytes(data)
+    if icc:
+        with Image.open(io.BytesIO(data)) as image:
+            image.save(originals.folder / name, icc_profile=LARGE_ICC)
     originals.remember()
-    upscaled(originals.folder, tmp_path / "hi")
-    made = pyvips.Image.new_from_file(str(tmp_path / "hi" / name))
-    assert made.xres * 25.4 == pytest.approx(72, rel=1e-3)
+    (outcome,) = upscaled(originals.folder, tmp_path / "hi", format=target).values()
+    assert outcome.status == "done", outcome
+    (made,) = (tmp_path / "hi").glob("a.*")
+    assert picture.decode(made, tmp_path / "raw", 1e9).resolution is None
+    with Image.open(made) as image:
+        told = dict(image.info)
+        tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {282: 1, 283: 1, 296: 1}
+        assert ("icc_profile" in told) == icc
+    assert (tags[282], tags[283], tags[296]) == (1, 1, 1), "square pixels, of no size"
+    assert "dpi" not in told or told["jfif_unit"] == 0, "Pillow makes 72 up for JPEG"
+    assert told.get("jfif_density", (1, 1)) == (1, 1)
+    assert told.get("jfif_unit", 0) == 0
 
 
 @pytest.mark.parametrize("fmt", [Format.WEBP, Format.AVIF])
@@ -125,9 +138,11 @@ def test_a_photo_on_its_side_tells_its_resolution_upright(originals: Originals, 
 
 
 def placed(unit: int, turn: int) -> bytes:
-    """A TIFF file that lies 2.5 and 5 units from the corner of its page."""
+    """A TIFF file that lies 2.5 and 5 units from the corner of its page; unit 0: without resolution."""
     tags = TiffImagePlugin.ImageFileDirectory_v2()
-    tags[0x112], tags[0x128], tags[0x11A], tags[0x11B] = turn, unit, 118.0, 118.0
+    tags[0x112], tags[0x128] = turn, unit or 2
+    if unit:
+        tags[0x11A], tags[0x11B] = 118.0, 118.0
     tags[0x11E], tags[0x11F] = TiffImagePlugin.IFDRational(5, 2), TiffImagePlugin.IFDRational(5)
     return bytes(saved("TIFF", tiffinfo=tags))
 
@@ -138,9 +153,10 @@ def placed(unit: int, turn: int) -> bytes:
         (2, 1, (2.5, 5.0), ""),
         (3, 1, (2.5 / 2.54, 5 / 2.54), ""),
         (1, 1, (None, None), "tag 0x011f, for which tiff has no place"),
+        (0, 1, (None, None), "tag 0x011f, for which tiff has no place"),
         (2, 6, (None, None), "page was not carried, as the picture is turned"),
     ],
-    ids=["inches", "cm", "no unit", "turned"],
+    ids=["inches", "cm", "no unit", "no resolution", "turned"],
 )
 def test_the_place_on_a_page_is_told_in_the_unit_of_the_output(
     originals: Originals, tmp_path: Path, unit: int, turn: int, found: tuple[float | None, ...], note: str
@@ -150,7 +166,7 @@ def test_the_place_on_a_page_is_told_in_the_unit_of_the_output(
     (outcome,) = upscaled(originals.folder, tmp_path / "hi").values()
     with Image.open(tmp_path / "hi" / "a.tif") as made:
         tags = made.tag_v2
-    assert tags[0x128] == 2
+    assert tags[0x128] == (2 if unit > 1 else 1)
     assert tuple(tags.get(tag) for tag in (0x11E, 0x11F)) == pytest.approx(found)
     assert note in " ".join(outcome.notes).lower()
     assert bool(outcome.notes) == bool(note)

@@ -48,12 +48,12 @@ def through(data: bytes, sink_for: Callable[[io.BytesIO], Any], cuts: list[int])
 
 def jpeg_sink(file: io.BytesIO, *, app0: bytes = b"") -> HeadSplicer:
     segments = jpeg_segments(exif_block=EXIF, xmp=XMP, iptc=IPTC, comments=(b"a comment",))
-    return HeadSplicer(file, partial(jpeg.jpeg_insertion, segments=segments, app0=app0))
+    return HeadSplicer(file, partial(jpeg.spliced_jpeg, segments=segments, app0=app0))
 
 
-def png_sink(file: io.BytesIO) -> HeadSplicer:
+def png_sink(file: io.BytesIO, *, resolution_known: bool = True) -> HeadSplicer:
     chunks = png_chunks(exif_block=EXIF, xmp=XMP, iptc=IPTC, text=(b"tEXtAuthor\0Anna",))
-    return HeadSplicer(file, partial(png.png_insertion, chunks=chunks))
+    return HeadSplicer(file, partial(png.spliced_png, chunks=chunks, resolution_known=resolution_known))
 
 
 def webp_sink(file: io.BytesIO) -> WebpRewriter:

@@ -290,9 +290,11 @@ def test_what_colours_mean_goes_from_a_tiff_file_to_a_tiff_file(tmp_path: Path, 
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_what_a_tiff_file_says_of_its_scan_goes_from_file_to_file(tmp_path: Path, order: str) -> None:
     """Also from blocks; a transfer function for more than 8 bits would not fit all outputs, and is told."""
-    place = struct.pack(order + "II", 5, 2)
+    place, dpi = struct.pack(order + "II", 5, 2), struct.pack(order + "II", 300, 1)
     extra = [
         (0x000B, ASCII, 9, b"Scan 1.0\0"),
+        (0x011A, RATIONAL, 1, dpi),
+        (0x011B, RATIONAL, 1, dpi),
         (0x011E, RATIONAL, 1, place),
         (0x011F, RATIONAL, 1, place),
         (0x0129, SHORT, 2, struct.pack(order + "HH", 3, 9)),
