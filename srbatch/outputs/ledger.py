@@ -81,11 +81,6 @@ class LedgerError(SrbatchError):
     exit_code = DestinationError.exit_code
 
 
-def has_ledger(state: Path) -> bool:
-    """Whether a state folder holds a ledger."""
-    return (state / _FILE).exists()
-
-
 class UnfitRow(LedgerError):
     """It cannot hold a value that was given to it."""
 

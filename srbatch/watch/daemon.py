@@ -14,7 +14,7 @@ from srbatch.model import Model
 from srbatch.names import show
 from srbatch.options import Options
 from srbatch.outputs.archive import state_folder
-from srbatch.outputs.ledger import has_ledger
+from srbatch.outputs.ledger import Ledger
 from srbatch.places import is_folder
 from srbatch.preflight import Settings
 from srbatch.reporting.report import Several
@@ -81,7 +81,7 @@ def watch(
     (folder,) = options.inputs
     _check_there(folder, once=how.once)
     state = state_folder(options.out, options.state)
-    if how.expect_ledger and not has_ledger(state):
+    if how.expect_ledger and not Ledger.is_in(state):
         raise DestinationError(
             f"{show(state)} holds no ledger: is the disk of the outputs away? To begin with an output folder,"
             " run once without --expect-ledger"

@@ -26,10 +26,11 @@ from srbatch.errors import (
     UnreadablePhoto,
     UsageError,
 )
-from srbatch.outputs.ledger import STATE_FOLDER, Ledger, Row, locked
+from srbatch.outputs.ledger import STATE_FOLDER, Ledger, LedgerError, Row, locked
 from srbatch.reporting.snapshot import read
 from srbatch.watch import loop
 from srbatch.watch.daemon import WatchOptions
+from tests.conftest import without_privileges
 from tests.networks import Nothing
 from tests.runs import ledger_is_full
 from tests.watch.world import Act, InProcess, World
@@ -230,6 +231,20 @@ def test_an_output_folder_without_its_ledger_is_not_begun_anew_where_one_is_expe
     world.photo("b.png", 2)
     world.watch(done=done, expect_ledger=True)
     assert world.outputs() == {"a.png": 1, "b.png": 2}
+
+
+def test_a_ledger_that_is_expected_and_empty_is_none(world: World) -> None:
+    (world.out / STATE_FOLDER).mkdir(parents=True)
+    (world.out / STATE_FOLDER / "ledger.sqlite").touch()
+    with pytest.raises(DestinationError, match="holds no ledger"):
+        world.watch(expect_ledger=True)
+
+
+def test_a_ledger_that_is_expected_and_may_not_be_looked_at_is_told_as_such(public: Path) -> None:
+    world = World(public)
+    (world.out / STATE_FOLDER).mkdir(parents=True, mode=0)
+    with without_privileges(), pytest.raises(LedgerError, match="see to its permissions"):
+        world.watch(expect_ledger=True)
 
 
 @pytest.mark.parametrize("flag", ["settle_s", "poll_s", "stop_within_s"])
