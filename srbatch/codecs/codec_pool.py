@@ -16,7 +16,6 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures import wait as await_any
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import replace
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
@@ -30,11 +29,9 @@ from srbatch.codecs.encode import Encoding, Written
 from srbatch.codecs.picture import Header, Picture
 from srbatch.errors import CodecFailed, PhotoError, SrbatchError, WrongOutput
 from srbatch.limits import cores, total_memory
-from srbatch.metadata import reading
 from srbatch.metadata.reading import Metadata
 from srbatch.options import Options
 from srbatch.outputs.commit import destination_error, discard
-from srbatch.placement import is_on_its_side
 
 log = logging.getLogger(__name__)
 
@@ -131,8 +128,8 @@ class CodecPool:
             raise destination_error(error, raw) from error
 
     def metadata(self, source: Path) -> Metadata:
-        """Of a photo that was done before: as :func:`decode` finds it, but for its profile."""
-        return self._run(_metadata_of, (source,), self._timeout_s, CodecFailed)
+        """As :func:`srbatch.codecs.picture.metadata_of`."""
+        return self._run(picture.metadata_of, (source,), self._timeout_s, CodecFailed)
 
     def hash(self, source: Path) -> str:
         """As :func:`srbatch.codecs.picture.sha256_of`."""
@@ -295,12 +292,6 @@ def _probe_one(path: Path, max_pixels: float) -> Header | PhotoError:
         return CodecFailed(_TOO_MUCH_MEMORY)
     except Exception as error:  # whatever it is, it must not cost the other photos
         return PhotoError(f"a bug in srbatch, please report it: {error!r}")
-
-
-def _metadata_of(source: Path) -> Metadata:
-    header = picture.probe(source, float("inf"))
-    found, size = reading.read(source, header.format), (header.height, header.width)
-    return replace(found, size=size[::-1] if is_on_its_side(found.orientation) else size)
 
 
 def _start_worker(memory_mb: int) -> None:

@@ -147,6 +147,16 @@ def probe(path: Path, max_pixels: float) -> Header:
         return _header(image, fmt, reading.read_open(file, fmt), max_pixels)
 
 
+def metadata_of(path: Path) -> Metadata:
+    """The metadata as they stand in the file, with the size of the stored picture.
+
+    Raises:
+        PhotoError: the file cannot be used; see :func:`decode`.
+    """
+    with _opened(path) as (file, fmt), loaded(file, fmt, pixels=False) as image:
+        return replace(reading.read_open(file, fmt), size=(image.height, image.width))
+
+
 def decode(path: Path, raw: Path, max_pixels: float) -> Picture:
     """Decode a photo into ``raw``.
 

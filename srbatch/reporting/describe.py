@@ -12,9 +12,8 @@ from srbatch.codecs.picture import Picture
 from srbatch.discovery.apart import check_outside
 from srbatch.discovery.discover import Selection, discover
 from srbatch.discovery.found import Photo
-from srbatch.errors import PhotoChanged, PhotoError, UnsupportedPhoto, UsageError
+from srbatch.errors import PhotoError, UnsupportedPhoto, UsageError
 from srbatch.formats import Format
-from srbatch.metadata import reading
 from srbatch.metadata.provenance import SOFTWARE, SOURCE_TYPES, Provenance
 from srbatch.metadata.reading import Metadata
 from srbatch.names import show
@@ -67,10 +66,7 @@ def _looked_at(photo: Photo, codecs: CodecPool, scratch: Scratch, options: Optio
         raise photo.problem
     with scratch.for_photo() as files:
         picture = codecs.decode(photo.source, files.path(), options.max_pixels)
-    try:
-        found = reading.read(photo.source, picture.header.format)
-    except OSError as error:
-        raise PhotoChanged(f"it cannot be read any more: {error.strerror}") from error
+    found = codecs.metadata(photo.source)
     return described(photo.source, picture, found, photo.format or picture.header.format, options)
 
 
