@@ -43,8 +43,9 @@ from srbatch.outputs.commit import (
     temp_path,
     unfit_folder,
 )
-from srbatch.outputs.ledger import Ledger, Row
+from srbatch.outputs.ledger import Ledger
 from srbatch.outputs.permissions import permissions_of
+from srbatch.outputs.rows import Row
 from srbatch.outputs.scratch import PhotoScratch, Scratch
 from srbatch.outputs.sidecars import (
     Sidecar,

@@ -7,6 +7,8 @@
       WeightsError          4   weights missing, corrupt, of another architecture
       DeviceError           5   no such device, device lost, out of memory for every photo
       DestinationError      6   output folder not writable, disk full
+      LedgerError           6   the ledger cannot be read or written
+        UnfitRow                it cannot hold a value
       LockedError           7   another run owns this output folder
       Interrupted     130/143   Ctrl-C or SIGTERM; what was done is remembered
       PhotoError            -   costs this photo only; the run goes on and ends with 3
@@ -81,6 +83,16 @@ class DestinationError(SrbatchError):
     """The output folder cannot be written, or its disk is full."""
 
     exit_code = ExitCode.DESTINATION
+
+
+class LedgerError(SrbatchError):
+    """The ledger cannot be read or written. Going on without it could redo or overwrite things."""
+
+    exit_code = ExitCode.DESTINATION
+
+
+class UnfitRow(LedgerError):
+    """The ledger cannot hold a value that was given to it."""
 
 
 class LockedError(SrbatchError):

@@ -19,7 +19,8 @@ from srbatch.formats import Format
 from srbatch.model import Model
 from srbatch.options import MAX_FACTOR, Options
 from srbatch.outputs.commit import unfit_folder
-from srbatch.outputs.ledger import Ledger, Row
+from srbatch.outputs.ledger import Ledger
+from srbatch.outputs.rows import Row
 from srbatch.outputs.sidecars import Stamps
 from srbatch.places import Mark, is_gone
 from srbatch.reporting.outcome import Outcome

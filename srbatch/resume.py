@@ -16,7 +16,7 @@ from srbatch.errors import PhotoError, TargetExists
 from srbatch.names import show
 from srbatch.options import Options
 from srbatch.outputs.commit import sha256_of, unfit_name
-from srbatch.outputs.ledger import Row
+from srbatch.outputs.rows import Row
 from srbatch.outputs.sidecars import Stamp, is_carried, is_missing
 from srbatch.places import identity, is_gone
 from srbatch.reporting.outcome import Status

@@ -10,8 +10,9 @@ from srbatch.discovery.found import Photo
 from srbatch.metadata import carrying
 from srbatch.metadata.provenance import Provenance, provenance_of
 from srbatch.outputs.commit import discard, temp_path, unfit_folder
-from srbatch.outputs.ledger import Ledger, Row
+from srbatch.outputs.ledger import Ledger
 from srbatch.outputs.permissions import permissions_of
+from srbatch.outputs.rows import Row
 from srbatch.outputs.sidecars import (
     Sidecar,
     details_text,

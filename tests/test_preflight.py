@@ -10,7 +10,8 @@ from srbatch.codecs.picture import Header
 from srbatch.errors import PhotoTooLarge
 from srbatch.formats import Format
 from srbatch.options import MAX_FACTOR, Options, TargetSize
-from srbatch.outputs.ledger import Ledger, Row
+from srbatch.outputs.ledger import Ledger
+from srbatch.outputs.rows import Row
 from srbatch.preflight import forget_vanished, output_size
 from tests.conftest import WRITTEN
 

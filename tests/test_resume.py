@@ -22,7 +22,8 @@ from srbatch.discovery.found import Photo
 from srbatch.errors import PhotoChanged, TargetExists, UnsupportedPhoto
 from srbatch.formats import Format
 from srbatch.options import Options
-from srbatch.outputs.ledger import STATE_FOLDER, Ledger, Row
+from srbatch.outputs.ledger import STATE_FOLDER, Ledger
+from srbatch.outputs.rows import Row
 from srbatch.outputs.sidecars import Stamp
 from srbatch.resume import (
     CURRENT,

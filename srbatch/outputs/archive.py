@@ -17,7 +17,7 @@ from pathlib import Path, PurePath
 
 from srbatch.discovery.apart import marks_of_folders
 from srbatch.discovery.target_names import is_file_target
-from srbatch.errors import DestinationError, UsageError
+from srbatch.errors import DestinationError, LedgerError, UnfitRow, UsageError
 from srbatch.names import show, stays_below
 from srbatch.options import Options
 from srbatch.outputs.commit import (
@@ -29,7 +29,9 @@ from srbatch.outputs.commit import (
     sha256_of,
     whole,
 )
-from srbatch.outputs.ledger import STATE_FOLDER, Ledger, LedgerError, Row, UnfitRow, locked
+from srbatch.outputs.ledger import STATE_FOLDER, Ledger
+from srbatch.outputs.ledger_lock import locked
+from srbatch.outputs.rows import Row
 from srbatch.outputs.scratch import Scratch, temporary_folder
 from srbatch.outputs.sidecars import details_text, put_in_place, ready_path
 from srbatch.places import is_folder, is_gone, marks, open_file, surroundings

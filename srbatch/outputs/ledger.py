@@ -15,49 +15,30 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_type_hints
-
-import psutil
+from typing import Any
 
 from srbatch import __version__
-from srbatch.errors import DestinationError, SrbatchError, one_line
+from srbatch.errors import LedgerError, UnfitRow, one_line
 from srbatch.names import show
-from srbatch.outputs.commit import MAKE_ROOM, held, held_by_reading, is_full
+from srbatch.outputs.ledger_errors import damaged, explained
+from srbatch.outputs.rows import COLUMNS, PATHS, TABLE, Row, misfits, to_json
 
 STATE_FOLDER = ".srbatch"
-_START_AFRESH = (
-    "move the ledger away to start afresh (existing outputs are then not overwritten unless asked)"
-)
 _FILE = "ledger.sqlite"
 _SCHEMA_VERSION = 1
-_OUTCOMES = """(
-    target BLOB PRIMARY KEY,      -- below the output folder, with '/'
-    status TEXT NOT NULL,         -- done | skipped | failed
-    source BLOB NOT NULL,         -- as seen from the output folder
-    size INTEGER NOT NULL,        -- of the source, bytes
-    mtime_ns INTEGER NOT NULL,    -- of the source
-    sha256 TEXT,                  -- of the source
-    recipe TEXT NOT NULL,         -- JSON: what the user asked that changes pixels
-    target_size INTEGER,          -- bytes
-    target_sha256 TEXT,
-    error TEXT,                   -- class of the failure
-    reason TEXT,                  -- of the failure or the skip, for people
-    details TEXT NOT NULL,        -- JSON: device, engine, precision, tile, seconds, sizes in pixels, notes
-    finished REAL NOT NULL        -- seconds since 1970
-) WITHOUT ROWID;
-"""
+_COLUMNS = ",".join(COLUMNS)
 # A ledger may be older than these.
 _FAILURES = f"""
-CREATE TABLE IF NOT EXISTS failures {_OUTCOMES}
+CREATE TABLE IF NOT EXISTS failures {TABLE}
 CREATE INDEX IF NOT EXISTS failed_photos ON photos (source) WHERE status='failed';
 CREATE INDEX IF NOT EXISTS failed_again ON failures (source);
 """
 _SCHEMA = f"""
-CREATE TABLE photos {_OUTCOMES}
+CREATE TABLE photos {TABLE}
 {_FAILURES}
 CREATE TABLE pending (
     target BLOB PRIMARY KEY,
@@ -73,52 +54,6 @@ CREATE TABLE runs (
     started REAL NOT NULL
 );
 """
-
-
-class LedgerError(SrbatchError):
-    """The ledger cannot be read or written. Going on without it could redo or overwrite things."""
-
-    exit_code = DestinationError.exit_code
-
-
-class UnfitRow(LedgerError):
-    """It cannot hold a value that was given to it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """The last outcome of one target."""
-
-    target: str
-    """Path below the output folder with ``/``; undecodable bytes as surrogates, as Python has them."""
-    status: str
-    source: str
-    size: int
-    mtime_ns: int
-    sha256: str | None
-    recipe: str
-    target_size: int | None = None
-    target_sha256: str | None = None
-    error: str | None = None
-    reason: str | None = None
-    details: str = "{}"
-    finished: float = 0.0
-
-
-_UNFIT = (
-    sqlite3.DataError,
-    sqlite3.IntegrityError,
-    sqlite3.InterfaceError,
-    sqlite3.ProgrammingError,
-    OverflowError,
-    TypeError,
-    UnicodeEncodeError,
-)
-"""What a value raises that is too large, of another kind than SQLite's, or no text."""
-
-_COLUMNS = tuple(Row.__dataclass_fields__)
-_PATHS = ("target", "source")
-_KINDS = {**get_type_hints(Row), "finished": int | float}
 
 
 class Ledger:
@@ -180,7 +115,7 @@ class Ledger:
         Raises:
             LedgerError: as :meth:`open_readonly`.
         """
-        with closing(cls.open_readonly(state)) as original, _explained(state / _FILE):
+        with closing(cls.open_readonly(state)) as original, explained(state / _FILE):
             copy = cls.in_memory()
             copy._path = original._path  # what is wrong with the one is wrong with the other
             original._db.backup(copy._db)
@@ -189,7 +124,7 @@ class Ledger:
 
     @classmethod
     def _opened(cls, path: Path, pragma: str, *, read_only: bool = False) -> Ledger:
-        with _explained(path), ExitStack() as stack:
+        with explained(path), ExitStack() as stack:
             # Not bound to one thread: they take turns.
             connection = sqlite3.connect(path, isolation_level=None, timeout=10, check_same_thread=False)
             stack.callback(connection.close)
@@ -213,17 +148,17 @@ class Ledger:
         """The last outcome of a target."""
         with self._explained():
             found = self._db.execute(
-                f"SELECT {','.join(_COLUMNS)} FROM photos WHERE target=?", (os.fsencode(target),)
+                f"SELECT {_COLUMNS} FROM photos WHERE target=?", (os.fsencode(target),)
             ).fetchone()
         return self._row(found) if found else None
 
     def look_up(self, target: str) -> tuple[Row | None, Row | None]:
         """(the last outcome of a target, what has failed since if its output is on record)."""
-        columns, key = ",".join(_COLUMNS), os.fsencode(target)
+        key = os.fsencode(target)
         with self._explained():
             found = self._db.execute(
-                f"SELECT 'photos',{columns} FROM photos WHERE target=?"
-                f" UNION ALL SELECT 'failures',{columns} FROM failures WHERE target=?",
+                f"SELECT 'photos',{_COLUMNS} FROM photos WHERE target=?"
+                f" UNION ALL SELECT 'failures',{_COLUMNS} FROM failures WHERE target=?",
                 (key, key),
             ).fetchall()
         rows = {table: self._row(values) for table, *values in found}
@@ -237,7 +172,7 @@ class Ledger:
     def rows(self) -> Iterator[Row]:
         """All rows in the order of their targets, read in pages: an open cursor would hold up a run."""
         last = b""
-        query = f"SELECT {','.join(_COLUMNS)} FROM photos WHERE target>? ORDER BY target LIMIT 1000"
+        query = f"SELECT {_COLUMNS} FROM photos WHERE target>? ORDER BY target LIMIT 1000"
         while True:
             with self._explained():
                 page = self._db.execute(query, (last,)).fetchall()
@@ -269,7 +204,7 @@ class Ledger:
                 "SELECT name FROM sqlite_master WHERE name IN ('photos', 'failures')"
             ).fetchall()
             query = " UNION ALL ".join(
-                f"SELECT {','.join(_COLUMNS)} FROM {table} WHERE status='failed'" for (table,) in tables
+                f"SELECT {_COLUMNS} FROM {table} WHERE status='failed'" for (table,) in tables
             )
             found = self._db.execute(f"{query} ORDER BY target").fetchall()
         return [self._row(values) for values in found]
@@ -287,14 +222,14 @@ class Ledger:
         with self._explained():
             self._db.execute(
                 "INSERT OR REPLACE INTO pending VALUES (?,?,?)",
-                (os.fsencode(target), os.fsencode(temp), _to_json(row) if row else None),
+                (os.fsencode(target), os.fsencode(temp), to_json(row) if row else None),
             )
 
     def about_to_commit(self, row: Row) -> None:
         """Note what the target will be, just before the rename."""
         with self._explained():
             self._db.execute(
-                "UPDATE pending SET row=? WHERE target=?", (_to_json(row), os.fsencode(row.target))
+                "UPDATE pending SET row=? WHERE target=?", (to_json(row), os.fsencode(row.target))
             )
 
     def record(self, row: Row) -> None:
@@ -357,7 +292,7 @@ class Ledger:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        with self._turn, _explained(self._path):
+        with self._turn, explained(self._path):
             yield
 
     def details(self, row: Row) -> dict[str, Any]:
@@ -368,16 +303,14 @@ class Ledger:
         """
         return self.read_json(row.details)
 
-    def damaged(self, text: object) -> LedgerError:
+    def damaged(self, value: object) -> LedgerError:
         """The error where a value in the ledger is not what srbatch writes there."""
-        return LedgerError(
-            f"{show(self._path)}: the ledger is damaged: it holds {repr(text)[:80]}; {_START_AFRESH}"
-        )
+        return damaged(self._path, value)
 
     def _row(self, values: Sequence[object]) -> Row:
-        named = dict(zip(_COLUMNS, values, strict=True))
-        named.update({key: self._path_of(named[key]) for key in _PATHS})
-        for value in _misfits(named):  # SQLite keeps to no types
+        named = dict(zip(COLUMNS, values, strict=True))
+        named.update({key: self._path_of(named[key]) for key in PATHS})
+        for value in misfits(named):  # SQLite keeps to no types
             raise self.damaged(value)
         return Row(**named)  # type: ignore[arg-type]
 
@@ -408,9 +341,9 @@ class Ledger:
         return found
 
     def _insert(self, row: Row) -> None:
-        for value in _misfits(asdict(row)):  # of a row that came as JSON; taken, it could not be read again
+        for value in misfits(asdict(row)):  # of a row that came as JSON; taken, it could not be read again
             raise UnfitRow(f"the ledger cannot hold what it was given: {value!r}")
-        values = [os.fsencode(v) if k in _PATHS else v for k, v in asdict(row).items()]
+        values = [os.fsencode(v) if k in PATHS else v for k, v in asdict(row).items()]
         key, table = (os.fsencode(row.target),), "photos"
         has_output = "SELECT 1 FROM photos WHERE target=? AND status='done'"
         if row.status == "failed" and self._db.execute(has_output, key).fetchone():
@@ -433,73 +366,3 @@ class Ledger:
             if self._db.in_transaction:  # SQLite has ended it where the disk is full
                 self._db.execute("ROLLBACK")
             raise
-
-
-def _misfits(named: Mapping[str, object]) -> list[object]:
-    """The values of a row that are not of their kinds."""
-    return [value for key, value in named.items() if not isinstance(value, _KINDS[key])]
-
-
-def _to_json(row: Row) -> str:
-    return json.dumps(asdict(row))  # ASCII: surrogates of undecodable names survive as escapes
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into ours: all of them end the run."""
-    try:
-        yield
-    except _UNFIT as error:
-        raise UnfitRow(f"the ledger cannot hold what it was given: {error}") from error
-    except sqlite3.Error as error:
-        raise LedgerError(f"{show(path)}: the ledger cannot be used: {error}; {_advice(error)}") from error
-
-
-def _advice(error: sqlite3.Error) -> str:
-    """What to do about it. A ledger that is whole is not to be moved away: its outputs would be strangers."""
-    if is_full(error):
-        return MAKE_ROOM
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
-        return (
-            "you may not write to it or to its folder, or that was moved or removed during the run;"
-            " see to that and run the same command again: what is finished is kept"
-        )
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return "another program has it open (a backup, or one that shows databases); end that, and run again"
-    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PROTOCOL):
-        return "see to the disk, and run the same command again: what is finished is kept"
-    return f"see to the disk, or {_START_AFRESH}"
-
-
-@contextmanager
-def locked(state: Path, out: Path | None = None, *, by_reading: bool = False) -> Iterator[None]:
-    """Hold the state folder of ``out`` for one run; the system lets go of it whenever the process ends.
-
-    Raises:
-        LockedError: another run has it; the message names its host and process.
-        DestinationError: the folder cannot be made.
-        OSError: ``by_reading``, as :func:`srbatch.outputs.commit.held_by_reading`.
-    """
-    hold = held_by_reading if by_reading else held
-    with hold(state, lambda: _who_holds(state, out or state.parent)):
-        yield
-
-
-def _who_holds(state: Path, out: Path) -> str:
-    try:
-        with closing(Ledger.open_readonly(state)) as ledger:
-            holder = ledger.last_run()
-    except LedgerError:
-        holder = None
-    # The ledger may be that of an earlier run, where the one that holds the folder has another --state.
-    ended = holder and holder[0] == socket.gethostname() and not _is_running(holder[1])
-    who = f"process {holder[1]} on {holder[0]}" if holder and not ended else "another process"
-    return f"{show(out)} is being written to by {who}; wait for it to end, or choose another --out"
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        return bool(psutil.pid_exists(pid))
-    except OverflowError:
-        return False

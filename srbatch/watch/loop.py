@@ -37,9 +37,15 @@ from pathlib import Path
 
 from srbatch.batch import Run, run_all
 from srbatch.discovery.found import Found, Photo
-from srbatch.errors import DestinationError, DeviceError, DeviceOutOfMemory, ExitCode, SrbatchError
+from srbatch.errors import (
+    DestinationError,
+    DeviceError,
+    DeviceOutOfMemory,
+    ExitCode,
+    LedgerError,
+    SrbatchError,
+)
 from srbatch.outputs.archive import put_right, state_folder
-from srbatch.outputs.ledger import LedgerError
 from srbatch.reporting.outcome import Summary
 from srbatch.watch.control import Control
 from srbatch.watch.events import Events

@@ -17,7 +17,7 @@ from srbatch.discovery.target_names import target_name
 from srbatch.errors import PhotoError, TargetExists
 from srbatch.formats import Format
 from srbatch.names import collision_key, show
-from srbatch.outputs.ledger import Row
+from srbatch.outputs.rows import Row
 from srbatch.preflight import source_name
 from srbatch.resume import is_of
 

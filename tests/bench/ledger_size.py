@@ -20,7 +20,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from statistics import median
 
-from srbatch.outputs.ledger import STATE_FOLDER, Ledger, Row
+from srbatch.outputs.ledger import STATE_FOLDER, Ledger
+from srbatch.outputs.rows import Row
 from srbatch.reporting import inspection
 from tests.bench import report
 

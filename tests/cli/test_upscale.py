@@ -17,7 +17,7 @@ from srbatch import weights
 from srbatch.card import Card, NetworkConfig
 from srbatch.errors import ExitCode
 from srbatch.network import SuperResolutionNet
-from srbatch.outputs import ledger
+from srbatch.outputs import ledger_lock
 from tests.cli.conftest import Srbatch
 from tests.conftest import Originals, crop
 
@@ -286,7 +286,7 @@ def test_the_report_of_a_run_survives_a_run_that_is_refused_and_a_look(
     arguments = ("upscale", photos, "--scale", 1, "--out", out, "--report", report)
     assert srbatch(*arguments).code == 0
     told = report.read_bytes()
-    with ledger.locked(out / ".srbatch"):
+    with ledger_lock.locked(out / ".srbatch"):
         assert srbatch(*arguments).code == ExitCode.LOCKED
     assert srbatch(*arguments, "--model", "nonsense").code == ExitCode.WEIGHTS
     assert srbatch(*arguments, "--dry-run").code == 0

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from srbatch.errors import ExitCode
-from srbatch.outputs import ledger
+from srbatch.outputs import ledger_lock
 from tests.cli.conftest import Srbatch, as_command
 from tests.conftest import Originals
 
@@ -80,7 +80,7 @@ def test_destination_that_is_a_file(srbatch: Srbatch, photos: Path, tmp_path: Pa
 
 
 def test_a_second_run_on_the_same_folder_is_refused(srbatch: Srbatch, photos: Path, tmp_path: Path) -> None:
-    with ledger.locked(tmp_path / "hi" / ".srbatch"):
+    with ledger_lock.locked(tmp_path / "hi" / ".srbatch"):
         result = as_command("upscale", photos, "--scale", 1, "--out", tmp_path / "hi")
     assert result.code == ExitCode.LOCKED
     assert "is being written to by" in result.err

@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srbatch.errors import ExitCode
-from srbatch.outputs.ledger import Ledger, LedgerError, Row, UnfitRow
+from srbatch.errors import ExitCode, LedgerError, UnfitRow
+from srbatch.outputs.ledger import Ledger
+from srbatch.outputs.rows import Row
 from srbatch.watch.presence import is_disk_full
 
 

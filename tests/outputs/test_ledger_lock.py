@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from srbatch.errors import DestinationError, LockedError
-from srbatch.outputs.ledger import Ledger, locked
+from srbatch.outputs.ledger import Ledger
+from srbatch.outputs.ledger_lock import locked
 from tests.processes import running
 
 HOLD_THE_LOCK = """
 import sys
 from pathlib import Path
-from srbatch.outputs.ledger import Ledger, locked
+from srbatch.outputs.ledger import Ledger
+from srbatch.outputs.ledger_lock import locked
 
 with locked(Path(sys.argv[1])):
     ledger = Ledger.open(Path(sys.argv[1]))

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from srbatch.errors import LedgerError
 from srbatch.formats import Format
-from srbatch.outputs.ledger import STATE_FOLDER, Ledger, LedgerError, Row
+from srbatch.outputs.ledger import STATE_FOLDER, Ledger
+from srbatch.outputs.rows import Row
 from srbatch.reporting.inspection import status, verify
 from tests.conftest import Originals, crop
 from tests.networks import upscaled

@@ -17,10 +17,11 @@ from srbatch import batch
 from srbatch.errors import (
     DestinationError,
     ExitCode,
+    LedgerError,
 )
 from srbatch.outputs import commit
 from srbatch.outputs.commit import destination_error
-from srbatch.outputs.ledger import STATE_FOLDER, LedgerError
+from srbatch.outputs.ledger import STATE_FOLDER
 from srbatch.resume import CURRENT
 from tests.conftest import Originals
 from tests.run.conftest import outputs, upscale

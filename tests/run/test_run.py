@@ -28,7 +28,8 @@ from srbatch.errors import (
     SrbatchError,
 )
 from srbatch.outputs import scratch
-from srbatch.outputs.ledger import STATE_FOLDER, locked
+from srbatch.outputs.ledger import STATE_FOLDER
+from srbatch.outputs.ledger_lock import locked
 from srbatch.upscaling.tile_memory import Tiles
 from tests.conftest import Originals, crop
 from tests.networks import FakeModel, Faulty, Local

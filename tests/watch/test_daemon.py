@@ -22,11 +22,14 @@ from srbatch.errors import (
     DestinationError,
     ExitCode,
     Interrupted,
+    LedgerError,
     LockedError,
     UnreadablePhoto,
     UsageError,
 )
-from srbatch.outputs.ledger import STATE_FOLDER, Ledger, LedgerError, Row, locked
+from srbatch.outputs.ledger import STATE_FOLDER, Ledger
+from srbatch.outputs.ledger_lock import locked
+from srbatch.outputs.rows import Row
 from srbatch.reporting.snapshot import read
 from srbatch.watch import loop
 from srbatch.watch.daemon import WatchOptions

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from srbatch.errors import DestinationError
+from srbatch.errors import DestinationError, LedgerError
 from srbatch.outputs.commit import destination_error
-from srbatch.outputs.ledger import LedgerError
 from srbatch.watch import presence
 from srbatch.watch.presence import FreeSpace, Presence, is_disk_full
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from srbatch.discovery.found import Photo
 from srbatch.formats import Format
 from srbatch.names import collision_key
-from srbatch.outputs.ledger import Row
+from srbatch.outputs.rows import Row
 from srbatch.watch.renamed import placed
 from tests.watch.conftest import photo
 

@@ -19,7 +19,8 @@ from srbatch.errors import (
     PhotoError,
 )
 from srbatch.options import Options, TargetSize
-from srbatch.outputs.ledger import STATE_FOLDER, Ledger, Row
+from srbatch.outputs.ledger import STATE_FOLDER, Ledger
+from srbatch.outputs.rows import Row
 from srbatch.watch import daemon
 from srbatch.watch.control import Control
 from srbatch.watch.daemon import WatchOptions

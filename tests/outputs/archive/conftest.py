@@ -10,7 +10,8 @@ import pytest
 from srbatch.options import Options
 from srbatch.outputs.archive import state_folder
 from srbatch.outputs.commit import temp_path
-from srbatch.outputs.ledger import Ledger, Row
+from srbatch.outputs.ledger import Ledger
+from srbatch.outputs.rows import Row
 
 BE_KILLED = """
 import sys

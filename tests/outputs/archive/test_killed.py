@@ -12,7 +12,8 @@ import pytest
 
 from srbatch.options import Options
 from srbatch.outputs.archive import looked_into, opened, state_folder
-from srbatch.outputs.ledger import STATE_FOLDER, Ledger, Row
+from srbatch.outputs.ledger import STATE_FOLDER, Ledger
+from srbatch.outputs.rows import Row
 from tests.outputs.archive.conftest import BE_KILLED, killed_while_writing, names_below, row_of, with_
 from tests.processes import running
 

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from srbatch.errors import DestinationError
+from srbatch.errors import DestinationError, LedgerError
 from srbatch.options import Options
 from srbatch.outputs.archive import opened
-from srbatch.outputs.ledger import LedgerError
 from srbatch.reporting.snapshot import read
 from srbatch.watch.status import WatchStatus
 from tests.conftest import Clock

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from srbatch.errors import LedgerError
 from srbatch.options import Options
 from srbatch.outputs.archive import looked_into, opened, state_folder
-from srbatch.outputs.ledger import LedgerError
 from tests.conftest import without_privileges
 from tests.outputs.archive.conftest import killed_while_writing, names_below, row_of, with_
 
