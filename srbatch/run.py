@@ -16,7 +16,6 @@ from srbatch.errors import ExitCode
 from srbatch.model import Model
 from srbatch.options import Options
 from srbatch.outputs.archive import looked_into, opened, scratch_folder, state_folder
-from srbatch.outputs.scratch import Scratch, temporary_folder
 from srbatch.preflight import Job, Settings, forget_vanished, prepare
 from srbatch.reporting.codec_time import codec_seconds
 from srbatch.reporting.estimate import Estimate, estimate
@@ -96,15 +95,13 @@ def dry_run(options: Options, *, reporter: Reporter, check: Check) -> tuple[Exit
             else:
                 summary.add(prepared)
                 reporter.finished(prepared)
-        with temporary_folder(options.scratch) as folder:
-            codec_s = codec_seconds(jobs, options, codecs, Scratch(folder / "scratch"))
         result = estimate(
             jobs,
             options.out,
             scratch_folder(options),
             settings.model,
             at_once=photos_at_once(codecs),
-            codec_seconds=codec_s,
+            codec_seconds=codec_seconds(jobs, options, codecs, archive.scratch),
         )
     summary.seconds = time.monotonic() - start
     reporter.end(summary)

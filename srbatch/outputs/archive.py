@@ -72,7 +72,7 @@ def opened(options: Options, command: str) -> Iterator[Archive]:
     """
     if is_file_target(options.inputs, options.out):
         with temporary_folder(options.scratch) as folder, closing(Ledger.in_memory()) as ledger:
-            yield Archive(ledger, Scratch(folder / "scratch"))
+            yield Archive(ledger, Scratch(folder / _SCRATCH))
         return
     state = state_folder(options.out, options.state)
     make_folder(options.out)
@@ -88,17 +88,18 @@ def opened(options: Options, command: str) -> Iterator[Archive]:
 
 @contextmanager
 def looked_into(options: Options) -> Iterator[Archive]:
-    """The same for ``--dry-run``: nothing is written, not even a lock.
+    """The same for ``--dry-run``: nothing is written but into scratch space, not even a lock.
 
     Raises:
         LedgerError: the ledger is damaged, or may not be looked at.
+        DestinationError: there can be no scratch space.
     """
     state = state_folder(options.out, options.state)
     known = not is_file_target(options.inputs, options.out) and Ledger.is_in(state)
     ledger = Ledger.copy_in_memory(state) if known else Ledger.in_memory()
-    with closing(ledger), temporary_folder() as folder:
+    with closing(ledger), temporary_folder(options.scratch) as folder:
         put_right(ledger, options, keep_files=True)
-        yield Archive(ledger, Scratch(Path(folder) / "scratch"))
+        yield Archive(ledger, Scratch(folder / _SCRATCH))
 
 
 def scratch_folder(options: Options) -> Path:
