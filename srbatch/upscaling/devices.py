@@ -249,9 +249,11 @@ def _alone(wanted: Enlargement, upscaler: Upscaler) -> None:
 
 def _together(taken: list[Enlargement], upscaler: Upscaler) -> None:
     """Run photos that share a batch; if it fails, each goes alone, so that none suffers for another."""
+    from srbatch.upscaling.upscaler import Wanted  # not above: this module is imported before torch is needed
+
     tile, results, had_room = upscaler.tiles.tile, None, True
     try:
-        results = upscaler.enlarge_together([(w.pixels, w.size, w.progress, w.bits) for w in taken])
+        results = upscaler.enlarge_together([Wanted(w.pixels, w.size, w.progress, w.bits) for w in taken])
     except Exception as error:
         had_room = not isinstance(error, OutOfMemory)
     if not had_room:

@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from math import ceil
-from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -45,8 +45,21 @@ Spool = Callable[[int, int, int], NDArray[np.uint16]]
 """Gives an array (height, width, C), in memory or on disk, that is ours until the photo is done."""
 
 
-_Wanted: TypeAlias = tuple[Pixels, tuple[int, int], Tick, int | None]
-"""A photo of a batch: pixels, (height, width) of the result, whom to tell, bits of the result."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A photo that is to share a batch with others."""
+
+    pixels: Pixels
+    size: tuple[int, int]
+    """(height, width) of the result."""
+    tick: Tick = lambda _: None
+    bits: int | None = None
+    """Of each number of the result; None for the photo's own."""
+
+    @property
+    def levels(self) -> int:
+        """What stands for 1.0 in the result."""
+        return largest_level(self.pixels, self.bits)
 
 
 def head_for(factor: float, scales: Collection[int]) -> int:
@@ -244,42 +257,37 @@ class Upscaler:
         colours = 1 if is_neutral(pixels) else colour_channels(pixels)
         return head, plan.rows.tile, plan.columns.tile, colours, pixels.dtype, first
 
-    def enlarge_together(self, photos: Sequence[_Wanted]) -> list[Iterator[Pixels]]:
+    def enlarge_together(self, photos: Sequence[Wanted]) -> list[Iterator[Pixels]]:
         """Run photos of one :meth:`batch_key`, at most a batch of them, through the network at once.
 
-        Each is given as (pixels, size, tick, bits); for each there is an iterator as :meth:`enlarge` gives.
+        For each there is an iterator as :meth:`enlarge` gives.
 
         Raises:
             OutOfMemory, WrongOutput, DeviceError: as :meth:`enlarge`; the iterators may raise them too.
         """
-        seen, as_photos = zip(*(_as_seen(pixels) for pixels, *_ in photos), strict=True)
-        enlarged = self._together([(pixels, *rest) for pixels, (_, *rest) in zip(seen, photos, strict=True)])
+        seen, as_photos = zip(*(_as_seen(photo.pixels) for photo in photos), strict=True)
+        enlarged = self._together([replace(p, pixels=pixels) for p, pixels in zip(photos, seen, strict=True)])
         return [as_photo(bands) for as_photo, bands in zip(as_photos, enlarged, strict=True)]
 
-    def _together(self, photos: Sequence[_Wanted]) -> list[Iterator[Pixels]]:
+    def _together(self, photos: Sequence[Wanted]) -> list[Iterator[Pixels]]:
         if self._first is not None:
             photos = _after_first(self._first, photos)
-        head = self._head(*photos[0][:2])
+        head = self._head(photos[0].pixels, photos[0].size)
         tiles = []
-        for pixels, *_ in photos:
-            plan = self._plan_of(pixels, head)
-            colours = pixels[:, :, : colour_channels(pixels)]
+        for photo in photos:
+            plan = self._plan_of(photo.pixels, head)
+            colours = photo.pixels[:, :, : colour_channels(photo.pixels)]
             tiles.append(cut_tile(colours, plan.rows.source(0), plan.columns.source(0)))
         # Few batch shapes, as there are few tile shapes: algorithms are chosen for each.
         padded = 1 << (len(tiles) - 1).bit_length()
         stacked = np.stack(tiles + [tiles[-1]] * (padded - len(tiles)))
         with self._on_device.explained():
             enlarged = self._on_device.enlarged(self._on_device.begin(stacked, head))
-        return [
-            self._finish(pixels, size, largest_level(pixels, bits), tick, whole)
-            for (pixels, size, tick, bits), whole in zip(photos, enlarged, strict=False)
-        ]
+        return [self._finish(photo, whole) for photo, whole in zip(photos, enlarged, strict=False)]
 
-    def _finish(
-        self, pixels: Pixels, size: tuple[int, int], levels: int, tick: Tick, whole: torch.Tensor
-    ) -> Iterator[Pixels]:
+    def _finish(self, photo: Wanted, whole: torch.Tensor) -> Iterator[Pixels]:
         with self._on_device.explained():
-            yield from self._pass(pixels, size, levels, tick, whole)
+            yield from self._pass(photo.pixels, photo.size, photo.levels, photo.tick, whole)
 
     def _plan(self, height: int, width: int, colours: int, head: int) -> tiling.Plan:
         highest = self._strips.highest(width, colours, head)
@@ -415,15 +423,15 @@ def _part(tick: Tick, share: float) -> Tick:
     return lambda px: tick(px * share)
 
 
-def _after_first(first: Upscaler, photos: Sequence[_Wanted]) -> list[_Wanted]:
+def _after_first(first: Upscaler, photos: Sequence[Wanted]) -> list[Wanted]:
     """What the network that is run first makes of a batch, in 16 bits, with what is still to be done.
 
     Nobody is told of it: a batch takes a moment, and of one that fails later every photo begins again.
     """
-    sent: list[_Wanted] = [(pixels, pixels.shape[:2], lambda _: None, 16) for pixels, *_ in photos]
+    sent = [Wanted(photo.pixels, photo.pixels.shape[:2], bits=16) for photo in photos]
     return [
-        (np.concatenate(list(bands)), size, tick, bits or 8 * pixels.itemsize)
-        for bands, (pixels, size, tick, bits) in zip(first.enlarge_together(sent), photos, strict=True)
+        replace(photo, pixels=np.concatenate(list(bands)), bits=photo.bits or 8 * photo.pixels.itemsize)
+        for photo, bands in zip(photos, first.enlarge_together(sent), strict=True)
     ]
 
 

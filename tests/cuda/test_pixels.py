@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from srbatch import weights
+from srbatch.upscaling.upscaler import Wanted
 from tests.cuda.conftest import (
     DEVICE,
     NEEDS_CUDA,
@@ -129,12 +130,12 @@ def test_a_photo_that_is_left_early_does_not_show_in_the_next(wide: Wide, taken:
 def test_photos_that_share_a_batch_come_out_as_each_alone() -> None:
     engine = upscaler(Lagging(Local()), batch=4)
     pictures = [noise(*size, 3, seed=seed) for seed, size in enumerate([(90, 90), (70, 96), (96, 66)])]
-    asked = [(p, (p.shape[0] * 4, p.shape[1] * 4), lambda _: None, None) for p in pictures]
-    assert len({engine.batch_key(pixels, size) for pixels, size, *_ in asked}) == 1
+    asked = [Wanted(p, (p.shape[0] * 4, p.shape[1] * 4)) for p in pictures]
+    assert len({engine.batch_key(photo.pixels, photo.size) for photo in asked}) == 1
     kept = [list(bands) for bands in engine.enlarge_together(asked)]
     whole = [np.concatenate(bands) for bands in kept]
-    for got, (pixels, size, *_) in zip(whole, asked, strict=True):
-        assert_close(got, enlarge(engine, pixels, size))
+    for got, photo in zip(whole, asked, strict=True):
+        assert_close(got, enlarge(engine, photo.pixels, photo.size))
     left, *others = engine.enlarge_together(asked)
     next(left)
     left.close()  # type: ignore[attr-defined]

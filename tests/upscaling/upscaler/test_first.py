@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from srbatch.errors import OutOfMemory
 from srbatch.upscaling import upscaler as upscaler_module
 from srbatch.upscaling.tile_memory import Tiles
+from srbatch.upscaling.upscaler import Wanted
 from tests.networks import Faulty, Local, Nothing
 from tests.upscaling.upscaler.conftest import Negative, add, enlarge, noise, upscaler
 
@@ -84,7 +85,7 @@ def test_photos_that_share_a_batch_of_both_networks_are_what_they_are_alone(
     done = [0.0] * 3
     ticks = [partial(add, done, index) for index in range(3)]
     together = engine.enlarge_together(
-        [(p, size, tick, bits) for p, size, tick in zip(photos, sizes, ticks, strict=True)]
+        [Wanted(p, size, tick, bits) for p, size, tick in zip(photos, sizes, ticks, strict=True)]
     )
     for pixels, size, bands in zip(photos, sizes, together, strict=True):
         alone = engine.enlarge_whole(pixels, size, bits=bits)
@@ -117,7 +118,7 @@ def test_a_batch_that_fails_in_the_second_network_has_told_nobody() -> None:
     """Each photo begins again after it."""
     told: list[float] = []
     engine = upscaler(Faulty(Local(), 0, "out of memory"), batch=2, first=upscaler(Local(), batch=2))
-    photos = [(noise(50, 60, 3, seed=seed), (100, 120), told.append, None) for seed in range(2)]
+    photos = [Wanted(noise(50, 60, 3, seed=seed), (100, 120), told.append) for seed in range(2)]
     with pytest.raises(OutOfMemory):
         engine.enlarge_together(photos)
     assert not told

@@ -10,6 +10,7 @@ from PIL import Image
 
 from srbatch import weights
 from srbatch.upscaling.arrays import Pixels
+from srbatch.upscaling.upscaler import Wanted
 from tests.networks import Faulty, Local, Nothing
 from tests.upscaling.upscaler.conftest import enlarge, noise, upscaler
 
@@ -124,9 +125,7 @@ def test_photos_with_and_without_colours_share_no_batch_and_grey_ones_do(dtype: 
     keys = {engine.batch_key(*one) for one in zip(photos, sizes, strict=True)}
     assert len(keys) == 1
     assert engine.batch_key(noise(50, 64, 3, dtype), (100, 128)) not in keys
-    together = engine.enlarge_together(
-        [(p, size, lambda _: None, None) for p, size in zip(photos, sizes, strict=True)]
-    )
+    together = engine.enlarge_together([Wanted(p, size) for p, size in zip(photos, sizes, strict=True)])
     for pixels, size, bands in zip(photos, sizes, together, strict=True):
         found, alone = np.concatenate(list(bands)), engine.enlarge_whole(pixels, size)
         assert found.shape == alone.shape == (*size, pixels.shape[2])
