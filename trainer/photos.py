@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,6 +44,8 @@ class Photo:
     """Path below the folder that was given, with ``/``; what the split and the record go by."""
     height: int
     width: int
+    digest: bytes = b""
+    """Of its decoded pixels: those of copies are the same, whatever their files are called and hold."""
 
     @property
     def bytes(self) -> int:
@@ -61,24 +63,33 @@ class Photos:
     """(path, reason) of files that are of no use."""
 
     @property
+    def sizes(self) -> list[tuple[str, int, int]]:
+        """All names with height and width: what tells that they are those of an earlier start."""
+        return [(p.name, p.height, p.width) for p in (*self.train, *self.valid)]
+
+    @property
     def sha256(self) -> str:
         """Of all names and sizes: what the training record says of its data."""
-        text = json.dumps([(p.name, p.height, p.width) for p in (*self.train, *self.valid)])
-        return hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self.sizes).encode()).hexdigest()
 
 
 def find(folders: Sequence[Path], *, smallest: int, valid_percent: float) -> Photos:
     """Decode every photograph below the folders once, and split those that are sound by their names.
 
     A photo always falls on the same side, whatever else lies in the folder. Where folders overlap, or links
-    lead to a photo again, it counts once.
+    lead to a photo again, it counts once. So does a picture that lies there as several files: the first of
+    those that fall to training counts, so that nothing is validated with that was trained on; if none does,
+    the first.
 
     Raises:
         UsageError: no folder, or nothing in it to train or validate with.
     """
     good, left_out = find_all(folders, smallest=smallest)
-    valid = tuple(photo for photo in good if _share(photo.name) < valid_percent / 100)
-    train = tuple(photo for photo in good if _share(photo.name) >= valid_percent / 100)
+    validating = {photo for photo in good if _share(photo.name) < valid_percent / 100}
+    good, copies = _without_copies(good, validating)
+    left_out = (*left_out, *copies)
+    valid = tuple(photo for photo in good if photo in validating)
+    train = tuple(photo for photo in good if photo not in validating)
     where = ", ".join(map(str, folders))
     if not good:
         some = f"; {left_out[0][0]}: {left_out[0][1]}" if left_out else ""
@@ -89,6 +100,21 @@ def find(folders: Sequence[Path], *, smallest: int, valid_percent: float) -> Pho
             " give more photos or change data.valid_percent"
         )
     return Photos(train, valid, left_out)
+
+
+def _without_copies(
+    good: Sequence[Photo], validating: Collection[Photo]
+) -> tuple[list[Photo], list[tuple[str, str]]]:
+    """Each picture once, in their order; (path, reason) of the others. Those for training go before."""
+    kept: dict[tuple[bytes, int], Photo] = {}
+    for photo in sorted(good, key=lambda photo: photo in validating):  # which leaves them in order otherwise
+        kept.setdefault((photo.digest, photo.width), photo)
+    copies = [photo for photo in good if kept[photo.digest, photo.width] is not photo]
+    reasons = [
+        (str(photo.path), f"the same picture as {kept[photo.digest, photo.width].path}") for photo in copies
+    ]
+    left = set(copies)
+    return [photo for photo in good if photo not in left], reasons
 
 
 def find_all(folders: Sequence[Path], *, smallest: int) -> tuple[list[Photo], tuple[tuple[str, str], ...]]:
@@ -157,12 +183,13 @@ def _gone_into(top: Path, names: Sequence[str], refused: list[tuple[str, str]]) 
 
 def _look(name: str, path: Path, smallest: int) -> Photo | tuple[str, str]:
     try:
-        height, width, _ = _decode(path).shape
+        pixels = _decode(path)
     except Exception as error:  # whatever a codec says: this photo is left out, the training goes on
         return str(path), _why(error)
+    height, width, _ = pixels.shape
     if min(height, width) < smallest:
         return str(path), f"{width} x {height} is smaller than a crop of {smallest} px"
-    return Photo(path, name, height, width)
+    return Photo(path, name, height, width, hashlib.sha256(np.ascontiguousarray(pixels).data).digest())
 
 
 def _why(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Photos: which are found and why others are not, which side they fall on, and the cache of their pixels."""
+"""Photos: which are found and why others are not, and the cache of their pixels."""
 
 from __future__ import annotations
 
@@ -15,28 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from srbatch.errors import DestinationError, PhotoChanged, UsageError
 from tests.conftest import crop
+from tests.trainer.crops import looked, save
 from trainer import photos
-from trainer.photos import Photo, Photos, Store, decode, find, find_all
-
-NAMES = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=20)
-
-
-def save(folder: Path, *names: str, height: int = 48, width: int = 64) -> None:
-    for number, name in enumerate(names):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        crop(height, width, top=5 * number, left=9 * number).save(folder / name)
-
-
-def looked(*folders: Path, smallest: int = 32) -> tuple[list[Photo], dict[str, str]]:
-    good, left_out = find_all(folders, smallest=smallest)
-    return good, {Path(path).name: reason for path, reason in left_out}
-
+from trainer.photos import Photo, Store, decode, find
 
 # ---- finding ----------------------------------------------------------------------------------------------
 
@@ -159,71 +144,6 @@ def test_warnings_of_a_photo_are_no_errors(tmp_path: Path) -> None:
     before = list(warnings.filters)
     assert len(looked(tmp_path)[0]) == 24
     assert warnings.filters == before
-
-
-# ---- the split --------------------------------------------------------------------------------------------
-
-
-@given(names=st.sets(NAMES, min_size=1, max_size=30), more=st.sets(NAMES, max_size=30))
-def test_the_split_depends_on_the_name_alone(names: set[str], more: set[str]) -> None:
-    def valid(all_names: set[str]) -> set[str]:
-        return {name for name in all_names if photos._share(name) < 0.3}
-
-    assert valid(names | more) & names == valid(names)
-    assert all(0 <= photos._share(name) < 1 for name in names)
-
-
-def test_a_photo_keeps_its_side_when_others_come(tmp_path: Path) -> None:
-    save(tmp_path, *(f"{number}.png" for number in range(12)))
-    before = find([tmp_path], smallest=32, valid_percent=40)
-    save(tmp_path, *(f"more/{number}.png" for number in range(6)))
-    after = find([tmp_path], smallest=32, valid_percent=40)
-    assert set(before.train) <= set(after.train)
-    assert set(before.valid) <= set(after.valid)
-    assert before.sha256 != after.sha256
-
-
-def test_a_photo_of_two_folders_is_on_one_side(tmp_path: Path) -> None:
-    names = [f"below/{number}.png" for number in range(12)]
-    save(tmp_path, *names)
-    (tmp_path / "above").symlink_to(tmp_path)
-    folders = [tmp_path / "below", tmp_path, tmp_path / "above" / "below", tmp_path]
-    alone = find([tmp_path], smallest=32, valid_percent=40)
-    for order in (folders, folders[::-1]):
-        both = find(order, smallest=32, valid_percent=40)
-        assert [[p.name for p in side] for side in (both.train, both.valid)] == [
-            [p.name for p in side] for side in (alone.train, alone.valid)
-        ]
-    assert sorted(p.name for p in (*alone.train, *alone.valid)) == sorted(names)
-
-
-def test_photos_of_one_name_in_two_folders_are_two(tmp_path: Path) -> None:
-    save(tmp_path, "one/a.png", "two/a.png", "two/b.png")
-    (tmp_path / "two" / "again.png").symlink_to(tmp_path / "two" / "b.png")
-    good, _ = looked(tmp_path / "one", tmp_path / "two")
-    assert [photo.name for photo in good] == ["a.png", "a.png", "b.png"]
-
-
-def test_the_share_is_about_what_was_asked() -> None:
-    shares = [photos._share(f"photo-{number}.jpg") for number in range(2000)]
-    assert np.mean([share < 0.05 for share in shares]) == pytest.approx(0.05, abs=0.02)
-
-
-def test_a_photo_keeps_its_side_from_version_to_version() -> None:
-    """A training that goes on, or begins with another's weights, must not validate with what was trained."""
-    shares = [photos._share(name) for name in ("a.jpg", "1999/summer/IMG_0001.jpg", "Müller.png")]
-    assert shares == [0.2026, 0.404, 0.8505]
-
-
-@pytest.mark.parametrize("side", ["train", "valid"])
-def test_the_record_of_photos_does_not_depend_on_where_they_lie(side: str) -> None:
-    def record(folder: str, height: int = 40) -> str:
-        sides: dict[str, tuple[Photo, ...]] = {"train": (), "valid": ()}
-        sides[side] = (Photo(Path(folder, "a"), "a", height, 50),)
-        return Photos(**sides, left_out=()).sha256
-
-    assert record("/x") == record("/y")
-    assert record("/x") != record("/x", height=41)
 
 
 # ---- decoding ---------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -148,7 +147,7 @@ def test_another_configuration_does_not_go_on_with_a_run(
 
 def test_photos_that_changed_are_told_of(tiny: Tiny, photo_folder: Path, tmp_path: Path) -> None:
     train(tiny(phase("x1")), photo_folder, tmp_path / "run")
-    shutil.copy(photo_folder / "0.png", photo_folder / "one more.png")
+    crop(80, 96, top=99).save(photo_folder / "one more.png")
     with pytest.raises(UsageError, match="began with other photographs"):
         train(tiny(phase("x1")), photo_folder, tmp_path / "run")
 
@@ -188,7 +187,7 @@ def test_the_crops_of_a_phase_that_does_not_fit_into_memory_may_be_made_smaller(
     out, first = tmp_path / "run", phase("one")
     crop(48, 48).save(photo_folder / "small.png")
     for number in range(9):  # one stays too small for 96 px
-        crop(96, 96).save(photo_folder / f"{number}.png")
+        crop(96, 96, left=9 * number).save(photo_folder / f"{number}.png")
     forward = SuperResolutionLoss.forward
 
     def of_small_crops(self: SuperResolutionLoss, predictions: Any, target: torch.Tensor) -> torch.Tensor:
