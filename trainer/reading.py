@@ -151,10 +151,24 @@ def _put(data: dict[str, Any], path: str, value: Any, text: str) -> None:
     at: Any = data
     try:
         for key in parents:
-            at = at[int(key)] if isinstance(at, list) else at.setdefault(key, {})
-        at[int(last) if isinstance(at, list) else last] = value
+            at = at[_number(key, at, text)] if isinstance(at, list) else at.setdefault(key, {})
+        at[_number(last, at, text) if isinstance(at, list) else last] = value
     except (ValueError, IndexError, TypeError, AttributeError):
         raise UsageError(f"--set {text}: there is no place {path} in the configuration") from None
+
+
+def _number(key: str, entries: list[Any], text: str) -> int:
+    """Of an entry of a list.
+
+    Raises:
+        UsageError: there is none of that number.
+    """
+    if key.isascii() and key.isdigit() and int(key) < len(entries):
+        return int(key)
+    raise UsageError(
+        f"--set {text}: {key!r} is no number from 0, the first, to {len(entries) - 1}, the last of"
+        f" {len(entries)}"
+    )
 
 
 def _value(text: str) -> Any:

@@ -370,13 +370,21 @@ def test_later_values_are_over_earlier_ones() -> None:
     assert loaded.run.seed == 2
 
 
-@pytest.mark.parametrize(
-    "value", ["phases.9.lr=1", "phases.first.lr=1", "run.seed.low=1", "vgg_weights.a=1", "phases.lr=1"]
-)
+@pytest.mark.parametrize("value", ["run.seed.low=1", "vgg_weights.a=1"])
 def test_places_that_are_not_there(value: str) -> None:
     path = value.partition("=")[0]
     said = refused(value)
     assert path in said or path.rpartition(".")[0] in said
+
+
+@pytest.mark.parametrize("number", ["4", "-1", "first", "+1", "\u0661", ""])
+@pytest.mark.parametrize("below", [".lr=1e-4", "={}"])
+def test_phases_are_counted_from_0(number: str, below: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        load("smoke", values=[f"phases.{number}{below}"])
+    assert str(raised.value) == (
+        f"--set phases.{number}{below}: {number!r} is no number from 0, the first, to 3, the last of 4"
+    )
 
 
 def test_a_value_without_equals_shows_what_is_meant() -> None:
