@@ -13,7 +13,10 @@ from PIL import Image
 from tests.bench import peers, report
 
 
-@pytest.mark.parametrize("name", ["engines", "folder", "fuzz", "ledger_size", "memory", "network", "rerun"])
+@pytest.mark.parametrize(
+    "name",
+    ["engines", "folder", "fuzz", "ledger_size", "ledger_threads", "memory", "network", "rerun"],
+)
 def test_a_benchmark_tells_what_it_measures(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

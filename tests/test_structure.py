@@ -24,7 +24,7 @@ OWNERS = {
     "pyvips": "codecs.encode codecs.light codecs.loading codecs.picture",
     "PIL": "codecs.loading metadata.profiles reporting.sheet trainer",
     "pebble": "codecs.codec_pool",
-    "sqlite3": "outputs.commit outputs.ledger outputs.ledger_errors",
+    "sqlite3": "outputs.commit outputs.group_commit outputs.ledger outputs.ledger_errors",
     "watchdog": "watch.events",
     "rich": "reporting.terminal watch.live_view",
     "click": "cli entry flags trainer",

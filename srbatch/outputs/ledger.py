@@ -4,7 +4,7 @@
 as it is and is held by ``failures``. ``pending`` holds those being written right now, ``runs`` each
 command. Paths are relative to the output folder and stored as the bytes of the file system, so
 the tree can be moved and any name works. The rollback journal is used because write-ahead logging
-does not work on network shares.
+does not work on network shares. Each note is on the disk when the method that takes it returns.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +24,7 @@ from typing import Any
 from srbatch import __version__
 from srbatch.errors import LedgerError, UnfitRow, one_line
 from srbatch.names import show
+from srbatch.outputs.group_commit import GroupCommit
 from srbatch.outputs.ledger_errors import damaged, explained
 from srbatch.outputs.rows import COLUMNS, PATHS, TABLE, Row, misfits, to_json
 
@@ -66,6 +67,7 @@ class Ledger:
         self._db = connection
         self._path = path
         self._turn = threading.RLock()
+        self._changes = GroupCommit(connection, self._turn)
 
     @classmethod
     def open(cls, state: Path) -> Ledger:
@@ -213,24 +215,23 @@ class Ledger:
         """Forget that photos failed; what was done or skipped stays known."""
         keys = [(os.fsencode(target),) for target in targets]
         if keys:
-            with self._explained(), self._transaction():
+
+            def make() -> None:
                 self._db.executemany("DELETE FROM photos WHERE target=? AND status='failed'", keys)
                 self._db.executemany("DELETE FROM failures WHERE target=?", keys)
 
+            self._commit(make)
+
     def begin(self, target: str, temp: str, row: Row | None = None) -> None:
         """Note that a temporary file is about to be written for a target, and what its row is meanwhile."""
-        with self._explained():
-            self._db.execute(
-                "INSERT OR REPLACE INTO pending VALUES (?,?,?)",
-                (os.fsencode(target), os.fsencode(temp), to_json(row) if row else None),
-            )
+        self._execute(
+            "INSERT OR REPLACE INTO pending VALUES (?,?,?)",
+            (os.fsencode(target), os.fsencode(temp), to_json(row) if row else None),
+        )
 
     def about_to_commit(self, row: Row) -> None:
         """Note what the target will be, just before the rename."""
-        with self._explained():
-            self._db.execute(
-                "UPDATE pending SET row=? WHERE target=?", (to_json(row), os.fsencode(row.target))
-            )
+        self._execute("UPDATE pending SET row=? WHERE target=?", (to_json(row), os.fsencode(row.target)))
 
     def record(self, row: Row) -> None:
         """Note an outcome; what was pending for the target no longer is.
@@ -244,9 +245,10 @@ class Ledger:
         """
         self.record_all([row])
 
-    def record_all(self, rows: Iterable[Row]) -> None:
+    def record_all(self, rows: Collection[Row]) -> None:
         """Note several outcomes as one, all or none: each such note waits for the disk."""
-        with self._explained(), self._transaction():
+
+        def make() -> None:
             for row in rows:
                 self._insert(row)
                 self._db.execute(
@@ -254,10 +256,11 @@ class Ledger:
                     (os.fsencode(row.target), row.status == "done"),
                 )
 
+        self._commit(make)
+
     def drop(self, target: str) -> None:
         """Forget that a target was being written."""
-        with self._explained():
-            self._db.execute("DELETE FROM pending WHERE target=?", (os.fsencode(target),))
+        self._execute("DELETE FROM pending WHERE target=?", (os.fsencode(target),))
 
     def pending(self) -> list[tuple[str, str, Row | None]]:
         """(target, temporary file, the row that was to come) of each write that a crash cut off."""
@@ -269,11 +272,10 @@ class Ledger:
 
     def start_run(self, command: str) -> None:
         """Note who works on this folder, for the message of a second run that finds it locked."""
-        with self._explained():
-            self._db.execute(
-                "INSERT INTO runs (host, pid, version, command, started) VALUES (?,?,?,?,?)",
-                (socket.gethostname(), os.getpid(), __version__, show(command), time.time()),
-            )
+        self._execute(
+            "INSERT INTO runs (host, pid, version, command, started) VALUES (?,?,?,?,?)",
+            (socket.gethostname(), os.getpid(), __version__, show(command), time.time()),
+        )
 
     def last_run(self) -> tuple[str, int, float] | None:
         """(host, pid, seconds since 1970) of the latest run.
@@ -294,6 +296,13 @@ class Ledger:
     def _explained(self) -> Iterator[None]:
         with self._turn, explained(self._path):
             yield
+
+    def _execute(self, statement: str, values: Sequence[Any]) -> None:
+        self._commit(lambda: self._db.execute(statement, values))
+
+    def _commit(self, make: Callable[[], object]) -> None:
+        with explained(self._path):
+            self._changes.commit(make)
 
     def details(self, row: Row) -> dict[str, Any]:
         """The details of a row as an object.
@@ -355,14 +364,3 @@ class Ledger:
         past = (os.fsencode(row.source), *key)
         for table in ("photos", "failures"):
             self._db.execute(f"DELETE FROM {table} WHERE source=? AND target<>? AND status='failed'", past)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:  # SQLite has ended it where the disk is full
-                self._db.execute("ROLLBACK")
-            raise

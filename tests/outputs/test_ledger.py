@@ -8,6 +8,8 @@ import shutil
 import socket
 import sqlite3
 import sys
+import threading
+import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -431,3 +433,19 @@ def test_each_note_waits_for_the_disk(state: Path) -> None:
     with closing(Ledger.open(state)) as ledger:
         assert ledger._db.execute("PRAGMA synchronous").fetchone() >= (2,), "FULL"
         assert ledger._db.execute("PRAGMA journal_mode").fetchone() == ("delete",), "shares know no other"
+
+
+def test_what_several_threads_note_at_once_goes_to_the_disk_together(ledger: Ledger) -> None:
+    targets = [f"{n}.jpg" for n in range(4)]
+    threads = [threading.Thread(target=ledger.record, args=(row(target=target),)) for target in targets]
+    commits: list[str] = []
+    ledger._db.set_trace_callback(lambda said: commits.append(said) if "COMMIT" in said else None)
+    with ledger._turn:
+        for thread in threads:
+            thread.start()
+        while len(ledger._changes._waiting) < len(threads):
+            time.sleep(0.001)
+    for thread in threads:
+        thread.join()
+    assert commits == ["COMMIT"]
+    assert [found.target for found in ledger.rows()] == targets
