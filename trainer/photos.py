@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import PHOTOMETRIC_INTERPRETATION, TiffImageFile
 
 from srbatch.codecs import heic
-from srbatch.discovery.discover import is_of_programs
+from srbatch.discovery.discover import why_of_programs
 from srbatch.errors import DestinationError, PhotoChanged, UsageError
 from srbatch.formats import Format
 from srbatch.outputs.commit import destination_error, sync_file
@@ -172,7 +172,7 @@ def _gone_into(top: Path, names: Sequence[str], refused: list[tuple[str, str]]) 
     for name in names:
         if name.startswith("."):
             continue
-        if reason := is_of_programs(name):
+        if reason := why_of_programs(name):
             refused.append((str(top / name), reason))
         elif (top / name).is_symlink():
             refused.append((str(top / name), "a link to a folder; give that as well, to have it searched"))

@@ -13,6 +13,11 @@ from srbatch.places import Mark, Within, is_folder, is_within, marks, surroundin
 
 
 def check_apart(inputs: tuple[Path, ...], out: Path) -> None:
+    """No output may lie among the originals, nor they among the outputs.
+
+    Raises:
+        UsageError: the output folder is an input, or one of the two lies inside the other.
+    """
     at_out, around_out = marks(out), surroundings(out)
     for path in inputs:
         known = marks(path)
@@ -34,7 +39,11 @@ def marks_of_folders(inputs: tuple[Path, ...]) -> set[Mark]:
 
 
 def check_targets_apart(found: Found, originals: set[Mark]) -> None:
-    """No link within the output folder may lead back to the originals: outputs would become photos."""
+    """No link within the output folder may lead back to the originals: outputs would become photos.
+
+    Raises:
+        UsageError: one does.
+    """
     if not originals:
         return
     within = Within(originals)

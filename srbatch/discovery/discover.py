@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 from srbatch.dates import mtime_of
 from srbatch.discovery.apart import check_apart, check_targets_apart, marks_of_folders
@@ -153,8 +154,16 @@ def _place(folder: Path) -> Mark:
     return identity(folder) or os.path.realpath(folder)
 
 
-_Way = tuple[Path, Path, tuple[Mark, ...], bool]
-"""(a folder, its path below the top, the marks of those above it, whether it was gone into before)"""
+class _Way(NamedTuple):
+    """A folder to go into, by one of the ways that lead there."""
+
+    folder: Path
+    relative: Path
+    """Below the top."""
+    ancestors: tuple[Mark, ...]
+    """The marks of the folders above it."""
+    again: bool
+    """Whether it was gone into before."""
 
 
 def _walk(
@@ -175,7 +184,7 @@ def _walk(
     ``originals`` gets the marks of the folders on the way: those behind links may lie anywhere.
     """
     around_out, within_out = surroundings(out), Within(marks(out))
-    own: list[_Way] = [(top, Path(), (), False)]
+    own = [_Way(top, Path(), (), again=False)]
     linked: deque[_Way] = deque()
     known: set[Mark] = set()
     taken: set[tuple[Mark, str]] = set()
@@ -210,16 +219,12 @@ def _walk(
         for entry in entries:
             path, name = relative / entry.name, entry.name
             if _is_folder(entry):
-                if name.startswith("."):
-                    ignored["hidden folders"] += 1
-                elif of_programs := is_of_programs(name):
-                    ignored[of_programs] += 1
-                elif not selection.recursive:
-                    ignored["sub-folders"] += 1
+                if reason := _why_not_entered(name, selection):
+                    ignored[reason] += 1
                 elif not entry.is_symlink():
-                    below.append((folder / name, path, (*ancestors, there), again))
+                    below.append(_Way(folder / name, path, (*ancestors, there), again))
                 elif not again:  # it was followed before
-                    linked.append((folder / name, path, (*ancestors, there), False))
+                    linked.append(_Way(folder / name, path, (*ancestors, there), again=False))
             elif reason := _why_ignored(name):
                 ignored[reason] += 1
             elif not selection.wants(path.as_posix()):
@@ -238,8 +243,14 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False  # a link that cannot be followed is reported as a photo that cannot be read
 
 
-def is_of_programs(name: str) -> str | None:
-    """Why a folder is passed over whose pictures are copies that programs made: its reason, or None."""
+def _why_not_entered(name: str, selection: Selection) -> str | None:
+    if name.startswith("."):
+        return "hidden folders"
+    return why_of_programs(name) or (None if selection.recursive else "sub-folders")
+
+
+def why_of_programs(name: str) -> str | None:
+    """Why a folder of that name is passed over, if its pictures are copies that programs made; or None."""
     small = name.lower()
     if small in _COPIES_OF_SYSTEMS:
         return "folders of thumbnails, deleted files or snapshots"
