@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from srbatch.discovery.found import Photo
 from srbatch.metadata import carrying
-from srbatch.metadata.provenance import Provenance, provenance_of
+from srbatch.metadata.provenance import SOFTWARE, Provenance, provenance_of
 from srbatch.outputs.commit import discard, temp_path, unfit_folder
 from srbatch.outputs.ledger import Ledger
 from srbatch.outputs.permissions import permissions_of
@@ -69,11 +69,7 @@ def carry_again(due: SidecarDue, run: Run) -> Outcome:
     if notes and sidecar.data is None:
         reason = SIDECAR_LEFT
     run.ledger.record(replace(row, details=details_text(details)))
-    return replace(_skipped(photo, reason), notes=notes)
-
-
-def _skipped(photo: Photo, reason: str) -> Outcome:
-    return Outcome(photo, "skipped", reason)
+    return Outcome(photo, "skipped", reason, notes=notes)
 
 
 def _provenance(photo: Photo, row: Row, details: dict[str, Any], run: Run) -> Provenance | None:
@@ -81,7 +77,6 @@ def _provenance(photo: Photo, row: Row, details: dict[str, Any], run: Run) -> Pr
     assert photo.format is not None, "it was done"
     assert row.sha256 is not None, "it was done"
     options = replace(run.options, provenance=details.get("provenance", run.options.provenance))
-    lossless = details.get("lossless", False)
     made = provenance_of(
         row.sha256,
         _size(run.ledger, details, "size_in"),
@@ -89,9 +84,13 @@ def _provenance(photo: Photo, row: Row, details: dict[str, Any], run: Run) -> Pr
         photo.format,
         options,
         run.model,
-        lossless=lossless,
+        lossless=details.get("lossless", False),
     )
-    return made and replace(made, software=details.get("software", made.software))
+    match details.get("software", SOFTWARE):
+        case str(software):
+            return made and replace(made, software=software)
+        case other:
+            raise run.ledger.damaged(other)
 
 
 def _size(ledger: Ledger, details: dict[str, Any], key: str) -> tuple[int, int]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,9 @@ import pytest
 import srbatch.outputs.sidecars
 from srbatch import run
 from srbatch.codecs.codec_pool import CodecPool
+from srbatch.errors import LedgerError
 from srbatch.options import Options, TargetSize
+from srbatch.outputs.ledger import STATE_FOLDER, Ledger
 from srbatch.reporting.inspection import status, verify
 from srbatch.reporting.outcome import Outcome
 from srbatch.reporting.report import Silent
@@ -140,6 +146,22 @@ def test_a_sidecar_is_carried_once_what_was_in_its_way_is_gone(
     assert upscaled(album, out)["b.png"].reason == SIDECAR_GONE
     assert said(out / "b.png.xmp")["source"] == "Album new"
     assert upscaled(album, out)["b.png"].reason == CURRENT
+
+
+@pytest.mark.parametrize(("key", "value"), [("size_in", None), ("size_out", [2]), ("software", 5)])
+def test_details_that_are_not_ours_are_a_damaged_ledger(
+    album: Path, originals: Originals, tmp_path: Path, key: str, value: object
+) -> None:
+    out = tmp_path / "hi"
+    upscaled(album, out)
+    with closing(Ledger.open(out / STATE_FOLDER)) as ledger:
+        row = ledger.row("b.png")
+        assert row is not None
+        ledger.record(replace(row, details=json.dumps({**json.loads(row.details), key: value})))
+    (album / "b.XMP").write_text(PACKET.format("new"))
+    originals.remember()
+    with pytest.raises(LedgerError, match=f"the ledger is damaged: it holds {re.escape(repr(value))};"):
+        upscaled(album, out)
 
 
 def test_sidecars_are_verified_beside_the_outputs(album: Path, originals: Originals, tmp_path: Path) -> None:
