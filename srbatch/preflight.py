@@ -23,8 +23,9 @@ from srbatch.outputs.ledger import Ledger
 from srbatch.outputs.rows import Row
 from srbatch.outputs.sidecars import Stamps
 from srbatch.places import Mark, is_gone
+from srbatch.recipe import recipe
 from srbatch.reporting.outcome import Outcome
-from srbatch.resume import Looks, Settled, Todo, judge, recipe, source_path, tried_with
+from srbatch.resume import Looks, Settled, Todo, judge, source_path, tried_with
 
 _PROBE_AT_ONCE = 64
 _NOTED_AT_ONCE = 256

@@ -73,30 +73,6 @@ class Settled:
         return cls("failed", str(error), type(error).__name__)
 
 
-def recipe(options: Options, weights_sha256: str, *, lossy: bool, first_sha256: str | None = None) -> str:
-    """What the user asked that changes pixels, as text that is equal exactly if the same was asked.
-
-    Device, engine and precision are not part of it: what they change is rounding.
-
-    Args:
-        weights_sha256: of the file of weights, in hexadecimal.
-        lossy: whether the output's format is.
-        first_sha256: of the weights that are run before, where there are any.
-    """
-    return json.dumps(
-        {
-            "model": weights_sha256,
-            "size": str(options.size),
-            "strength": options.strength,
-            "quality": options.quality if lossy else None,
-            # Absent where it is off: what was made before there was a choice stays what was asked for.
-            **({"tta": True} if options.tta else {}),
-            **({"first": first_sha256} if first_sha256 is not None else {}),
-        },
-        sort_keys=True,
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Looks:
     """How more is found out about a photo."""

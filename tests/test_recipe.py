@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from srbatch.options import Options, TargetSize
-from srbatch.resume import recipe
+from srbatch.recipe import recipe
 
 BASE = Options(inputs=(Path("photos"),), out=Path("hi"))
 

@@ -20,6 +20,7 @@ from srbatch.outputs.archive import state_folder
 from srbatch.outputs.ledger import Ledger
 from srbatch.outputs.sidecars import has_sidecar, sidecar_path, written_before
 from srbatch.places import open_file
+from srbatch.recipe import in_words
 from srbatch.reporting.snapshot import Snapshot, local_time, read
 
 
@@ -65,7 +66,7 @@ class Status:
         if self.watcher:
             lines += [self.watcher.headline, *([] if self.watcher.alive is False else [self.watcher.numbers])]
         lines += [
-            f"  {count:6} made with {one_line(_recipe_text(json.loads(text)))}"
+            f"  {count:6} made with {one_line(in_words(json.loads(text)))}"
             for text, count in self.recipes.most_common()
         ]
         lines += [f"  {count:6} skipped: {one_line(reason)}" for reason, count in self.skipped.most_common()]
@@ -109,7 +110,7 @@ def status(out: Path, state: Path | None) -> Status:
         for recipe, photos, size in ledger.done():
             made = ledger.read_json(recipe)
             try:
-                _recipe_text(made)
+                in_words(made)
             except (KeyError, TypeError, ValueError) as error:
                 raise ledger.damaged(recipe) from error
             found.recipes[recipe] = photos
@@ -172,14 +173,6 @@ def _problem(path: Path, written: str | None, size: int | None = None) -> str | 
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     return None
-
-
-def _recipe_text(made: Mapping[str, Any]) -> str:
-    quality = f", quality {made['quality']}" if made["quality"] is not None else ""
-    strength = f", strength {made['strength']:g}" if made["strength"] != 1 else ""
-    views = ", tta" if made.get("tta") else ""
-    first = f", first model {made['first'][:12]}" if made.get("first") else ""
-    return f"{made['size']}, model {made['model'][:12]}{first}{quality}{strength}{views}"
 
 
 def card_text(path: Path, card: Card, *, full: bool) -> str:
