@@ -57,7 +57,7 @@ from srbatch.outputs.sidecars import (
 )
 from srbatch.overlap import Overlap
 from srbatch.places import surroundings
-from srbatch.preflight import Job, Notes, Settings, SidecarDue, output_size, prepare, remember, source_name
+from srbatch.preflight import Job, Recorder, Settings, SidecarDue, output_size, prepare, remember, source_name
 from srbatch.reporting.estimate import Room, scratch_budget, scratch_bytes, space_of, too_little
 from srbatch.reporting.outcome import Outcome, Summary
 from srbatch.reporting.report import Reporter
@@ -123,17 +123,14 @@ def upscale_photo(job: Job, run: Run) -> Outcome:
         sidecar = _sidecar(job, picture, encoding, provenance, run.ledger)
         notes = notes_on(job.photo.source, picture, encoding) + sidecar.notes
         raw, made_by = _infer(job, picture, encoding, scratch, run)
-        row = _row(
-            job,
-            picture,
-            encoding,
-            run,
-            seconds=round(time.monotonic() - start, 3),
-            notes=notes,
+        details = {
+            **_for_later_sidecars(picture, encoding, run.options),
+            "seconds": round(time.monotonic() - start, 3),
+            "notes": notes,
             **sidecar.details(),
             **made_by,
-        )
-        row, further = _write(raw, encoding, sidecar, job, row, run)
+        }
+        row, further = _write(raw, encoding, sidecar, job, _row(job, picture, run), details, run)
     return Outcome(
         job.photo,
         "done",
@@ -217,14 +214,20 @@ def _made_by(enlargement: Enlargement) -> dict[str, Any]:
 
 
 def _write(
-    raw: Path, encoding: Encoding, sidecar: Sidecar, job: Job, row: Row, run: Run
+    raw: Path,
+    encoding: Encoding,
+    sidecar: Sidecar,
+    job: Job,
+    row: Row,
+    details: dict[str, Any],
+    run: Run,
 ) -> tuple[Row, tuple[str, ...]]:
     """Encode beside the target, check, and put it in place; the ledger knows of it before and after.
 
     The sidecar waits beside it for the output to have its name: a photo that is not done after all, or not
     done again, keeps the sidecar it has. Cut off between the two, it is put in place as the next run begins.
 
-    Returns the row, and notes on the sidecar.
+    Returns the row, with the details as they are then, and notes on the sidecar.
     """
     target = job.photo.target
     _check_apart(target.parent, run)
@@ -236,7 +239,7 @@ def _write(
     try:
         row = _encoded(raw, temp, mode, encoding, target, row, run)
         run.check()
-        details = {**run.ledger.details(row), **sidecar.make_ready(temp, mode)}
+        details = {**details, **sidecar.make_ready(temp, mode)}
         job.todo.check_still_ours(job.photo)
         run.ledger.about_to_commit(replace(row, details=details_text(details)))
         committing = True
@@ -249,8 +252,7 @@ def _write(
             run.ledger.drop(row.target)
         raise
     details, notes = put_in_place(details, target, temp)
-    details["notes"] += notes
-    row = replace(row, details=details_text(details))
+    row = replace(row, details=details_text({**details, "notes": (*details["notes"], *notes)}))
     run.ledger.record(row)
     return row, notes
 
@@ -283,17 +285,8 @@ def _encoded(
     )
 
 
-def _row(job: Job, picture: Picture, encoding: Encoding, run: Run, **further: Any) -> Row:
-    """The row of a photo done; ``further`` details are kept with it."""
-    details = {
-        "size_in": [picture.header.height, picture.header.width],
-        "size_out": [encoding.height, encoding.width],
-        "software": SOFTWARE,
-        "provenance": run.options.provenance,
-        "lossless": picture.lossless,
-        "new_colours": picture.header.cmyk,
-        **further,
-    }
+def _row(job: Job, picture: Picture, run: Run) -> Row:
+    """The row of a photo done, but for its details and what is known once its output is written."""
     return Row(
         target=job.photo.relative.as_posix(),
         status="done",
@@ -302,11 +295,25 @@ def _row(job: Job, picture: Picture, encoding: Encoding, run: Run, **further: An
         mtime_ns=picture.mtime_ns,
         sha256=picture.sha256,
         recipe=run.settings.recipe_of(job.photo),
-        details=details_text(details),
     )
 
 
+def _for_later_sidecars(picture: Picture, encoding: Encoding, options: Options) -> dict[str, Any]:
+    """Details by which a sidecar is corrected later as it was for this output."""
+    return {
+        "size_in": [picture.header.height, picture.header.width],
+        "size_out": [encoding.height, encoding.width],
+        "software": SOFTWARE,
+        "provenance": options.provenance,
+        "lossless": picture.lossless,
+        "new_colours": picture.header.cmyk,
+    }
+
+
 # ---- a run over many -----------------------------------------------------------------------------
+
+Finish = Callable[[Outcome], None]
+"""Counts and reports how a photo ended."""
 
 
 def run_all(run: Run, photos: list[Photo], summary: Summary) -> None:
@@ -322,6 +329,12 @@ def run_all(run: Run, photos: list[Photo], summary: Summary) -> None:
         summary.add(outcome)
         run.reporter.finished(outcome)
 
+    if jobs := _with_room(_prepared(photos, run, finish), run, finish):
+        _do(jobs, run, finish)
+
+
+def _prepared(photos: list[Photo], run: Run, finish: Finish) -> list[Job]:
+    """What there is to do; photos that are done or cannot be end here, sidecars are carried."""
     jobs: list[Job] = []
     with closing(prepare(photos, run.settings, run.ledger, run.codecs, run.check)) as all_prepared:
         for prepared in all_prepared:
@@ -331,17 +344,24 @@ def run_all(run: Run, photos: list[Photo], summary: Summary) -> None:
                 finish(_outcome_of(prepared.photo, partial(carry_again, prepared, run), run))
             else:
                 finish(prepared)
+    return jobs
+
+
+def _with_room(jobs: list[Job], run: Run, finish: Finish) -> list[Job]:
+    """The photos that there is room for on the disks; the others fail here."""
     if not jobs:
-        return
-    at_once, scratch, passes = photos_at_once(run.codecs), run.scratch.folder, run.model.passes
-    room = Room(run.options.out, scratch, passes=passes)
+        return []
+    room = Room(run.options.out, run.scratch.folder, passes=run.model.passes)
     jobs, without_room = _parted_by_room(jobs, room)
-    with Notes(run.settings, run.ledger) as notes:
+    with Recorder(run.settings, run.ledger) as recorder:
         for job, why in without_room:
-            notes.remember(outcome := Outcome.failure(job.photo, NoRoom(why)))
+            recorder.remember(outcome := Outcome.failure(job.photo, NoRoom(why)))
             finish(outcome)
-    if not jobs:
-        return
+    return jobs
+
+
+def _do(jobs: list[Job], run: Run, finish: Finish) -> None:
+    at_once, scratch, passes = photos_at_once(run.codecs), run.scratch.folder, run.model.passes
     space = space_of(jobs, run.options.out, scratch, at_once=at_once, passes=passes)
     if not space.fits:
         log.warning("%s", too_little(space))

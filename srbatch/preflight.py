@@ -28,7 +28,7 @@ from srbatch.reporting.outcome import Outcome
 from srbatch.resume import Looks, Settled, Todo, judge, source_path, tried_with
 
 _PROBE_AT_ONCE = 64
-_NOTED_AT_ONCE = 256
+_RECORDED_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def prepare(
     """
     waiting: list[tuple[Photo, Todo]] = []
     sidecars = Stamps(len(photos))
-    with Notes(settings, ledger) as notes, _Headers(settings, notes, codecs) as headers:
+    with Recorder(settings, ledger) as recorder, _Headers(settings, recorder, codecs) as headers:
         for photo in photos:
             check()
             verdict = _verdict(photo, settings, ledger, codecs, sidecars)
@@ -108,14 +108,14 @@ def prepare(
                     waiting = []
             else:
                 if verdict.refreshed:
-                    notes.add(verdict.refreshed)
+                    recorder.add(verdict.refreshed)
                 if verdict.sidecar_due:
-                    notes.write()  # as this row is going to be replaced
+                    recorder.write()  # as this row is going to be replaced
                     yield SidecarDue(photo, verdict.status, verdict.reason, row=verdict.sidecar_due)
                     continue
                 outcome = Outcome(photo, verdict.status, verdict.reason, verdict.error)
                 if verdict.status == "failed" and not verdict.on_record:
-                    notes.remember(outcome)
+                    recorder.remember(outcome)
                 yield outcome
         yield from headers.read(waiting)
         yield from headers.rest()
@@ -137,17 +137,17 @@ def _verdict(
         return Settled.failure(error)
 
 
-class Notes:
-    """Rows for the ledger, many of which wait for the disk at once.
+class Recorder:
+    """Records rows in the ledger, many at once: each time it waits for the disk.
 
-    One that is lost, by a kill, costs no more than that the photo is judged again.
+    A row that is lost, by a kill, costs no more than that the photo is judged again.
     """
 
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self._settings, self._ledger = settings, ledger
         self._rows: dict[str, Row] = {}
 
-    def __enter__(self) -> Notes:
+    def __enter__(self) -> Recorder:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -156,7 +156,7 @@ class Notes:
     def add(self, row: Row) -> None:
         """Record a row, now or soon."""
         self._rows[row.target] = row
-        if len(self._rows) == _NOTED_AT_ONCE:
+        if len(self._rows) == _RECORDED_AT_ONCE:
             self.write()
 
     def remember(self, outcome: Outcome) -> None:
@@ -179,8 +179,8 @@ class Notes:
 class _Headers:
     """Reads the headers of many photos in all codec workers at once; what comes of them keeps its order."""
 
-    def __init__(self, settings: Settings, notes: Notes, codecs: CodecPool) -> None:
-        self._settings, self._notes, self._codecs = settings, notes, codecs
+    def __init__(self, settings: Settings, recorder: Recorder, codecs: CodecPool) -> None:
+        self._settings, self._recorder, self._codecs = settings, recorder, codecs
         self._pool = ThreadPoolExecutor(codecs.workers, "srbatch headers")  # they wait for the workers
         self._due: deque[tuple[list[tuple[Photo, Todo]], Future[list[Header | PhotoError]]]] = deque()
 
@@ -209,7 +209,7 @@ class _Headers:
         for (photo, todo), header in zip(waiting, future.result(), strict=True):
             made = _job(photo, todo, header, self._settings)
             if isinstance(made, Outcome):
-                self._notes.remember(made)
+                self._recorder.remember(made)
             yield made
 
 
