@@ -74,8 +74,8 @@ def session(
         CodecPool.of(options, check) as codecs,
         Devices(lambda: settings.model.upscalers) as devices,
     ):
-        told = Several([reporter])
-        yield Run(settings, codecs, devices, archive.ledger, archive.scratch, told, check, goes_on)
+        in_turn = Several([reporter])  # photos report from threads of their own
+        yield Run(settings, codecs, devices, archive.ledger, archive.scratch, in_turn, check, goes_on)
 
 
 def dry_run(options: Options, *, reporter: Reporter, check: Check) -> tuple[ExitCode, Estimate]:

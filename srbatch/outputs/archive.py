@@ -132,24 +132,27 @@ def _claimed(out: Path, state: Path) -> Iterator[None]:
     own = out / STATE_FOLDER
     with ExitStack() as stack:
         if marks(own).isdisjoint(marks(state)):  # otherwise it is held already
-            new = not os.path.lexists(own)
-            try:
-                stack.enter_context(locked(own, out))
-            except DestinationError as error:
-                number = getattr(error.__cause__, "errno", None)
-                if number in _CLOSED:
-                    _claim_by_reading(own, out, stack)
-                elif number in _NO_LOCKS:
-                    log.warning(
-                        "%s lies on a disk without locks: let no run with another --state write there",
-                        show(out),
-                    )
-                else:
-                    raise
-            else:
-                if new:
-                    _open_like(out, own)
+            _claim(own, out, stack)
         yield
+
+
+def _claim(own: Path, out: Path, stack: ExitStack) -> None:
+    new = not os.path.lexists(own)
+    try:
+        stack.enter_context(locked(own, out))
+    except DestinationError as error:
+        number = getattr(error.__cause__, "errno", None)
+        if number in _CLOSED:
+            _claim_by_reading(own, out, stack)
+        elif number in _NO_LOCKS:
+            log.warning(
+                "%s lies on a disk without locks: let no run with another --state write there", show(out)
+            )
+        else:
+            raise
+    else:
+        if new:
+            _open_like(out, own)
 
 
 def _claim_by_reading(own: Path, out: Path, stack: ExitStack) -> None:
