@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ModelFile:
     """A file of weights that a run will use, by what it held as the run began."""
 
     path: Path
@@ -31,19 +30,14 @@ class Found:
     """Of the file, in hexadecimal."""
 
     @classmethod
-    def of(cls, model: str) -> Found:
+    def of(cls, model: str) -> ModelFile:
         """Find a model by its name or path, and read its card.
 
         Raises:
             WeightsError: it is missing or damaged.
         """
         path = weights.find(model)
-        card = weights.read_card(path)
-        try:
-            with path.open("rb") as file:
-                return cls(path, card, hashlib.file_digest(file, "sha256").hexdigest())
-        except OSError as error:
-            raise WeightsError(f"weights {path} cannot be read: {error.strerror}") from error
+        return cls(path, *weights.identify(path))
 
     def network(self) -> SuperResolutionNet:
         """Load the network.
@@ -77,7 +71,7 @@ class Passes:
 class Model:
     """The weights of a run and what it wants of them. torch is loaded with :attr:`upscaler`, not before."""
 
-    first: Found | None = None
+    first: ModelFile | None = None
     """What is run before, at the photo's own size."""
 
     def __init__(self, options: Options) -> None:
@@ -88,16 +82,16 @@ class Model:
             UsageError: they do not reach the factor that was asked for.
         """
         self._options = options
-        self._found = Found.of(options.model)
-        self.path, self.card, self.sha256 = self._found.path, self._found.card, self._found.sha256
+        self._file = ModelFile.of(options.model)
+        self.path, self.card, self.sha256 = self._file.path, self._file.card, self._file.sha256
         scale = options.size.scale
         if scale is not None and scale > self.reach:
             raise UsageError(
-                f"--scale {scale:g}: the model {self._found} reaches {self.reach};"
+                f"--scale {scale:g}: the model {self._file} reaches {self.reach};"
                 f" use --scale {self.reach}, or another --model{self._instead()}"
             )
         if options.first is not None:
-            self.first = Found.of(options.first)
+            self.first = ModelFile.of(options.first)
             if 1 not in self.first.card.scales:
                 raise UsageError(
                     f"--first {options.first}: the model {self.first} does not serve x1, as what is run first"
@@ -112,7 +106,7 @@ class Model:
         return f"; to enlarge what it makes, put it first, in place of --model: {first}"
 
     def __str__(self) -> str:
-        return f"{self.first}, then {self._found}" if self.first else str(self._found)
+        return f"{self.first}, then {self._file}" if self.first else str(self._file)
 
     @property
     def reach(self) -> int:
@@ -154,19 +148,19 @@ class Model:
 
     def _on(self, device: str) -> Upscaler:
         first = self._upscaler(self.first, device, scales=(1,)) if self.first else None
-        return self._upscaler(self._found, device, scales=self.card.scales, first=first)
+        return self._upscaler(self._file, device, scales=self.card.scales, first=first)
 
     def _upscaler(
-        self, found: Found, device: str, *, scales: tuple[int, ...], first: Upscaler | None = None
+        self, file: ModelFile, device: str, *, scales: tuple[int, ...], first: Upscaler | None = None
     ) -> Upscaler:
         from srbatch.upscaling.upscaler import Upscaler
 
         options = self._options
         return Upscaler(
-            _in_engine(options.engine, found.network(), device),
+            _in_engine(options.engine, file.network(), device),
             scales=scales,
-            halo=found.card.halo_px,
-            ramp=found.card.ramp_px,
+            halo=file.card.halo_px,
+            ramp=file.card.ramp_px,
             device=device,
             precision=options.precision,
             tile=options.tile,

@@ -10,7 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
@@ -102,16 +105,20 @@ def read_card(path: Path) -> Card:
     Raises:
         WeightsError: missing, not safetensors, truncated, or without a header of ours.
     """
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            start = file.read(8)
-            length = int.from_bytes(start, "little")
-            _require_safetensors(path, start, length)
-            text = file.read(length)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    return _parse_header(path, text, length, size)
+    with _opened(path) as file:
+        return _card_in(path, file)
+
+
+def identify(path: Path) -> tuple[Card, str]:
+    """Return the card of a file and the hash of all its bytes, in hex; torch is not imported.
+
+    Raises:
+        WeightsError: as :func:`read_card`.
+    """
+    with _opened(path) as file:
+        card = _card_in(path, file)
+        file.seek(0)
+        return card, hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load(path: Path) -> Weights:
@@ -125,11 +132,10 @@ def load(path: Path) -> Weights:
     import safetensors
     import safetensors.torch
 
-    card = read_card(path)
-    try:
-        data = path.read_bytes()  # read once, so that what is hashed is what is loaded
-    except OSError as error:
-        raise _unreadable(path, error) from error
+    with _opened(path) as file:
+        card = _card_in(path, file)
+        file.seek(0)
+        data = file.read()  # once, so that what is hashed is what is loaded
     sha256 = hashlib.sha256(data).hexdigest()
     _check_release(path, sha256)
     try:
@@ -139,10 +145,23 @@ def load(path: Path) -> Weights:
     return Weights(_build(path, card, tensors), card, sha256, path)
 
 
-def _unreadable(path: Path, error: OSError) -> WeightsError:
-    return WeightsError(
-        f"weights {path} cannot be read: {error.strerror}; check the path, or: srbatch models"
-    )
+@contextmanager
+def _opened(path: Path) -> Iterator[BufferedReader]:
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise WeightsError(
+            f"weights {path} cannot be read: {error.strerror}; check the path, or: srbatch models"
+        ) from error
+
+
+def _card_in(path: Path, file: BufferedReader) -> Card:
+    size = os.fstat(file.fileno()).st_size
+    start = file.read(8)
+    length = int.from_bytes(start, "little")
+    _require_safetensors(path, start, length)
+    return _parse_header(path, file.read(length), length, size)
 
 
 def _require_safetensors(path: Path, start: bytes, length: int) -> None:
