@@ -69,6 +69,29 @@ def test_lossless_webp(tmp_path: Path) -> None:
         assert np.array_equal(np.asarray(image), pixels)
 
 
+def test_in_webp_edges_of_colours_stay_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their half resolution is made up for by their light; beyond a size that would take too much memory."""
+    drawn = (np.random.default_rng(5).random((40, 48)) < 0.5).repeat(3, 0).repeat(3, 1)
+    pixels = np.array([[250, 10, 10], [10, 10, 250]], np.uint8)[drawn.astype(int)]
+
+    def light(colours: np.ndarray) -> np.ndarray:
+        """IEC 61966-2-1, without the straight piece near black."""
+        seen: np.ndarray = (colours / 255.0) ** 2.2 @ (0.2126, 0.7152, 0.0722)
+        return seen
+
+    def error_of_light(path: Path) -> float:
+        encoded(pixels, path, Format.WEBP, quality=90, lossless=False)
+        with Image.open(path) as found:
+            return float(np.abs(light(np.asarray(found)) - light(pixels)).mean())
+
+    sharp = error_of_light(tmp_path / "a.webp")
+    monkeypatch.setattr(encode, "_WEBP_SHARP_PX", pixels.shape[0] * pixels.shape[1] - 1)
+    blurred = error_of_light(tmp_path / "b.webp")
+    assert sharp < 0.5 * blurred, (sharp, blurred)
+
+
 @pytest.mark.parametrize("fmt", WRITTEN)
 def test_profile_and_resolution(tmp_path: Path, fmt: Format) -> None:
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

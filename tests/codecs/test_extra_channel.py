@@ -11,7 +11,11 @@ import tifffile
 from numpy.typing import NDArray
 
 from srbatch.codecs import picture
+from srbatch.codecs.encode import Encoding, encode
+from srbatch.containers import tiff_append
+from srbatch.errors import WrongOutput
 from srbatch.formats import Format
+from srbatch.metadata.reading import Metadata
 from srbatch.reporting import description
 from tests.conftest import Originals
 from tests.networks import upscaled
@@ -88,6 +92,23 @@ def test_data_stays_data(originals: Originals, tmp_path: Path, channels: int, ki
     (again,) = upscaled(tmp_path / "hi", tmp_path / "again", 2).values()
     assert again.status == "done"
     assert read(tmp_path / "again" / "a.tif")[1] == [0]
+
+
+def test_an_output_that_calls_data_transparency_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = tiff_append.append_metadata
+
+    def forgotten(path: Path, block: bytes | None, **others: Any) -> None:
+        append(path, block, **{**others, "extra_is_data": False})
+
+    pixels = shaded(4, np.uint8)
+    (tmp_path / "raw").write_bytes(pixels.tobytes())
+    meant = Encoding(Format.TIFF, *pixels.shape, 8, 95, True, Metadata(extra_is_data=True), None)
+    encode(tmp_path / "raw", tmp_path / "a.tif", meant)
+    monkeypatch.setattr(tiff_append, "append_metadata", forgotten)
+    with pytest.raises(WrongOutput, match="meaning of the channel beside the colours"):
+        encode(tmp_path / "raw", tmp_path / "b.tif", meant)
 
 
 @pytest.mark.parametrize("full", [False, True])

@@ -387,6 +387,28 @@ def test_a_full_disk_is_told_as_such_and_the_ledger_goes_on_when_there_is_room(l
     assert ledger.row("after.jpg") == row("after.jpg")
 
 
+@pytest.mark.parametrize("pages", range(1, 12))
+def test_a_ledger_that_is_made_as_the_disk_runs_full_is_begun_again_when_there_is_room(
+    state: Path, monkeypatch: pytest.MonkeyPatch, pages: int
+) -> None:
+    """Half of it would be taken for a damaged one, and then no run could ever write there."""
+    connect = sqlite3.connect
+
+    def with_little_room(*args: object, **others: object) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*args, **others)  # type: ignore[call-overload]
+        connection.execute(f"PRAGMA max_page_count={pages}")
+        return connection
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", with_little_room)
+        with pytest.raises(LedgerError) as raised, closing(Ledger.open(state)) as full:
+            full.record(row(details="x" * 50_000))
+    assert is_disk_full(raised.value)
+    with closing(Ledger.open(state)) as again:
+        again.record(row())
+        assert list(again.rows()) == [row()]
+
+
 def test_a_ledger_that_another_program_has_open_is_not_to_be_moved_away(ledger: Ledger, state: Path) -> None:
     ledger._db.execute("PRAGMA busy_timeout=50")
     with closing(sqlite3.connect(file_of(state), isolation_level=None)) as other:
@@ -432,6 +454,7 @@ def test_each_note_waits_for_the_disk(state: Path) -> None:
     """An output of which the ledger lost the note when the power failed would pass for somebody else's."""
     with closing(Ledger.open(state)) as ledger:
         assert ledger._db.execute("PRAGMA synchronous").fetchone() >= (2,), "FULL"
+        assert ledger._db.execute("PRAGMA fullfsync").fetchone() == (1,), "macOS alone knows the difference"
         assert ledger._db.execute("PRAGMA journal_mode").fetchone() == ("delete",), "shares know no other"
 
 
@@ -449,3 +472,29 @@ def test_what_several_threads_note_at_once_goes_to_the_disk_together(ledger: Led
         thread.join()
     assert commits == ["COMMIT"]
     assert [found.target for found in ledger.rows()] == targets
+
+
+def test_a_thread_waits_until_another_has_noted_what_it_notes(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have one connection, and the end of one's transaction would be that of the other's."""
+    insert, errors = Ledger._insert, list[LedgerError]()
+
+    def note_another() -> None:
+        try:
+            ledger.record(row("b.jpg", source="b"))
+        except LedgerError as error:
+            errors.append(error)
+
+    def insert_slowly(self: Ledger, noted: Row) -> None:
+        insert(self, noted)
+        if noted.target == "a.jpg":
+            other.start()
+            other.join(0.3)
+
+    other = threading.Thread(target=note_another)
+    monkeypatch.setattr(Ledger, "_insert", insert_slowly)
+    ledger.record(row())
+    other.join()
+    assert errors == []
+    assert [found.target for found in ledger.rows()] == ["a.jpg", "b.jpg"]

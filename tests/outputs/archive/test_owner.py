@@ -139,6 +139,41 @@ def test_the_lock_in_an_output_folder_is_open_to_those_who_may_write_there(
     above, folder, lock = (path.stat() for path in (shared.out, *sorted(shared.out.rglob("*"))))
     assert (folder.st_mode, folder.st_gid) == (above.st_mode, above.st_gid)
     assert (lock.st_mode & 0o7777, lock.st_gid) == (0o664, above.st_gid)
+    (shared.out / ".srbatch").chmod(0o700)
+    with opened(with_(shared, state=tmp_path / "state"), "run"):
+        pass
+    assert (shared.out / ".srbatch").stat().st_mode & 0o7777 == 0o700, "somebody closed it again"
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root gives a folder to any group")
+def test_the_lock_is_not_opened_to_another_group_than_may_write_there(shared: Options) -> None:
+    shared.out.chmod(0o777)
+    os.chown(shared.out, -1, 65_533)
+    with without_privileges(), opened(shared, "run"):
+        pass
+    folder, lock = sorted(shared.out.rglob("*"))
+    assert folder.stat().st_gid != 65_533, "it cannot be given to that"
+    assert (folder.stat().st_mode & 0o7777, lock.stat().st_mode & 0o7777) == (0o757, 0o646)
+
+
+def test_nothing_is_opened_that_others_put_in_the_place_of_the_lock(
+    shared: Options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chmod, secret = Path.chmod, tmp_path / "secret"
+    secret.write_bytes(b"")
+    secret.chmod(0o600)
+
+    def chmod_and_be_overtaken(path: Path, mode: int, **others: bool) -> None:
+        chmod(path, mode, **others)
+        if path == shared.out / ".srbatch":
+            (path / "lock").unlink()
+            (path / "lock").symlink_to(secret)
+
+    monkeypatch.setattr(Path, "chmod", chmod_and_be_overtaken)
+    with opened(with_(shared, state=tmp_path / "state"), "run"):
+        pass
+    assert (shared.out / ".srbatch" / "lock").is_symlink(), "they could"
+    assert secret.stat().st_mode & 0o777 == 0o600
 
 
 def closed_to_others(out: Path) -> None:
