@@ -33,6 +33,13 @@ def test_an_input_inside_the_output_is_refused(tmp_path: Path, photos: Path) -> 
         discover((photos,), tmp_path)
 
 
+def test_a_single_photo_that_lies_deeper_in_the_output_is_taken(out: Path) -> None:
+    """One that was put there to be done; its output has another place, and it is no folder of photos."""
+    make(out, "new/a.jpg")
+    (photo,) = discover((out / "new" / "a.jpg",), out).photos
+    assert (photo.target, photo.problem) == (out / "a.jpg", None)
+
+
 def test_an_output_inside_the_input_by_way_of_a_link_is_refused(tmp_path: Path, photos: Path) -> None:
     (tmp_path / "link").symlink_to(photos)
     with pytest.raises(UsageError, match="--out"):

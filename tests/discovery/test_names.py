@@ -164,13 +164,27 @@ def test_photos_that_differ_in_case_are_done_where_the_file_system_tells_case_ap
     assert [photo.problem for photo in discover((photos,), out).photos] == [None, None]
 
 
-@pytest.mark.parametrize("there", [["there.txt"], ["1999.txt"], []], ids=["a file", "no case", "nothing"])
+@pytest.mark.parametrize(
+    "there",
+    [["there.txt"], ["1999.txt"], [], None],
+    ids=["a file", "no case", "nothing", "not yet there"],
+)
+@pytest.mark.parametrize("relative", [False, True])
 @pytest.mark.parametrize("folded", [False, True])
 def test_what_lies_in_the_output_folder_or_its_own_name_says_whether_case_is_told_apart(
-    photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch, there: list[str], folded: bool
+    photos: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    there: list[str] | None,
+    relative: bool,
+    folded: bool,
 ) -> None:
     make(photos, "IMG.jpg", "img.JPG")
-    make(out, *there)
+    if there is not None:
+        make(out, *there)
+    if relative:
+        monkeypatch.chdir(make(out) if there is not None else make(out.parent / "empty"))
+        out = Path() if there is not None else Path("hi")
     stat = Path.stat
 
     def of_either_case(path: Path, **how: bool) -> os.stat_result:
@@ -183,6 +197,14 @@ def test_what_lies_in_the_output_folder_or_its_own_name_says_whether_case_is_tol
         monkeypatch.setattr(Path, "stat", of_either_case)
     found = discover((photos,), out)
     assert [photo.problem is not None for photo in found.photos] == [folded, folded]
+
+
+def test_two_files_that_differ_in_case_say_that_it_is_told_apart(photos: Path, out: Path) -> None:
+    make(photos, "IMG.jpg", "img.JPG")
+    make(out, "there.txt", "THERE.TXT")
+    if len(list(out.iterdir())) == 1:
+        pytest.skip("this file system does not")
+    assert [photo.problem for photo in discover((photos,), out).photos] == [None, None]
 
 
 def test_each_photo_is_looked_at_once_and_so_is_a_folder_where_names_differ_in_case(
@@ -214,11 +236,25 @@ def test_names_composed_in_two_ways_meet_only_where_the_system_makes_them_one(
     assert [photo.problem is not None for photo in found.photos] == [meet, meet]
 
 
-def test_an_output_that_would_have_the_name_of_a_folder_of_outputs_fails(photos: Path, out: Path) -> None:
-    make(photos, "a.jpg", "a.jpg.png/b.jpg")
-    found = discover((photos,), out, to=Format.PNG)
-    assert targets(found) == ["a.jpg.png", "a.jpg.png/b.jpg.png"]
-    assert any(photo.problem for photo in found.photos)
+def test_names_that_differ_in_case_fail_also_beside_one_that_is_composed_in_another_way(
+    photos: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(photos, "É.jpg", "é.jpg", unicodedata.normalize("NFD", "é.jpg"))
+    monkeypatch.setattr(collisions, "_tells_case_apart", lambda folder: False)
+    found = discover((photos,), out)
+    assert len(found.photos) == 3
+    assert all(photo.problem for photo in found.photos)
+
+
+@pytest.mark.parametrize("below", ["b.jpg", "deeper/still/b.jpg"])
+def test_an_output_that_would_have_the_name_of_a_folder_of_outputs_fails(
+    photos: Path, out: Path, below: str
+) -> None:
+    make(photos, "a.jpg", f"a.jpg.png/{below}")
+    first, second = discover((photos,), out, to=Format.PNG).photos
+    assert (first.target, second.target) == (out / "a.jpg.png", out / "a.jpg.png" / f"{below}.png")
+    assert "the name of a folder of outputs" in str(first.problem)
+    assert second.problem is None
 
 
 @pytest.mark.parametrize(
