@@ -17,6 +17,7 @@ import click
 from srbatch.errors import ExitCode, Interrupted, SrbatchError
 
 _WINDOWS = "win32"
+_HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
 
 
 def options_of(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -31,15 +32,20 @@ def options_of(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 class Stop:
-    """Ctrl-C and SIGTERM: the photo in hand is dropped at the next step, a second one ends at once."""
+    """Ctrl-C, SIGTERM and SIGHUP: the photo in hand is dropped at the next step.
+
+    A second Ctrl-C or SIGTERM ends at once. SIGHUP, which comes when the terminal is closed, may come twice,
+    from the system and from the shell; under ``nohup`` it does nothing.
+    """
 
     def __init__(self) -> None:
         self._signal: int | None = None
 
     def __enter__(self) -> Stop:
-        self._previous = {
-            number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if _HANGUP is not None and signal.getsignal(_HANGUP) is not signal.SIG_IGN:
+            numbers.append(_HANGUP)
+        self._previous = {number: signal.signal(number, self._note) for number in numbers}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -52,9 +58,9 @@ class Stop:
             raise Interrupted(self._signal)
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        if self._signal is not None:
+        if self._signal is not None and number != _HANGUP:
             os._exit(128 + number)  # outputs are whole or absent at any moment, so this is safe
-        self._signal = number
+        self._signal = self._signal or number
 
 
 class OutputGroup(click.Group):

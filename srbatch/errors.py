@@ -10,7 +10,7 @@
       LedgerError           6   the ledger cannot be read or written
         UnfitRow                it cannot hold a value
       LockedError           7   another run owns this output folder
-      Interrupted     130/143   Ctrl-C or SIGTERM; what was done is remembered
+      Interrupted 129/130/143   SIGHUP, Ctrl-C or SIGTERM; what was done is remembered
       PhotoError            -   costs this photo only; the run goes on and ends with 3
         UnreadablePhoto         damaged, or not an image
           CodecFailed           its codec crashed, or ran out of time or memory
@@ -45,6 +45,7 @@ class ExitCode(IntEnum):
     DEVICE = 5
     DESTINATION = 6
     LOCKED = 7
+    SIGHUP = 129
     SIGINT = 130
     SIGTERM = 143
 

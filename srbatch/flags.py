@@ -21,7 +21,7 @@ Exit codes:
     5  no such device, device lost, or no photo fits into its memory
     6  the output cannot be written, its disk is full, or (status, verify) it has no ledger
     7  another run is writing to this output folder
-  130  interrupted by Ctrl-C, 143 by SIGTERM; run again to go on
+  130  interrupted by Ctrl-C, 143 by SIGTERM, 129 by a terminal that was closed; run again to go on
 """
 
 PATH = click.Path(path_type=Path, readable=False)  # what may not be read is told later, and costs itself

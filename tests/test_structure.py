@@ -144,7 +144,10 @@ def test_plain_modules_import_none_of_ours_or_plain_ones(module: str) -> None:
     ("way", "modules"),
     [
         ("sys.exit", {"srbatch.cli", "srbatch.entry", "trainer.__main__"}),
-        ("os._exit", {"srbatch.codecs.codec_pool", "srbatch.entry", "srbatch.watch.control"}),
+        (
+            "os._exit",
+            {"srbatch.__main__", "srbatch.codecs.codec_pool", "srbatch.entry", "srbatch.watch.control"},
+        ),
         ("SystemExit", set()),
         ("exit", set()),
         ("quit", set()),

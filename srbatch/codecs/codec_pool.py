@@ -228,7 +228,7 @@ class _Processes:
 
     def renew(self) -> None:
         """Make new ones if they are broken, and see to it that none of the old ones goes on."""
-        with self._turn, _ctrl_c_held_back():
+        with self._turn, _signals_of_a_terminal_held_back():
             if not self._pool.active:  # which starts it where it is new
                 log.warning("a codec's process was ended by something else; going on with new ones")
                 self.end()
@@ -250,19 +250,20 @@ class _Processes:
 
 
 @contextmanager
-def _ctrl_c_held_back() -> Iterator[None]:
-    """What is started within never gets a SIGINT: a worker would die of one before it can ignore it.
+def _signals_of_a_terminal_held_back() -> Iterator[None]:
+    """What is started within never gets a SIGINT or SIGHUP: a worker would die before it can ignore them.
 
-    A terminal sends it to all processes of a run. This thread has it back afterwards; the run's main thread,
-    which deals with it, mostly is another one.
+    A terminal sends them to all processes of a run. This thread has them back afterwards; the run's main
+    thread, which deals with them, mostly is another one.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    # Where multiprocessing had to start its tracker within, it would let the signal through again.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # multiprocessing's tracker dies of it
     try:
+        # As it is started, it lets SIGINT through again.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

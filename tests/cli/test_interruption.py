@@ -1,10 +1,11 @@
-"""Ctrl-C, SIGTERM and kill -9 on the installed command, in the middle of a photo."""
+"""Ctrl-C, SIGTERM, a closed terminal and kill -9: in the middle of a photo, and before there is one."""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import psutil
 import pytest
 from PIL import Image
 
+from srbatch.entry import Stop
+from srbatch.errors import ExitCode, Interrupted
 from tests.cli.conftest import COMMAND, as_command
 from tests.conftest import Originals, crop
 
@@ -43,7 +46,7 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_stopped_in_the_middle_and_run_again(photos: Path, tmp_path: Path, number: signal.Signals) -> None:
     out = tmp_path / "hi"
     process = started(photos, out)
@@ -76,3 +79,32 @@ def test_stopped_in_the_middle_and_run_again(photos: Path, tmp_path: Path, numbe
             assert image.size == (1040, 800)
             image.load()
     assert as_command("verify", out).code == 0
+
+
+def test_a_closed_terminal_is_told_twice_and_not_at_all_under_nohup() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with Stop() as stop:
+            signal.raise_signal(signal.SIGHUP)  # by the system
+            signal.raise_signal(signal.SIGHUP)  # by the shell
+            with pytest.raises(Interrupted) as interrupted:
+                stop.check()
+        assert interrupted.value.exit_code is ExitCode.SIGHUP
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with Stop() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            stop.check()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_ctrl_c_while_modules_are_read_leaves_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    code = (
+        f"import signal, sys\nsys.path.insert(0, {str(tmp_path)!r})\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from srbatch.__main__ import main\n"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (ExitCode.SIGINT, "")

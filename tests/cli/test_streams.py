@@ -83,8 +83,9 @@ def test_data_that_cannot_be_written_is_told(arguments: str) -> None:
     )
 
 
-def test_ctrl_c_reaches_no_codec(three: Path, tmp_path: Path) -> None:
-    """A terminal sends it to all processes; one that is just starting would say that it died of it."""
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
+def test_ctrl_c_and_a_closed_terminal_reach_no_codec(three: Path, tmp_path: Path, name: str) -> None:
+    """A terminal sends them to all processes; one that is just starting would die, and might say so."""
     code = (
         "import os\n"
         "from srbatch.codecs.codec_pool import CodecPool\n"
@@ -113,7 +114,7 @@ def test_ctrl_c_reaches_no_codec(three: Path, tmp_path: Path) -> None:
         wait_until(lambda: _workers_of(parent.pid))
         (worker,) = _workers_of(parent.pid)
         for child in psutil.Process(parent.pid).children():  # as soon as it is there
-            child.send_signal(signal.SIGINT)
+            child.send_signal(getattr(signal, name))
         print(file=parent.stdin, flush=True)
         assert parent.stdout.readline() == f"{worker.pid}\n", "it is the one that does what is asked"
     finally:

@@ -186,7 +186,7 @@ def test_help_tells_exit_codes_and_loads_nothing_heavy() -> None:
         "srbatch.cli.main(['upscale', '--help'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for code_ in (0, 2, 3, 4, 5, 6, 7, 130, 143):
+    for code_ in (0, 2, 3, 4, 5, 6, 7, 129, 130, 143):
         assert f" {code_} " in done.stdout
 
 
