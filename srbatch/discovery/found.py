@@ -26,6 +26,11 @@ class Photo:
     problem: PhotoError | None = None
     """Why it cannot be done, where that is known before it is opened."""
 
+    @property
+    def called(self) -> Path:
+        """Where it lies below its input, for people; its target may have another name."""
+        return self.relative.with_name(self.source.name)
+
 
 @dataclass(slots=True)
 class Found:

@@ -100,7 +100,8 @@ def _megapixels(size: tuple[int, int] | None) -> float:
 
 def outcome_line(outcome: Outcome) -> str:
     """One photo's end in one line, and a line below it for each note."""
-    name = show(outcome.photo.relative)
+    photo = outcome.photo
+    name = show(photo.relative if outcome.status == "done" else photo.called)
     if outcome.status == "done" and outcome.size_in and outcome.size_out:
         (height, width), (tall, wide) = outcome.size_in, outcome.size_out
         line = f"done     {name}  {width} x {height} -> {wide} x {tall}, {outcome.seconds:.1f} s"

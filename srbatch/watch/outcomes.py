@@ -106,11 +106,11 @@ class OutcomeHandler:
             return
         pause_s = self._retries.failed(photo, final=failed_before or outcome.error in _FOREVER)
         if pause_s is None:
-            log.warning("%s is given up until it changes", show(photo.relative))
+            log.warning("%s is given up until it changes", show(photo.called))
             if self._move_to.failed and self._is_at_fault(outcome):
                 self._move(photo, self._move_to.failed, reason=outcome.reason.partition(" (as before;")[0])
         elif not self._once:
-            log.info("%s is tried again in %s", show(photo.relative), duration(pause_s))
+            log.info("%s is tried again in %s", show(photo.called), duration(pause_s))
 
     def _say_why_it_waits(self, outcome: Outcome, pause_s: float | None) -> None:
         """Once, as it comes again every 10 minutes, and may be so of all photos of a folder."""
@@ -121,7 +121,7 @@ class OutcomeHandler:
         log.warning("%s", outcome_line(outcome), extra={"photo": outcome.as_record()})
         if not self._once and pause_s is not None:
             until = "until its output has a place"
-            log.info("%s is tried again in %s, and %s", show(photo.relative), duration(pause_s), until)
+            log.info("%s is tried again in %s, and %s", show(photo.called), duration(pause_s), until)
 
     def _is_at_fault(self, outcome: Outcome) -> bool:
         """Whether it is the file that is to be mended, and not, of one that was done, something beside it."""
@@ -154,7 +154,7 @@ class OutcomeHandler:
         else:
             self._retries.forget(photo)
             self._moved_failures += bool(reason)
-            log.info("%s was moved to %s", show(photo.relative), show(moved))
+            log.info("%s was moved to %s", show(photo.called), show(moved))
 
     def forget_failures(self, outcomes: Iterable[Outcome]) -> None:
         """What failed because it went away, or because a signal hit the codecs with us, has not failed."""
@@ -176,4 +176,4 @@ def _words(photo: Photo, reason: str) -> str:
     if not reason:
         return ""
     advice = "Put it back, mended, to have it tried again."
-    return f"{show(photo.relative)} could not be upscaled: {one_line(reason)}\n{advice}\n"
+    return f"{show(photo.called)} could not be upscaled: {one_line(reason)}\n{advice}\n"

@@ -233,6 +233,18 @@ def test_a_file_that_keeps_failing_is_given_up_and_set_aside(
     assert world.row("bad.jpg") is None, "what is gone is no failure any more"
 
 
+def test_originals_are_told_by_their_own_names(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    world.photo("scan.bmp")
+    (world.drop / "empty.bmp").touch()
+    caplog.set_level("INFO")
+    world.watch(done=world.top / "done", failed=world.top / "failed", until=sum(PAUSES_S) + 100)
+    assert world.files("done") == ["scan.bmp"]
+    assert "scan.bmp was moved to" in caplog.text
+    assert "empty.bmp is given up" in caplog.text
+    text = (world.top / "failed" / "empty.bmp.txt").read_text()
+    assert text.startswith("empty.bmp could not be upscaled: ")
+
+
 def test_a_failure_is_remembered_over_a_restart_until_the_file_changes(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -121,6 +121,13 @@ def test_a_photo_with_any_name_is_one_line_of_printable_text(name: str, outcome:
     assert all(letter.isprintable() or letter == "\t" for letter in line)
 
 
+def test_what_was_not_done_is_called_as_it_is_and_not_as_its_output_would_be() -> None:
+    scan = replace(photo("2004/scan.bmp"), relative=Path("2004/scan.bmp.png"))
+    assert outcome_line(replace(failed(), photo=scan)).startswith("failed   2004/scan.bmp: ")
+    assert outcome_line(replace(skipped(), photo=scan)).startswith("skipped  2004/scan.bmp: ")
+    assert outcome_line(replace(done(), photo=scan)).startswith("done     2004/scan.bmp.png  ")
+
+
 def test_a_reason_forges_no_line() -> None:
     reason = "is damaged\ndone     b.jpg\x1b[2J"
     told = r"is damaged\ndone     b.jpg\x1b[2J"
