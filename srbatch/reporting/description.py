@@ -70,7 +70,7 @@ class Description:
         header, found = self.picture.header, self.found
         dpi = _dpi(self.picture)
         return {
-            "file": as_text(self.source),
+            "source": as_text(self.source),
             "format": header.format.value,
             "width": header.width,
             "height": header.height,
@@ -128,7 +128,7 @@ class Unreadable:
 
     def as_record(self) -> dict[str, Any]:
         """For JSON."""
-        return {"file": as_text(self.source), "error": type(self.error).__name__, "reason": str(self.error)}
+        return {"source": as_text(self.source), "error": type(self.error).__name__, "reason": str(self.error)}
 
     def lines(self) -> list[str]:
         """For people."""

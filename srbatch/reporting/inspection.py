@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from srbatch.card import Card, Json, listed
 from srbatch.errors import one_line
@@ -24,6 +25,18 @@ from srbatch.recipe import in_words
 from srbatch.reporting.snapshot import Snapshot, local_time, read
 
 
+class Failure(NamedTuple):
+    """A photo that failed; names are those of ``names.as_text``."""
+
+    source: str
+    """As seen from where the output folder was named from."""
+    target: str
+    """Of its output, below the output folder."""
+    reason: str
+    error: str | None
+    """The class of the failure."""
+
+
 @dataclass(slots=True)
 class Status:
     """What a ledger knows."""
@@ -31,8 +44,7 @@ class Status:
     counts: Counter[str] = field(default_factory=Counter)
     recipes: Counter[str] = field(default_factory=Counter)
     """Done photos by the settings that they were made with."""
-    failures: list[tuple[str, str]] = field(default_factory=list)
-    """(source, reason); names here are those of ``names.as_text``"""
+    failures: list[Failure] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     bytes_out: int = 0
     writing: list[str] = field(default_factory=list)
@@ -48,9 +60,13 @@ class Status:
             "skipped": self.counts["skipped"],
             "failed": self.counts["failed"],
             "bytes_out": self.bytes_out,
-            "failures": [{"source": source, "reason": reason} for source, reason in self.failures],
+            "failures": [failure._asdict() for failure in self.failures],
+            "skipped_because": dict(self.skipped),
             "settings": [{**json.loads(recipe), "photos": n} for recipe, n in self.recipes.most_common()],
             "writing": self.writing,
+            "last_run": dict(zip(("host", "pid", "started"), self.last_run, strict=True))
+            if self.last_run
+            else None,
             "watcher": self.watcher.as_record() if self.watcher else None,
         }
 
@@ -71,7 +87,9 @@ class Status:
         ]
         lines += [f"  {count:6} skipped: {one_line(reason)}" for reason, count in self.skipped.most_common()]
         lines += [f"  being written: {one_line(target)}" for target in self.writing]
-        lines += [f"  failed {one_line(source)}: {one_line(reason)}" for source, reason in self.failures]
+        lines += [
+            f"  failed {one_line(failure.source)}: {one_line(failure.reason)}" for failure in self.failures
+        ]
         return lines
 
 
@@ -90,12 +108,20 @@ class Verification:
     def as_record(self) -> dict[str, Any]:
         """For JSON."""
         problems = [{"target": target, "problem": problem} for target, problem in self.problems]
-        return {"sound": self.sound, "sound_sidecars": self.sound_sidecars, "problems": problems}
+        return {
+            "outputs": self.outputs,
+            "sound": self.sound,
+            "sidecars": self.sidecars,
+            "sound_sidecars": self.sound_sidecars,
+            "problems": problems,
+        }
 
     def lines(self) -> list[str]:
         """For people."""
         lines = [f"{one_line(target)}: {problem}" for target, problem in self.problems]
         sidecars = f", {self.sound_sidecars} of {self.sidecars} sidecars" if self.sidecars else ""
+        if self.problems:
+            lines.append("to have one of these made again, delete it and run the command that made it")
         return [*lines, f"as they were written: {self.sound} of {self.outputs} outputs{sidecars}"]
 
 
@@ -116,13 +142,22 @@ def status(out: Path, state: Path | None) -> Status:
             found.recipes[recipe] = photos
             found.bytes_out += size
         found.skipped.update(dict(ledger.skipped()))
-        found.failures = [(as_text(row.source), row.reason or "") for row in ledger.failures()]
+        found.failures = [
+            Failure(as_text(_seen(row.source, out)), as_text(row.target), row.reason or "", row.error)
+            for row in ledger.failures()
+        ]
         found.writing = [as_text(target) for target, _, _ in ledger.pending()]
         found.last_run = ledger.last_run()
     counts = Counter(done=found.recipes.total(), skipped=found.skipped.total(), failed=len(found.failures))
     found.counts = +counts  # without those that are 0
     found.watcher = read(state_folder(out, state))
     return found
+
+
+def _seen(source: str, out: Path) -> str:
+    """A source of the ledger, which is as seen from the output folder, from where that was named from."""
+    # By the names, as the ledger's own path was made, and not through links in them.
+    return os.path.normpath(out / source)
 
 
 def verify(out: Path, state: Path | None, *, check: Callable[[], None] = lambda: None) -> Verification:

@@ -47,7 +47,7 @@ def album(originals: Originals) -> Path:
 
 def described(srbatch: Srbatch, *arguments: object) -> dict[str, dict[str, Any]]:
     result = srbatch("inspect", *arguments, "--json")
-    return {Path(record["file"]).name: record for record in map(json.loads, result.out.splitlines())}
+    return {Path(record["source"]).name: record for record in map(json.loads, result.out.splitlines())}
 
 
 def test_formats_are_judged_as_a_run_does(srbatch: Srbatch, album: Path, tmp_path: Path) -> None:

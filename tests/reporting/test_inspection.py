@@ -141,6 +141,50 @@ def test_a_ledger_of_others_forges_no_line(tmp_path: Path) -> None:
     assert all(r"\x1b[2J\n0 done\r\x9b" in line for line in lines[1:])
 
 
+def test_a_failure_is_named_as_seen_from_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = row("1999/a.jpg", status="failed", reason="is damaged", error="UnreadablePhoto", target_size=None)
+    (tmp_path / "hi" / "1999").mkdir(parents=True)
+    archive(tmp_path / "hi", known)
+    monkeypatch.chdir(tmp_path)
+    found = status(Path("hi"), None)
+    told = {"target": "1999/a.jpg", "reason": "is damaged", "error": "UnreadablePhoto"}
+    source = str(Path("photos", "1999", "a.jpg"))
+    assert found.as_record()["failures"] == [{"source": source, **told}]
+    assert found.lines()[-1] == f"  failed {source}: is damaged"
+    monkeypatch.chdir("hi")
+    (failure,) = status(Path(), None).as_record()["failures"]
+    assert failure["source"] == str(Path("..", source))
+    (failure,) = status(tmp_path / "hi", None).as_record()["failures"]
+    assert failure["source"] == str(tmp_path / source)
+
+
+def test_machines_are_told_what_people_are_told(tmp_path: Path) -> None:
+    out = archive(tmp_path / "hi", row("a.jpg"), row("b.jpg"), row("c.jpg", status="skipped", reason="small"))
+    ledger = Ledger.open(out / STATE_FOLDER)
+    ledger.start_run("srbatch")
+    last = ledger.last_run()
+    ledger.close()
+    assert last is not None
+    known = status(out, None).as_record()
+    assert known["skipped_because"] == {"small": 1}
+    assert known["last_run"] == {"host": last[0], "pid": os.getpid(), "started": last[2]}
+    (out / "a.jpg").unlink()
+    found = verify(out, None)
+    assert found.as_record() == {
+        "outputs": 2,
+        "sound": 1,
+        "sidecars": 0,
+        "sound_sidecars": 0,
+        "problems": [{"target": "a.jpg", "problem": "is not there"}],
+    }
+    assert found.lines()[1:] == [
+        "to have one of these made again, delete it and run the command that made it",
+        "as they were written: 1 of 2 outputs",
+    ]
+
+
 def test_machines_are_told_names_apart(tmp_path: Path) -> None:
     names = [r"\xff.jpg", os.fsdecode(b"\xff.jpg"), r"\n.jpg", "\n.jpg"]
     out = archive(tmp_path / "hi", *(row(name, status="failed", reason="is damaged") for name in names))
@@ -203,7 +247,7 @@ def test_a_failure_is_listed_once_and_gone_when_the_photo_is_done_under_another_
     originals.remember()
     upscaled(originals.folder, out)
     upscaled(originals.folder, out, format=Format.PNG)
-    assert [source for source, _ in status(out, None).failures] == ["../photos/a.jpg"]
+    assert [failure.source for failure in status(out, None).failures] == [str(photo)]
     crop().save(photo)
     originals.remember()
     upscaled(originals.folder, out, format=Format.PNG)

@@ -56,7 +56,7 @@ def test_a_rerun_writes_no_row_of_what_still_cannot_be_done(
 
 def failed(out: Path) -> list[str]:
     """What ``srbatch status`` lists."""
-    return [source for source, _ in status(out, None).failures]
+    return [os.path.relpath(failure.source, out) for failure in status(out, None).failures]
 
 
 def test_a_photo_damaged_after_it_was_done_has_failed_until_it_is_whole(

@@ -20,6 +20,11 @@ from tests.files import PACKET
 from tests.watch.world import Act, InProcess, World
 
 
+def failed(world: World) -> list[Path]:
+    """The photos that ``srbatch status`` lists."""
+    return [Path(failure.source) for failure in status(world.out, None).failures]
+
+
 def test_a_counter_that_wraps_never_costs_an_output(world: World) -> None:
     at: dict[float, Act] = {}
     for index, colour in enumerate([1, 2, 1, 3, 2]):
@@ -165,7 +170,7 @@ def test_a_done_photo_that_is_damaged_is_given_up_and_leaves_as_any_other(world:
     assert world.watch(**once) is ExitCode.SOME_FAILED
     assert world.files("drop") == []
     assert world.files("failed") == ["a.png", "a.png.txt"]
-    assert [source for source, _ in status(world.out, None).failures] == ["../failed/a.png"]
+    assert failed(world) == [world.top / "failed" / "a.png"]
     assert world.watch(**once) is ExitCode.DONE
     assert world.outputs() == {"a.png": 1}
     (world.top / "failed" / "a.png").unlink()
@@ -198,7 +203,7 @@ def test_a_done_photo_never_leaves_as_failed_for_what_is_no_fault_of_it(
     for _ in range(3):
         code = world.watch(once=once, failed=world.top / "failed", until=1500)
         assert code is (ExitCode.SOME_FAILED if once else ExitCode.DONE)
-        assert [source for source, _ in status(world.out, None).failures] == ["../drop/1999/a.png"]
+        assert failed(world) == [world.drop / "1999" / "a.png"]
     assert "1999/a.png" in world.files("drop")
     assert world.files("failed") == []
 
