@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import logging
 import sys
@@ -313,7 +314,8 @@ def _make_folder(folder: Path, *, among: tuple[Path, ...] = ()) -> None:
 
 
 def _say(line: str) -> None:
-    click.echo(line, err=True)
+    with contextlib.suppress(OSError):  # a training goes on where nobody listens any more
+        click.echo(line, err=True)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -249,7 +249,10 @@ class Validation(Callback):
 
 
 class Progress(Callback):
-    """A bar on the terminal: steps, samples per second, loss, rate."""
+    """A bar on the terminal: steps, samples per second, loss, rate.
+
+    Where nobody reads it any more (a pipe's reader has ended) that costs the bar, and not the training.
+    """
 
     order = _LATE
 
@@ -257,22 +260,31 @@ class Progress(Callback):
         self._title, self._total, self._done = title, total, done
 
     def before_fit(self) -> None:
-        self._bar = tqdm(
-            total=self._total,
-            initial=self._done,
-            desc=self._title,
-            unit="step",
-            dynamic_ncols=True,
-            smoothing=0.05,
-        )
+        with suppress(OSError):
+            self._bar = tqdm(
+                total=self._total,
+                initial=self._done,
+                desc=self._title,
+                unit="step",
+                dynamic_ncols=True,
+                smoothing=0.05,
+            )
 
     def after_batch(self) -> None:
-        if self.training:
+        if not self.training or self._bar is None:
+            return
+        try:
             self._bar.set_postfix(loss=f"{self.smooth_loss.item():.4f}", refresh=False)
             self._bar.update()
 
     def after_fit(self) -> None:
-        self._bar.close()
+        self._end()
+
+    def _end(self) -> None:
+        if self._bar is not None:
+            with suppress(OSError):
+                self._bar.close()
+        self._bar = None
 
 
 class LossLog(Callback):
@@ -281,6 +293,7 @@ class LossLog(Callback):
     order = _LATE
 
     def __init__(self, writer: LogWriter, every: int, phase: str, samples_per_step: int) -> None:
+        self._bar: tqdm | None = None
         self._writer, self._every = writer, every
         self._phase, self._samples = phase, samples_per_step
 
@@ -296,6 +309,8 @@ class LossLog(Callback):
         self._since, self._steps, self._sums = time.monotonic(), 0, dict[str, Tensor]()
 
     def after_batch(self) -> None:
+        except OSError:
+            self._end()
         if not self.training:
             return
         self._writer.step += 1

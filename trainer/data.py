@@ -200,9 +200,11 @@ def loaders(
 
 
 def _leave_signals_to_the_main_process(_: int) -> None:
-    """In a worker: Ctrl-C and service managers reach it too, and the step in hand still needs its pairs."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    """In a worker: what ends the run reaches it too, and the step in hand still needs its pairs."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows lacks the last
+        if number is not None:
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a fit ends after the step in hand, in all processes at once."""
+"""Ctrl-C, SIGTERM and a closed terminal: a fit ends after the step in hand, in all processes at once."""
 
 from __future__ import annotations
 
@@ -11,9 +11,19 @@ from fastai.callback.core import Callback
 
 from srbatch.errors import Interrupted
 
+_OF_PEOPLE = (signal.SIGINT, signal.SIGTERM)
+
+
+def _ending() -> tuple[int, ...]:
+    """Signals that a run ends by; SIGHUP, of a terminal that is closed, is none under nohup."""
+    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hang_up is None or signal.getsignal(hang_up) is signal.SIG_IGN:
+        return _OF_PEOPLE
+    return *_OF_PEOPLE, hang_up
+
 
 class Interrupt:
-    """Ctrl-C and SIGTERM: the step in hand is finished and saved; a second one ends at once."""
+    """What a run ends by: the step in hand is finished and saved; a second signal ends it at once."""
 
     def __init__(self) -> None:
         self._signal: int | None = None
@@ -24,8 +34,8 @@ class Interrupt:
         return self._signal is not None
 
     def error(self) -> Interrupted:
-        """What it is to end with."""
-        return Interrupted(self._signal or signal.SIGTERM)
+        """What it is to end with; a closed terminal counts as SIGTERM, as a stream without a reader does."""
+        return Interrupted(signal.SIGINT if self._signal == signal.SIGINT else signal.SIGTERM)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -34,8 +44,7 @@ class Interrupt:
         Raises:
             Interrupted: in place of what a worker's end causes that was hit by the same signal as it started.
         """
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self._note) for number in numbers}
+        before = {number: signal.signal(number, self._note) for number in _ending()}
         try:
             yield
         except RuntimeError as error:
@@ -47,7 +56,8 @@ class Interrupt:
                 signal.signal(number, handler)
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        if self._signal is not None:
+        # Of a terminal that is closed the kernel and the shell tell, one after the other.
+        if self._signal is not None and number in _OF_PEOPLE:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self._signal = number
