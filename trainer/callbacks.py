@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from srbatch.errors import DestinationError, ExitCode, SrbatchError
+from srbatch.network import SuperResolutionNet
 from srbatch.outputs.commit import destination_error, whole
 from trainer.data import Steps
 from trainer.encoder import keep_fixed
@@ -24,6 +25,8 @@ from trainer.losses import reduced
 
 # fastai's own orders: TrainEvalCallback -10, MixedPrecision 10, Recorder 50, ParamScheduler 60.
 _AFTER_RECORDER, _LATE = 55, 70
+_WORSE = 1.01
+"""Times the mean squared error that there would be without a network: from here on that is told."""
 
 
 GO_ON = (
@@ -216,25 +219,48 @@ class Validation(Callback):
         self.psnr_of: dict[str, float] = {}
         """Of the largest scale, over the crops that suffered each kind of damage; "clean": those of none."""
         self.mean_loss: float = float("nan")
+        self.over_base: dict[int, float] = {}
+        """By scale: the mean squared error over that of the bicubic enlargement, or at x1 of the input."""
         self._kinds: list[tuple[str, ...]] = []
 
     def before_validate(self) -> None:
         self._found: dict[int, list[Tensor]] = {}
+        self._errors: dict[int, list[Tensor]] = {}
         self._losses: list[Tensor] = []
 
     def after_batch(self) -> None:
-        target = to_floats(self.yb[0])
+        given, target = to_floats(self.xb[0]), to_floats(self.yb[0])
         self._losses += [self.learn.loss.detach()] * len(target)
         largest = max(self.pred)
         for scale, picture in self.pred.items():
-            error = picture.clamp(0, 1) - reduced(target, largest // scale)
-            mse = error.square().mean(dim=(1, 2, 3)).clamp_min(1e-10)  # (B,)
-            self._found.setdefault(scale, []).append(-10 * mse.log10())
+            meant = reduced(target, largest // scale)
+            # (2, B): of the network, and of what there would be without it
+            mse = torch.stack(
+                [
+                    (made.clamp(0, 1) - meant).square().mean(dim=(1, 2, 3))
+                    for made in (picture, SuperResolutionNet.enlarge(given, scale))
+                ]
+            )
+            self._errors.setdefault(scale, []).append(mse)
+            self._found.setdefault(scale, []).append(-10 * mse[0].clamp_min(1e-10).log10())
 
     def after_validate(self) -> None:
         self.psnr = {scale: float(torch.cat(values).mean()) for scale, values in self._found.items()}
         self.psnr_of = self._by_kind(torch.cat(self._found[max(self._found)]).tolist())
         self.mean_loss = float(torch.stack(self._losses).mean())
+        errors = {scale: torch.cat(found, dim=1).mean(dim=1) for scale, found in self._errors.items()}
+        # Where the input is the target, there is nothing that a network could do better.
+        self.over_base = {scale: float(mine / base) for scale, (mine, base) in errors.items() if base > 0}
+
+    def told(self, scales: Iterable[int]) -> list[str]:
+        """Lines for people on heads that did worse than no network would have."""
+        return [
+            f"x{scale}: over the validation crops the mean squared error is {self.over_base[scale]:.3g} times"
+            f" that of {'plain bicubic enlargement' if scale > 1 else 'the untouched input'}. Feature losses"
+            " give up some fidelity for texture; otherwise train longer, or lower the rate"
+            for scale in scales
+            if self.over_base.get(scale, 0.0) > _WORSE
+        ]
 
     def _by_kind(self, psnr: Sequence[float]) -> dict[str, float]:
         """One mean over all kinds would not show that one is unlearnt while another is learnt."""
@@ -258,6 +284,7 @@ class Progress(Callback):
 
     def __init__(self, title: str, total: int, done: int) -> None:
         self._title, self._total, self._done = title, total, done
+        self._bar: tqdm | None = None
 
     def before_fit(self) -> None:
         with suppress(OSError):
@@ -276,6 +303,8 @@ class Progress(Callback):
         try:
             self._bar.set_postfix(loss=f"{self.smooth_loss.item():.4f}", refresh=False)
             self._bar.update()
+        except OSError:
+            self._end()
 
     def after_fit(self) -> None:
         self._end()
@@ -293,7 +322,6 @@ class LossLog(Callback):
     order = _LATE
 
     def __init__(self, writer: LogWriter, every: int, phase: str, samples_per_step: int) -> None:
-        self._bar: tqdm | None = None
         self._writer, self._every = writer, every
         self._phase, self._samples = phase, samples_per_step
 
@@ -309,8 +337,6 @@ class LossLog(Callback):
         self._since, self._steps, self._sums = time.monotonic(), 0, dict[str, Tensor]()
 
     def after_batch(self) -> None:
-        except OSError:
-            self._end()
         if not self.training:
             return
         self._writer.step += 1

@@ -337,7 +337,7 @@ def _run_phase(
     ending = Ending()
     learn, steps = phase_learner(training, index, network, ending)
     average = new_average(network, config.optimiser.ema)
-    begun = state.optimiser is not None
+    validation, begun = Validation(), state.optimiser is not None
     if begun:
         learn.opt.load_state_dict(state.optimiser)
         average.load_state_dict(state.average)
@@ -350,6 +350,7 @@ def _run_phase(
             cbs=[
                 Position(steps, state.epoch, state.step, state.pct_train),
                 Average(average),
+                validation,
                 *_around_steps(phase, state, training),
                 *(_shown(phase, len(steps), state, training, writer) if writer else []),
             ],
@@ -357,6 +358,8 @@ def _run_phase(
     ending.raise_if_any()
     if not checkpoint.is_finite(network):
         raise TrainingDiverged(f"the last steps of phase {phase.name} left weights that are none; {GO_ON}")
+    for line in validation.told(phase.head_weights):
+        training.say(f"{phase.name}: {line}")
     state.phase, state.epoch, state.step, state.optimiser = index + 1, 0, 0, None
     if training.world.main:
         checkpoint.save(state, training.out)
@@ -373,7 +376,6 @@ def _around_steps(phase: Phase, state: State, training: Training) -> list[Callba
         StopWhenNotFinite(lambda flag: world.any(flag, training.device)),
         *accumulated,
         GradientClip(config.optimiser.clip),
-        Validation(),
         stop,
         Checkpoints(state, training.out, config.run.checkpoint_minutes, write=world.main),
     ]
