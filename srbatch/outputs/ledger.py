@@ -16,7 +16,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,8 @@ class Ledger:
         path = state / _FILE
         if path.is_symlink():
             raise LedgerError(f"{show(path)} is a link; put the ledger itself there, or use --state")
+        with suppress(OSError):  # SQLite says why not, and would make one that the group may never write to
+            path.touch()
         return cls._opened(path, "PRAGMA synchronous=FULL")
 
     @classmethod

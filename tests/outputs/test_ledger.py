@@ -207,6 +207,17 @@ def test_a_command_with_a_name_that_is_not_text_is_noted(ledger: Ledger) -> None
     assert ledger.last_run() is not None
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such permissions")
+@pytest.mark.parametrize(("umask", "mode"), [(0o002, 0o664), (0o022, 0o644), (0o077, 0o600)])
+def test_who_may_write_to_a_new_ledger_is_what_the_umask_says(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        Ledger.open(tmp_path).close()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "ledger.sqlite").stat().st_mode & 0o777 == mode
+
+
 # ---- other ways to open it -----------------------------------------------------------------------
 
 

@@ -26,12 +26,18 @@ from tests.runs import Listener
 
 
 def counted_transactions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Gets an entry for each transaction of the ledgers that are opened from now on."""
+    """Gets an entry for each transaction of ledgers opened from now on, but for the note of the run."""
     connect, begun = sqlite3.connect, list[str]()
+
+    def note(statement: str) -> None:
+        if statement == "BEGIN IMMEDIATE":
+            begun.append(statement)
+        elif statement.startswith("INSERT INTO runs"):
+            begun.pop()
 
     def traced(*args: Any, **others: Any) -> sqlite3.Connection:
         connection = connect(*args, **others)
-        connection.set_trace_callback(lambda said: begun.append(said) if said == "BEGIN IMMEDIATE" else None)
+        connection.set_trace_callback(note)
         return connection
 
     monkeypatch.setattr(sqlite3, "connect", traced)
