@@ -39,7 +39,8 @@ def upscale(
     """
     start, summary = time.monotonic(), Summary()
     found = find(options, check)
-    summary.ignored, summary.unreadable_folders = found.ignored, found.unreadable_folders
+    summary.photos, summary.ignored = len(found.photos), found.ignored
+    summary.unreadable_folders = found.unreadable_folders
     settings = Settings(options, model_of(options))
     try:
         with session(settings, reporter=reporter, check=check, command=command) as run:
@@ -83,9 +84,10 @@ def dry_run(options: Options, *, reporter: Reporter, check: Check) -> tuple[Exit
 
     The reporter hears of photos that would be skipped or would fail; the exit code is 3 where some would.
     """
-    start, summary = time.monotonic(), Summary()
+    start, summary = time.monotonic(), Summary(dry=True)
     found = find(options, check)
-    summary.ignored, summary.unreadable_folders = found.ignored, found.unreadable_folders
+    summary.photos, summary.ignored = len(found.photos), found.ignored
+    summary.unreadable_folders = found.unreadable_folders
     settings = Settings(options, Model(options))
     jobs = []
     with looked_into(options) as archive, CodecPool.of(options, check) as codecs:

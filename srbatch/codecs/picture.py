@@ -7,6 +7,7 @@ a huge one may spill to disk, and neither side ever holds a whole picture.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -208,6 +209,8 @@ def _opened_file(path: Path) -> Iterator[BufferedReader]:
     except FileNotFoundError:
         raise PhotoChanged("it is not there (any more), or a link that leads nowhere") from None
     except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise PhotoChanged("it is a link that leads back to itself; remove it, or mend it") from None
         raise PhotoChanged(f"it cannot be opened: {error.strerror}; see to its permissions") from error
     with file:
         try:

@@ -266,7 +266,7 @@ def _why_ignored(name: str) -> str | None:
     if name.lower() in ("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r") or suffix in SIDECARS:
         return "sidecars and system files"
     if not is_picture(name):
-        return "files that are not pictures"
+        return "files that are not pictures by their names"
     return None
 
 

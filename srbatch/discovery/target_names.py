@@ -11,7 +11,8 @@ from srbatch.places import is_folder
 
 UNSUPPORTED_PICTURES = frozenset(
     ".jxl .jpm .psd .psb .exr .hdr .dng .cr2 .cr3 .nef .nrw .arw .sr2 "
-    ".orf .rw2 .raf .pef .srw .raw .x3f .3fr .iiq .tga .pcx .ppm .pgm .pnm .svg".split()
+    ".orf .rw2 .raf .pef .srw .raw .x3f .3fr .iiq .crw .mrw .rwl .kdc .dcr .erf .mef .mos .fff .gpr .srf "
+    ".tga .pcx .pcd .pbm .ppm .pgm .pnm .pam .pfm .xcf .jxr .wdp .hdp .svg".split()
 )
 """Pictures that are not read: each is reported as a photo that failed, never passed over in silence."""
 

@@ -75,6 +75,10 @@ class Summary:
     """Of the photos done, as they were."""
     megapixels_out: float = 0.0
     seconds: float = 0.0
+    photos: int | None = None
+    """How many were found, once that is known."""
+    dry: bool = False
+    """Whether it was only looked at what would be done."""
 
     def add(self, outcome: Outcome) -> None:
         """Count one outcome."""
@@ -117,6 +121,13 @@ def summary_lines(summary: Summary) -> list[str]:
         f"{counts['done']} done, {counts['skipped']} skipped, {counts['failed']} failed"
         f" in {duration(summary.seconds)}"
     ]
+    if summary.dry:
+        lines = [
+            f"a dry run, of {duration(summary.seconds)}: {counts['skipped']} would be skipped,"
+            f" {counts['failed']} would fail"
+        ]
+    if summary.photos == 0:
+        lines.append("  no photo was found in what was named")
     if summary.megapixels_out:
         lines[0] += f": {summary.megapixels:.1f} megapixels became {summary.megapixels_out:.1f}"
     lines += [f"  {count:6} skipped: {one_line(reason)}" for reason, count in summary.skipped.most_common()]

@@ -173,7 +173,7 @@ class Plain(Silent):
 
     def begin(self, photos: int, pixels: int) -> None:
         self._pace = Pace(pixels)
-        self._say(f"{photos} photos to do, {pixels / 1e6:.1f} megapixels")
+        self._say(f"{photos} {'photo' if photos == 1 else 'photos'} to do, {pixels / 1e6:.1f} megapixels")
 
     def started(self, photo: Photo, pixels: int) -> None:
         self._pace.started(photo, pixels)

@@ -150,6 +150,7 @@ def test_a_folder_called_like_a_photo(srbatch: Srbatch, originals: Originals, tm
 def test_things_that_are_not_files(srbatch: Srbatch, originals: Originals, tmp_path: Path) -> None:
     os.mkfifo(originals.folder / "pipe.jpg")
     (originals.folder / "gone.jpg").symlink_to("nowhere.jpg")
+    (originals.folder / "round.jpg").symlink_to("round.jpg")
     (originals.folder / "loop").symlink_to(originals.folder)
     crop().save(originals.folder / "good.png")
     originals.remember()
@@ -157,6 +158,7 @@ def test_things_that_are_not_files(srbatch: Srbatch, originals: Originals, tmp_p
     assert result.code == 3
     assert "not a file" in result.records["pipe.jpg"]["reason"]
     assert "not there" in result.records["gone.jpg"]["reason"]
+    assert "leads back to itself" in result.records["round.jpg"]["reason"]
     assert result.records["good.png"]["status"] == "done"
 
 

@@ -300,6 +300,7 @@ def test_dry_run_tells_and_writes_nothing(srbatch: Srbatch, photos: Path, tmp_pa
     result = srbatch("upscale", photos, "--scale", 2, "--out", out, "--dry-run")
     assert result.code == 0, result.err
     assert "would do 4 photos" in result.out
+    assert result.err.startswith("a dry run, of ")
     assert "are free" in result.out
     assert not out.exists()
     record = json.loads(srbatch("upscale", photos, "--scale", 2, "--out", out, "--dry-run", "--json").out)

@@ -76,9 +76,9 @@ def test_globs_choose_by_path_or_name_whatever_the_case(
         ("a.xmp", "sidecars and system files"),
         ("a.jpg.JSON", "sidecars and system files"),
         ("IMG_1.AAE", "sidecars and system files"),
-        ("notes.txt", "files that are not pictures"),
-        ("jpg", "files that are not pictures"),
-        ("film.mov", "files that are not pictures"),
+        ("notes.txt", "files that are not pictures by their names"),
+        ("jpg", "files that are not pictures by their names"),
+        ("film.mov", "files that are not pictures by their names"),
     ],
 )
 def test_what_is_no_photo_is_counted_by_its_reason(photos: Path, out: Path, name: str, reason: str) -> None:
@@ -95,7 +95,7 @@ def test_a_temporary_file_that_was_left_is_no_photo(photos: Path, out: Path) -> 
     assert found.ignored == {"hidden files": 1}
 
 
-@pytest.mark.parametrize("name", ["b.CR2", "e.jxl", "f.psd", "h.DNG"])
+@pytest.mark.parametrize("name", ["b.CR2", "c.CRW", "e.jxl", "f.psd", "g.mrw", "h.DNG", "i.xcf"])
 def test_a_picture_that_cannot_be_read_is_a_photo_that_fails_with_advice(
     photos: Path, out: Path, name: str
 ) -> None:

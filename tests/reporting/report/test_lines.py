@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +66,12 @@ def test_of_many_photos_it_is_said_that_they_are_looked_at(photos: int, said: st
     assert plain.getvalue().startswith(said if not quiet else "")
     assert bool(plain.getvalue()) == (bool(said) and not quiet)
     assert screen.getvalue().startswith(said)
+
+
+def test_one_photo_is_no_photos() -> None:
+    stream = io.StringIO()
+    Plain(stream).begin(1, 120_000)
+    assert stream.getvalue() == "1 photo to do, 0.1 megapixels\n"
 
 
 def test_a_note_on_a_photo_that_is_skipped_is_told() -> None:
@@ -160,6 +167,17 @@ def test_the_summary_counts_and_gives_reasons() -> None:
 
 def test_the_summary_of_nothing_is_a_line() -> None:
     assert summary_lines(Summary()) == ["0 done, 0 skipped, 0 failed in 0 s"]
+
+
+def test_a_run_that_found_nothing_says_so() -> None:
+    lines = summary_lines(Summary(photos=0, ignored=Counter({"hidden files": 2})))
+    assert lines[1:] == ["  no photo was found in what was named", "       2 ignored: hidden files"]
+
+
+def test_a_dry_run_is_told_as_such() -> None:
+    summary = summary_of(skipped(), failed())
+    summary.dry, summary.seconds = True, 12
+    assert summary_lines(summary)[0] == "a dry run, of 12 s: 1 would be skipped, 1 would fail"
 
 
 @pytest.mark.parametrize(("failures", "shown", "more"), [(20, 20, 0), (21, 20, 1), (500, 20, 480)])
