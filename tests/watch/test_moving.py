@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from srbatch.discovery.discover import discover
@@ -293,6 +294,20 @@ def test_a_name_that_is_taken_in_the_last_moment_is_left_to_who_took_it(drop: Pa
         "a.2.jpg": b"photo",
         "a.2.xmp": b"its sidecar",
     }
+
+
+def test_no_folder_is_left_open_by_a_move_nor_by_one_that_fails(drop: Path) -> None:
+    """A watcher of months would end up with as many as the system allows."""
+    (drop / "1999" / "summer").mkdir()
+    descriptors = psutil.Process().num_fds if os.name != "nt" else psutil.Process().num_handles
+    found = lying(drop / "1999" / "summer" / "a.jpg")
+    before = descriptors()
+    with pytest.raises(NotMoved):
+        originals_folder(drop).move(replace(found, size=1), before=quiet)
+    with pytest.raises(NotMoved):
+        originals_folder(drop).move(replace(found, source=drop / "1999" / "away" / "a.jpg"), before=quiet)
+    originals_folder(drop).move(found, before=quiet)
+    assert descriptors() == before
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a folder cannot be synced")
