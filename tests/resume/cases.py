@@ -88,7 +88,7 @@ def looks(sha256: Callable[[], str], sidecar: Stamp | None = None) -> Looks:
     return Looks(sha256, lambda: sidecar)
 
 
-def judged(case: Case, folder: Path) -> Judged:
+def judged(case: Case, folder: Path, failure: Row | None = None) -> Judged:
     target = folder / "a.jpg"
     target.unlink(missing_ok=True)
     if case.target is not None:
@@ -104,5 +104,5 @@ def judged(case: Case, folder: Path) -> Judged:
         reads += 1
         return OTHER_HASH if case.content_differs else HASH
 
-    verdict = judge(photo, case.source, case.known(), case.recipe, options, looks(hash_source))
+    verdict = judge(photo, case.source, case.known(), case.recipe, options, looks(hash_source), failure)
     return Judged(verdict, reads)

@@ -18,7 +18,7 @@ from srbatch.formats import Format
 from srbatch.options import Options
 from srbatch.outputs.ledger import STATE_FOLDER, Ledger
 from srbatch.outputs.sidecars import Stamp
-from srbatch.resume import CURRENT, OTHER_SETTINGS, SIDECAR, Settled, Todo, is_remembered, judge
+from srbatch.resume import CURRENT, OTHER_SETTINGS, SIDECAR, Settled, Todo, judge
 from tests.resume.cases import HASH, MOVED, MTIME_NS, NEW, OUTPUT, RECIPE, SIZE, SOURCE, Case, judged, looks
 
 
@@ -191,39 +191,6 @@ def test_an_output_that_cannot_have_its_name_is_known_before_the_work(tmp_path: 
             Options(inputs=(Path("photos"),), out=tmp_path / "hi"),
             looks(lambda: HASH),
         )
-
-
-# ---- which failures come again -------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("error", "again"),
-    [
-        ("UnreadablePhoto", True),
-        ("UnsupportedPhoto", True),
-        ("PhotoTooLarge", True),
-        ("PhotoChanged", False),
-        ("TargetExists", False),
-        ("WrongOutput", False),
-        ("DeviceOutOfMemory", False),
-        ("ZeroDivisionError", False),
-        ("annotations", False),
-        ("", False),
-        (None, False),
-    ],
-)
-def test_only_failures_that_lie_in_the_file_are_remembered(error: str | None, again: bool) -> None:
-    assert is_remembered(error) is again
-
-
-def test_photos_that_met_are_tried_again_once_one_of_them_was_renamed(tmp_path: Path) -> None:
-    for folder in ("1/scans", "2/scans"):
-        (tmp_path / folder).mkdir(parents=True)
-        (tmp_path / folder / "a.jpg").write_bytes(b"original")
-    inputs = (tmp_path / "1" / "scans", tmp_path / "2" / "scans")
-    for photo in discover(inputs, tmp_path / "hi").photos:
-        assert photo.problem is not None
-        assert not is_remembered(type(photo.problem).__name__)
 
 
 # ---- sidecars ------------------------------------------------------------------------------------
