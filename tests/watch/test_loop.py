@@ -257,6 +257,25 @@ def test_a_failure_is_remembered_over_a_restart_until_the_file_changes(
     assert world.outputs() == {"bad.png": 5}
 
 
+@pytest.mark.parametrize("asked", [False, True], ids=["rewritten", "retry_failed"])
+def test_a_failure_of_before_does_not_count_for_a_file_that_was_tried(
+    world: World, caplog: pytest.LogCaptureFixture, asked: bool
+) -> None:
+    """It may still be on its way, so it is not set aside at once."""
+    failed, path = world.top / "failed", world.drop / "bad.png"
+    path.write_bytes(b"garbage")
+    world.watch(until=5, failed=failed)
+    caplog.clear()
+    if not asked:
+        path.write_bytes(b"rubbish")
+        os.utime(path, (7, 7))
+    world.watch(until=5, failed=failed, retry_failed=asked)
+    assert "bad.png is tried again in 30 s" in caplog.text
+    assert world.files("failed") == []
+    world.watch(until=5, failed=failed)
+    assert world.files("failed") == ["bad.png", "bad.png.txt"]
+
+
 @pytest.mark.parametrize("fault", ["a link", "a file", "closed", "an edit"])
 def test_what_is_in_the_way_of_an_output_costs_no_original(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: str

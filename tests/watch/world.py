@@ -111,10 +111,13 @@ class World:
         until: float = 30,
         network: nn.Module | None = None,
         events: bool = True,
+        retry_failed: bool = False,
         **how: Any,
     ) -> ExitCode:
         """Let the daemon run until that second."""
-        options = Options(inputs=(self.drop,), out=self.out, size=TargetSize(scale=2))
+        options = Options(
+            inputs=(self.drop,), out=self.out, size=TargetSize(scale=2), retry_failed=retry_failed
+        )
         chosen = WatchOptions(**how)
         with Script(at or {}, until=until, events=events) as self.control:
             return daemon.watch(
