@@ -8,7 +8,7 @@ import os
 import pickle
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from fastai.callback.core import Callback
 from torch import nn
 
 from srbatch.errors import UsageError
+from srbatch.names import show
 from srbatch.outputs.commit import destination_error, discard, held, is_temp_name, whole
 from trainer.callbacks import ending_where_unwritable, network_of
 from trainer.config import completed
@@ -36,6 +37,8 @@ class State:
 
     config: dict[str, Any]
     """The configuration, as JSON has it: a run goes on only as it began."""
+    photos: list[tuple[str, int, int]] = field(default_factory=list)
+    """Names, heights and widths of its photographs, of which the configuration has the hash."""
     smallest: int = 0
     """Least side of its photographs, pixels: that of the largest crop of the phases that it began with."""
     phase: int = 0
@@ -58,6 +61,8 @@ class State:
     logged: dict[str, float] = field(default_factory=dict)
     """Steps, samples and seconds of the log."""
     rng: dict[str, Any] = field(default_factory=dict)
+    release: dict[str, Any] = field(default_factory=dict)
+    """What the card of its weights is to say, as JSON has it."""
 
 
 def save(state: State, folder: Path) -> None:
@@ -99,8 +104,15 @@ def load(folder: Path) -> State | None:
         UsageError: it is damaged, or of another version.
     """
     path = folder / FILE
-    if not path.exists():
-        return None
+    return read(path) if path.exists() else None
+
+
+def read(path: Path) -> State:
+    """The state in a file, as :func:`load` reads it.
+
+    Raises:
+        UsageError: it is missing, damaged, or of another version.
+    """
     try:
         data = torch.load(path, map_location="cpu", weights_only=True)
         version = data.pop("version")
@@ -127,8 +139,10 @@ def load(folder: Path) -> State | None:
         raise UsageError(f"{path} cannot be read ({error}); choose another --out, or remove it") from error
 
 
-def go_on(state: State, config: dict[str, Any], folder: Path) -> None:
-    """Have the run of a folder go on with a configuration, as JSON has it.
+def go_on(
+    state: State, config: dict[str, Any], folder: Path, photos: Sequence[tuple[str, int, int]] = ()
+) -> None:
+    """Have the run of a folder go on with a configuration, as JSON has it, and ``photos`` like the state's.
 
     Raises:
         UsageError: that is another run's.
@@ -143,8 +157,8 @@ def go_on(state: State, config: dict[str, Any], folder: Path) -> None:
         )
     if different == ["photos"]:
         raise UsageError(
-            f"{folder} holds a run that began with other photographs: one has come, gone, changed or cannot"
-            " be read any more. Give it those that it began with, or choose another --out"
+            f"{folder} holds a run that began with other photographs{_changes(state.photos, photos)}. Give it"
+            " those that it began with, or choose another --out"
         )
     if different:
         raise UsageError(
@@ -155,18 +169,29 @@ def go_on(state: State, config: dict[str, Any], folder: Path) -> None:
     state.config = config
 
 
+def _changes(old: Sequence[tuple[str, int, int]], new: Sequence[tuple[str, int, int]]) -> str:
+    """Which photographs are no more what they were, for people."""
+    changes = {
+        "gone, changed or not to be read any more": set(old) - set(new),
+        "come or changed": set(new) - set(old),
+    }
+    found = [
+        f"{what}: {', '.join(sorted(show(name) for name, *_ in photos)[:3])}"
+        + (f" and {len(photos) - 3} more" if len(photos) > 3 else "")
+        for what, photos in changes.items()
+        if old and photos
+    ]
+    return f" ({'; '.join(found)})" if found else ""
+
+
 def _fixed(config: Mapping[str, Any], state: State) -> dict[str, Any]:
     """What of a configuration cannot be changed any more: all but rates and the phases that have not begun.
 
     The rates that phases ran with are in the state.
     """
-    begun = config["phases"][: _begun_phases(state)]
+    begun = config["phases"][: begun_phases(state)]
     phases = [{key: value for key, value in phase.items() if key != "lr"} for phase in begun]
     return {**config, "phases": dict(enumerate(phases))}
-
-
-def _begun_phases(state: State) -> int:
-    return state.phase + (state.optimiser is not None)
 
 
 def _different(old: Any, new: Any, path: str = "") -> list[str]:
@@ -176,6 +201,16 @@ def _different(old: Any, new: Any, path: str = "") -> list[str]:
             d for key in keys for d in _different(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
         ]
     return [] if old == new else [path]
+
+
+def begun_phases(state: State) -> int:
+    """How many phases have begun, those that are done among them."""
+    return state.phase + (state.optimiser is not None)
+
+
+def stages(state: State) -> int:
+    """Number of x2 stages that the network has by now."""
+    return sum(name.startswith("heads.") and name.endswith(".weight") for name in state.network) - 1
 
 
 def averaged(state: State) -> dict[str, torch.Tensor]:

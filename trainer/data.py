@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import signal
 from collections.abc import Iterator, Sequence
@@ -16,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from srbatch.errors import PhotoChanged
 from trainer.config import Config, Phase
 from trainer.degradations.degrade import Degradations, degrade_and_tell
 from trainer.degradations.reduction import downsample
@@ -24,6 +26,10 @@ from trainer.photos import Store
 if TYPE_CHECKING:
     from fastai.data.core import DataLoaders
 
+log = logging.getLogger(__name__)
+
+_TRIED = 10
+"""Photos that are looked for in the place of one that cannot be read any more."""
 Key = tuple[int, ...]
 """Phase, epoch and number of a training crop; one number for a crop of the validation."""
 
@@ -42,15 +48,25 @@ class Recipe:
     degradations: Degradations
 
 
+class PhotosGone(PhotoChanged):
+    """So many photos in a row cannot be read any more that those of a training are away, as a disk may be."""
+
+    def __init__(self, message: str) -> None:
+        """From a worker, torch gives the traceback as the message, which ends with ours."""
+        super().__init__(message.strip().rpartition(f"{type(self).__name__}: ")[2])
+
+
 class Pairs(Dataset[tuple[Tensor, Tensor]]):
     """(input (3, size / scale, size / scale), target (3, size, size)), both uint8 RGB.
 
-    Bytes cross to the device as integers, a quarter of what floats take.
+    Bytes cross to the device as integers, a quarter of what floats take. In the place of a photo that cannot
+    be read any more another is taken, which is told.
     """
 
     def __init__(self, store: Store, recipe: Recipe) -> None:
         self._store = store
         self._recipe = recipe
+        self._told: set[str] = set()
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
         given, target, _ = self._made(key)
@@ -71,7 +87,25 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         return to_integers(given), target, struck
 
     def _crop(self, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """A square of `size` px from anywhere in any photo, taken larger and reduced where that is asked."""
+        """A square of `size` px from anywhere in any photo, taken larger and reduced where that is asked.
+
+        Raises:
+            PhotosGone: of `_TRIED` photos none can be read any more.
+        """
+        for _ in range(_TRIED):
+            try:
+                return self._crop_of_any(rng)
+            except PhotoChanged as error:
+                last = str(error)
+                if last not in self._told:  # once in each process that makes pairs
+                    self._told.add(last)
+                    log.warning("%s; crops of other photos are taken instead", last)
+        raise PhotosGone(
+            f"{last}; {_TRIED} photos in a row cannot be read: see that they are there again, and run the"
+            " same command again to go on from the last checkpoint"
+        )
+
+    def _crop_of_any(self, rng: np.random.Generator) -> NDArray[np.uint8]:
         size = self._recipe.size
         index = int(rng.integers(len(self._store)))
         height, width = self._store.size(index)

@@ -348,7 +348,10 @@ class Store:
         self._note.write_text(key, "utf-8")
 
     def _keep(self, photo: Photo, offset: int) -> None:
-        pixels = _decoded(photo)
+        try:
+            pixels = _decoded(photo)
+        except PhotoChanged as error:
+            raise PhotoChanged(f"{error}; start again") from error
         with self._file.open("r+b") as file:  # a handle for each thread: they write at places of their own
             file.seek(offset)
             file.write(np.ascontiguousarray(pixels).data)
@@ -372,9 +375,7 @@ def _decoded(photo: Photo) -> Pixels:
     try:
         pixels = _decode(photo.path)
     except Exception as error:  # it could be read when it was found
-        raise PhotoChanged(
-            f"{photo.path} could be read before and no longer: {error}; start again"
-        ) from error
+        raise PhotoChanged(f"{photo.path} could be read before and no longer: {error}") from error
     if pixels.shape != (photo.height, photo.width, 3):
-        raise PhotoChanged(f"{photo.path} has another size than before; start again")
+        raise PhotoChanged(f"{photo.path} has another size than before")
     return pixels

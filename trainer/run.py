@@ -238,9 +238,8 @@ def _begin(training: Training, earlier: State | None) -> tuple[State, SuperResol
         _check_space(network, training.out)
     else:
         state = earlier
-        checkpoint.go_on(state, identity, training.out)
-        stages = sum(name.startswith("heads.") and name.endswith(".weight") for name in state.network) - 1
-        network = SuperResolutionNet(config.network.with_stages(stages))
+        checkpoint.go_on(state, identity, training.out, training.found.sizes)
+        network = SuperResolutionNet(config.network.with_stages(checkpoint.stages(state)))
         network.load_state_dict(state.network)
         checkpoint.restore_rng(state.rng)
         say(
@@ -249,6 +248,7 @@ def _begin(training: Training, earlier: State | None) -> tuple[State, SuperResol
         for phase in config.phases[: state.phase]:
             if phase.lr not in ("find", state.rates[phase.name]):
                 say(f"{phase.name} is done, with a learning rate of {state.rates[phase.name]:.2e}")
+    state.photos, state.release = training.found.sizes, config.release.model_dump(mode="json")
     return state, _placed(network, training)
 
 

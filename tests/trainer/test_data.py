@@ -47,6 +47,12 @@ def phase(**values: object) -> Phase:
     return parse({"phases": [PHASE | values]}, "test").phases[0]
 
 
+def uncached(folder: Path, count: int) -> Store:
+    for number in range(count):
+        crop(64, 64, left=30 * number).save(folder / f"{number}.png")
+    return Store(find_all([folder], smallest=64)[0], folder, 0)
+
+
 # ---- what they look like ----------------------------------------------------------------------------------
 
 
@@ -214,3 +220,43 @@ def test_validation_is_on_the_photos_for_validation_and_training_on_the_others(s
         for keys, (small, target) in zip(loader.batch_sampler, loader, strict=True):
             for index, key in enumerate(keys):
                 assert digest((small[index], target[index])) == digest(expected[key])
+
+
+# ---- photos that go away ----------------------------------------------------------------------------------
+
+
+def test_in_the_place_of_a_photo_that_is_gone_another_is_taken_and_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = uncached(tmp_path, 2)
+    keys = [(0, 0, number) for number in range(20)]
+    before = [digest(Pairs(store, PLAIN)[key]) for key in keys]
+    assert caplog.messages == []
+    (tmp_path / "1.png").unlink()
+    after, again = (
+        [digest(pairs[key]) for key in keys] for pairs in (Pairs(store, PLAIN), Pairs(store, PLAIN))
+    )
+    assert after == again
+    of_the_other = sum(a == b for a, b in zip(before, after, strict=True))
+    assert 3 <= of_the_other <= 17
+    assert len(caplog.messages) == 2  # of the two that made pairs
+    assert caplog.messages[0].startswith(f"{tmp_path}/1.png could be read before and no longer: ")
+    assert caplog.messages[0].endswith("; crops of other photos are taken instead")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_where_all_photos_are_gone_one_is_named(tmp_path: Path, workers: int) -> None:
+    store = uncached(tmp_path, 1)
+    (tmp_path / "0.png").unlink()
+    context = "spawn" if workers else None
+    keys = [[(0, 0, 0)]]
+    loader = DataLoader(
+        Pairs(store, PLAIN), batch_sampler=keys, num_workers=workers, multiprocessing_context=context
+    )
+    with pytest.raises(data.PhotosGone) as raised:
+        next(iter(loader))
+    assert str(raised.value) == (
+        f"{tmp_path}/0.png could be read before and no longer: [Errno 2] No such file or directory:"
+        f" '{tmp_path}/0.png'; 10 photos in a row cannot be read: see that they are there again, and run the"
+        " same command again to go on from the last checkpoint"
+    )

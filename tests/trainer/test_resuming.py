@@ -148,7 +148,13 @@ def test_another_configuration_does_not_go_on_with_a_run(
 def test_photos_that_changed_are_told_of(tiny: Tiny, photo_folder: Path, tmp_path: Path) -> None:
     train(tiny(phase("x1")), photo_folder, tmp_path / "run")
     crop(80, 96, top=99).save(photo_folder / "one more.png")
-    with pytest.raises(UsageError, match="began with other photographs"):
+    for number in range(4):
+        (photo_folder / f"{number}.png").unlink()
+    with pytest.raises(
+        UsageError,
+        match=r"began with other photographs \(gone, changed or not to be read any more: 0.png, 1.png, 2.png"
+        r" and 1 more; come or changed: one more.png\). Give it those",
+    ):
         train(tiny(phase("x1")), photo_folder, tmp_path / "run")
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +14,11 @@ import pytest
 import torch
 
 from srbatch import weights
-from srbatch.errors import DestinationError, DeviceError, LockedError, UsageError
+from srbatch.errors import DestinationError, DeviceError, LockedError, PhotoChanged, UsageError
 from tests.trainer.conftest import phase
 from tests.trainer.trainings import ALONE, ENVIRONMENT, Tiny, log, similarity, train
-from trainer import checkpoint, run
+from trainer import __main__ as door
+from trainer import callbacks, checkpoint, run
 from trainer.callbacks import TrainingDiverged
 from trainer.learner import fine, groups
 from trainer.losses import SuperResolutionLoss
@@ -82,8 +86,51 @@ def test_validation_tells_each_kind_of_damage_by_itself(
     assert by_kind["noise"] < by_kind["jpeg"]
 
 
-def test_what_a_run_leaves_behind(tiny: Tiny, photo_folder: Path, tmp_path: Path) -> None:
+def test_a_run_goes_on_where_nobody_reads_what_it_says(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where Ctrl-C ends a `tee` behind it before the step in hand is saved."""
+
+    class Broken(io.StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(sys, "stderr", Broken())
+    run.train(tiny(phase("x1"), phase("more")), (photo_folder,), tmp_path / "run", say=door._say)
+    assert len(log(tmp_path / "run", "loss")) == 6
+
+
+def test_photos_that_go_away_cost_their_crops_and_all_of_them_the_run(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def going(line: str) -> None:  # after they were found
+        if "learning rate" in line:
+            for photo in left[:-1] if "one" in line else left:
+                photo.unlink(missing_ok=True)
+
+    config = tiny(
+        phase("one", samples_per_epoch=8),
+        phase("two"),
+        data={"cache_gb": 0.0, "workers": 1},
+        run={"checkpoint_minutes": 1e-6},
+    )
+    training = run.prepare(config, (photo_folder,), tmp_path, tmp_path, run.Interrupt(), lambda _: None)
+    left = [photo.path for photo in training.found.train]
+    with pytest.raises(PhotoChanged) as raised:
+        run.train(config, (photo_folder,), tmp_path / "run", say=going)
+    told = str(raised.value)
+    assert re.match(rf"{photo_folder}/\d.png could be read before and no longer: ", told)
+    assert told.endswith("and run the same command again to go on from the last checkpoint")
+    assert "Traceback" not in told
+    assert torch.load(tmp_path / "run" / checkpoint.FILE, weights_only=True)["phase"] == 1
+    assert f"{left[0]} could be read before and no longer" in capfd.readouterr().err
+
+
+def test_what_a_run_leaves_behind(
+    tiny: Tiny, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "run"
+    monkeypatch.setattr(callbacks.Validation, "told", lambda _, scales: [f"told of {list(scales)}"])
     (photo_folder / "broken.jpg").write_bytes(b"no photo")
     said: list[str] = []
     config = tiny(
@@ -99,6 +146,7 @@ def test_what_a_run_leaves_behind(tiny: Tiny, photo_folder: Path, tmp_path: Path
     (scores,) = card.metrics.values()
     assert scores == {"x1": pytest.approx(log(out, "psnr_x1")[-1][1], abs=1e-3)}
     assert any("broken.jpg" in line for line in said)
+    assert "x1: told of [1]" in said
     for name in ("losses.png", "lr-x1.png", "panels/x1-001.png", "checkpoint.pt"):
         assert (out / name).stat().st_size > 0
     assert list((out / "tensorboard").iterdir())
