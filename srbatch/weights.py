@@ -170,7 +170,8 @@ def _require_safetensors(path: Path, start: bytes, length: int) -> None:
     if path.suffix.lower() in {".pth", ".pt", ".pkl", ".ckpt"} or pickled:
         raise WeightsError(
             f"{path} is a pickle; pickles are not loaded because they can run code."
-            " Give the .safetensors file that the training wrote at its end"
+            " Give the .safetensors file that the training wrote at its end; of a checkpoint,"
+            " `python -m trainer export` makes one"
         )
     if len(start) < 8 or not 2 <= length <= _MAX_HEADER_BYTES:
         raise WeightsError(f"{path} is not a safetensors file, or is damaged; fetch or export it again")

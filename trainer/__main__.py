@@ -100,6 +100,7 @@ _configured = options_of(
     ),
     click.option("--device", metavar="NAME", help="The same as --set run.device=NAME."),
 )
+_overwrite = click.option("--overwrite", is_flag=True, help="Replace what has that name.")
 _cache = click.option(
     "--cache",
     type=_PATH,
@@ -206,11 +207,12 @@ def lr_find(photos: tuple[Path, ...], out: Path, index: int, cache: Path | None,
 @click.argument("weights", metavar="MODEL")
 @click.option("--out", type=_PATH, required=True, metavar="FILE", help="The larger network's weights.")
 @click.option("--seed", default=1, show_default=True, help="Of the new stage's weights.")
-def grow(weights: str, out: Path, seed: int) -> None:
+@_overwrite
+def grow(weights: str, out: Path, seed: int, overwrite: bool) -> None:
     """Add a x2 stage to MODEL: it starts as nearest-neighbour enlargement and has to be trained."""
     from trainer.exporting import growth
 
-    _say(str(growth.grow(weights, out, seed)))
+    _say(str(growth.grow(weights, out, seed, overwrite=overwrite)))
 
 
 @cli.command()
@@ -226,14 +228,15 @@ def grow(weights: str, out: Path, seed: int) -> None:
     help="Number format of the weights.",
 )
 @click.option("--keep-x1", is_flag=True, help="Keep everything that x1 uses from the first network.")
-def mix(first: str, second: str, out: Path, share: float, keep_x1: bool, dtype: Storage) -> None:
+@_overwrite
+def mix(first: str, second: str, out: Path, dtype: Storage, **options: Any) -> None:
     """Write a weighted mean of two networks, one of which was trained on from the other.
 
     Evaluate the result, and measure its halo again: export --halo-photos.
     """
     from trainer.exporting import mix as mixing
 
-    _say(str(mixing.mix(first, second, out, share=share, keep_x1=keep_x1, storage=dtype)))
+    _say(str(mixing.mix(first, second, out, storage=dtype, **options)))
 
 
 @cli.command()
@@ -289,8 +292,13 @@ def evaluate(weights: str, data: Path, **options: Any) -> None:
     metavar="DIR",
     help="Measure the halo anew on these photos: noisy ones, for a model that takes noise out.",
 )
+@_overwrite
 def export(weights: str, out: Path, **options: Any) -> None:
-    """Write MODEL with another number format, or as ONNX; the file is read back and compared first."""
+    """Write MODEL with another number format, or as ONNX; the file is read back and compared first.
+
+    MODEL may also be the folder of a run that is not at its end, or its checkpoint: then its averaged weights
+    are written, as they were when that was saved.
+    """
     from trainer.exporting import reexport
 
     for line in reexport.reexport(weights, out, **options):

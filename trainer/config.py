@@ -372,6 +372,25 @@ class Config(Strict):
         return {**data, "phases": phases, "photos": photos_sha256}
 
 
+def begun(identity: dict[str, Any], count: int, release: dict[str, Any]) -> Config:
+    """The first phases of what :meth:`Config.identity` gave once, each with a loss of its own name.
+
+    Raises:
+        ValueError: it is no such record, or one of no phase.
+    """
+    record = completed(identity)
+    kept = {name: record[name] for name in ("network", "start", "data", "optimiser", "run")}
+    phases = record["phases"][:count]
+    return Config.model_validate(
+        {
+            **kept,
+            "losses": {phase["name"]: phase["loss"] for phase in phases},
+            "phases": [{**phase, "loss": phase["name"]} for phase in phases],
+            "release": release,
+        }
+    )
+
+
 def completed(identity: dict[str, Any]) -> dict[str, Any]:
     """What :meth:`Config.identity` gave once, with the defaults of settings that there were not yet.
 

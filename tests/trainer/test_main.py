@@ -356,6 +356,28 @@ def test_a_model_is_not_replaced_by_what_is_made_of_it(
     assert mine.read_bytes() == model.read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("command", "taken"),
+    [("export", "w.safetensors"), ("grow", "w.safetensors"), ("mix", "w.safetensors"), ("onnx", "m-x2.onnx")],
+)
+def test_a_file_is_not_replaced_unless_that_is_asked(
+    trainer: Trainer, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, taken: str
+) -> None:
+    if command == "onnx":  # it takes long, and is tested by itself
+        monkeypatch.setattr("trainer.exporting.onnx_export.export_onnx", lambda *given: given[2].unlink(True))
+    file = tmp_path / taken
+    file.write_text("kept")
+    asked = {"mix": ["mix", model, model], "onnx": ["export", model, "--onnx"]}.get(command, [command, model])
+    asked += ["--out", tmp_path if command == "onnx" else file]
+    done = trainer(*asked)
+    assert done.code == 2
+    assert f"{file} exists; --overwrite replaces it" in done.err
+    assert file.read_text() == "kept"
+    done = trainer(*asked, "--overwrite")
+    assert done.code == 0, done.err
+    assert not file.exists() or file.read_bytes() != b"kept"
+
+
 def test_weights_to_begin_with_are_not_replaced_by_those_of_the_run(
     trainer: Trainer, photo_folder: Path, model: Path, tmp_path: Path, toml: Path
 ) -> None:

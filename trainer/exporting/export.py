@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -78,6 +79,16 @@ def check_apart(out: Path, *models: Path) -> None:
     """
     if any(out.exists() and model.exists() and out.samefile(model) for model in models):
         raise UsageError(f"--out {out} is the model itself; choose another name for what is made of it")
+
+
+def check_free(out: Path, *, overwrite: bool) -> None:
+    """What is there already, a model perhaps that others were made from, is not replaced unasked.
+
+    Raises:
+        UsageError: there is something, and it is not to be replaced.
+    """
+    if os.path.lexists(out) and not overwrite:
+        raise UsageError(f"--out: {out} exists; --overwrite replaces it")
 
 
 def export(

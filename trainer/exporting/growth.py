@@ -8,21 +8,23 @@ from pathlib import Path
 from srbatch import weights
 from srbatch.card import MAX_STAGES
 from srbatch.errors import UsageError
-from trainer.exporting.export import Exported, check_apart, export_with
+from trainer.exporting.export import Exported, check_apart, check_free, export_with
 from trainer.schedule import with_stages
 
 
-def grow(model: str, out: Path, seed: int) -> Exported:
+def grow(model: str, out: Path, seed: int, *, overwrite: bool = False) -> Exported:
     """Write ``model`` with one x2 stage more, which gives about the bicubic picture as it is.
 
     The new head is not among the scales of the card: it has to be trained first, with ``--weights``.
 
     Raises:
-        UsageError: it has as many stages as a network can have, or ``out`` is that file.
+        UsageError: it has as many stages as a network can have, ``out`` is that file, or another
+            that is not to be replaced.
         WeightsError, DestinationError: as ``weights.load`` and :func:`trainer.exporting.export.export_with`.
     """
     loaded = weights.load(weights.find(model))
     check_apart(out, loaded.path)
+    check_free(out, overwrite=overwrite)
     card = loaded.card
     stages = card.config.stages + 1
     if stages > MAX_STAGES:

@@ -17,14 +17,21 @@ from srbatch import weights
 from srbatch.card import Json, listed
 from srbatch.errors import UsageError
 from srbatch.weights import Storage, Weights
-from trainer.exporting.export import Exported, check_apart, export_with
+from trainer.exporting.export import Exported, check_apart, check_free, export_with
 
 _X1 = ("body.", "refine.", "heads.0.")
 """What gives the picture at x1: all that comes before the stages, and its head."""
 
 
 def mix(
-    first: str, second: str, out: Path, *, share: float, keep_x1: bool, storage: Storage = "int8"
+    first: str,
+    second: str,
+    out: Path,
+    *,
+    share: float,
+    keep_x1: bool,
+    storage: Storage = "int8",
+    overwrite: bool = False,
 ) -> Exported:
     """Write ``first`` + ``share`` x (``second`` - ``first``), weight by weight; the card tells of both.
 
@@ -34,13 +41,14 @@ def mix(
 
     Raises:
         UsageError: they are networks of two kinds or serve no scale in common, the share is out of its range,
-            or ``out`` is one of them.
+            or ``out`` is one of them, or another file that is not to be replaced.
         WeightsError, DestinationError: as ``weights.load`` and :func:`trainer.exporting.export.export_with`.
     """
     if not 0 <= share <= 1:
         raise UsageError(f"--share {share:g}: a number from 0, the first network, to 1, the second")
     a, b = (weights.load(weights.find(name)) for name in (first, second))
     check_apart(out, a.path, b.path)
+    check_free(out, overwrite=overwrite)
     if a.card.config != b.card.config:
         raise UsageError(f"{first} is {a.card.config} and {second} {b.card.config}: they cannot be mixed")
     scales = tuple(scale for scale in a.card.scales if scale in b.card.scales)

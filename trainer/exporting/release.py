@@ -32,7 +32,8 @@ _SQUARES = 6
 _DAMAGED_SQUARES = 2
 """Of each kind of damage."""
 _ON = "for clean photos and for each kind of damage at its strongest"
-_UNMEASURED = (32, 32)
+UNMEASURED = (32, 32)
+"""(halo, ramp) in pixels where there are no photos to measure them on."""
 
 
 def release(
@@ -47,7 +48,6 @@ def release(
     """
     scales = served_scales(config, state.begun.get("scales", ()))
     suffered = tuple(config.degradations_of(phase) for phase in config.phases)
-    learnt = (name for degradations in suffered for name in degradations.names())
     network = up_to_scale(network, scales[-1]).eval()
     margin = measure_halo(network, stores, config.run.seed, suffered)
     about = config.release
@@ -59,16 +59,18 @@ def release(
         description=about.description,
         licence=about.licence,
         scales=scales,
-        degradations=tuple(dict.fromkeys((*state.begun.get("degradations", ()), *learnt))),
+        degradations=learnt(config, state),
         training=record(
             config,
-            found,
             state,
-            next(network.parameters()).device,
-            f"{margin}, {_ON}" if margin else "not measured: photos too small",
+            photos=len(found.train),
+            photos_sha256=found.sha256,
+            hardware=_hardware(next(network.parameters()).device),
+            torch=torch.__version__,
+            halo=f"{margin}, {_ON}" if margin else "not measured: photos too small",
         ),
-        metrics={"validation crops, PSNR-RGB in dB": dict(state.validation)},
-        halo=margin.halo if margin else _UNMEASURED,
+        metrics=metrics(state),
+        halo=margin.halo if margin else UNMEASURED,
         storage=about.storage,
     )
 
@@ -135,26 +137,34 @@ def _tensor(pixels: Pixels) -> torch.Tensor:
     return torch.from_numpy(to_integers(pixels)).permute(2, 0, 1)[None] / 255
 
 
-def record(
-    config: Config, found: Photos, state: State, device: torch.device, halo_text: str
-) -> dict[str, Json]:
+def learnt(config: Config, state: State) -> tuple[str, ...]:
+    """Names of what the weights of a run learnt to undo, with what those had that it began with."""
+    names = (name for phase in config.phases for name in config.degradations_of(phase).names())
+    return tuple(dict.fromkeys((*state.begun.get("degradations", ()), *names)))
+
+
+def metrics(state: State) -> dict[str, Json]:
+    """What the card tells of the last validation."""
+    return {"validation crops, PSNR-RGB in dB": dict(state.validation)}
+
+
+def record(config: Config, state: State, **others: Json) -> dict[str, Json]:
     """What the card tells of the training."""
-    hardware = f"{platform.machine()}, {torch.get_num_threads()} threads"
-    if device.type == "cuda":
-        hardware = torch.cuda.get_device_name(device)
     return {
         **({"begun_with": {k: state.begun[k] for k in ("name", "version")}} if state.begun else {}),
-        "photos": len(found.train),
-        "photos_sha256": found.sha256,
         "samples": int(state.logged.get("samples", 0)),
         "steps": int(state.logged.get("step", 0)),
         "seconds": round(state.logged.get("seconds", 0)),
-        "hardware": hardware,
-        "torch": torch.__version__,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "rates": dict(state.rates),
-        "halo": halo_text,
+        **others,
         "config": config.model_dump(
             mode="json", exclude={"run": {"device"}, "start": {"weights", "encoder"}, "vgg_weights": True}
         ),
     }
+
+
+def _hardware(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()}, {torch.get_num_threads()} threads"
