@@ -235,7 +235,7 @@ def _take_items(file: BinaryIO, meta: _Meta, blocks: Blocks) -> None:
 def _content(file: BinaryIO, item: _Item, meta: _Meta) -> bytes:
     if sum(length for _, length in item.extents) > _LARGEST_META:
         raise BrokenBoxes("it has a metadata block that no photo has so large")
-    data = b""
+    parts = []  # joined at the end: there may be very many
     for offset, length in item.extents:
         if item.construction == _IN_FILE:
             file.seek(offset)
@@ -246,8 +246,8 @@ def _content(file: BinaryIO, item: _Item, meta: _Meta) -> bytes:
             raise BrokenBoxes("an item is made of other items")
         if len(part) != length:
             raise BrokenBoxes("an item leads out of it")
-        data += part
-    return data
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _take_colour(meta: _Meta, blocks: Blocks) -> None:

@@ -6,10 +6,12 @@ import struct
 import time
 import tracemalloc
 import zlib
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
+from srbatch.containers import heif
 from srbatch.containers.jpeg import EXTENDED_XMP_ID
 from srbatch.containers.photoshop import PHOTOSHOP_ID
 from srbatch.formats import Format
@@ -140,3 +142,20 @@ def test_a_declaration_of_very_many_encodings_takes_no_longer_than_one_of_none(t
         seconds.append(time.process_time() - begin)
         assert any("extended XMP" in note for note in found.notes)
     assert seconds[0] < 50 * max(seconds[1], 0.001)
+
+
+def test_a_block_in_very_many_pieces_is_put_together_at_once() -> None:
+    """Each time with all that came before, 16,000 of them took 14 seconds."""
+    pieces = 16_000
+
+    def box(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", 8 + len(body)) + kind + body
+
+    entry = box(b"infe", struct.pack(">IHH", 2 << 24, 1, 0) + b"Exif\0")
+    places = struct.pack(">IHHHHH", 0, 0x4400, 1, 1, 0, pieces) + struct.pack(">II", 0, 256) * pieces
+    items = box(b"pitm", struct.pack(">IH", 0, 1)) + box(b"iinf", struct.pack(">IH", 0, 1) + entry)
+    data = box(b"ftyp", b"avif") + box(b"meta", b"\0\0\0\0" + items + box(b"iloc", places))
+    begin = time.process_time()
+    found = heif.read_heif(BytesIO(data))
+    assert time.process_time() - begin < 3
+    assert len(found.exif or b"") > 255 * pieces
