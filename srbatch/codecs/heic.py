@@ -6,6 +6,8 @@ Pixels are arrays (H, W, C); those of more than 8 bits reach from 0 to 65,535.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any, BinaryIO
 
@@ -46,14 +48,10 @@ class Heic:
             UnsupportedPhoto: the library is not there, or does not know the kind of its pixels.
         """
         opener = library().open_heif
-        try:
+        with _damage_explained():
             self._file = opener(file, convert_hdr_to_8bit=False)
             mode, (width, height) = str(self._file.mode), self._file.size
             self.bits = int(self._file.info["bit_depth"])
-        except _DAMAGE as error:
-            if is_of_the_disk(error):
-                raise
-            raise UnreadablePhoto(f"damaged or cut off: {_first_line(error)}") from error
         if mode not in _CHANNELS:
             raise UnsupportedPhoto(f"its pixels are of the kind {mode}; convert it to TIFF")
         self.pictures = len(self._file)
@@ -65,13 +63,19 @@ class Heic:
         Raises:
             UnreadablePhoto: it is damaged.
         """
-        try:
+        with _damage_explained():
             stored = np.asarray(self._file).reshape(self.shape)
-        except _DAMAGE as error:
-            if is_of_the_disk(error):
-                raise
-            raise UnreadablePhoto(f"damaged or cut off: {_first_line(error)}") from error
         return stored if self.bits == 8 else widened(stored, self.bits)
+
+
+@contextmanager
+def _damage_explained() -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGE as error:
+        if is_of_the_disk(error):
+            raise
+        raise UnreadablePhoto(f"damaged or cut off: {_first_line(error)}") from error
 
 
 def widened(stored: NDArray[Any], bits: int) -> NDArray[np.uint16]:

@@ -260,18 +260,23 @@ _DECODED_WHOLE = {Format.BMP: _bmp, Format.HEIC: _heic, Format.JP2: _jp2}
 def from_memory(pixels: Pixels) -> Any:
     """A libvips picture over an array (H, W, C), which is not copied."""
     height, width, bands = pixels.shape
-    kind = "uchar" if pixels.dtype == np.uint8 else "ushort"
+    deep = pixels.dtype != np.uint8
+    kind = "ushort" if deep else "uchar"
     image = pyvips.Image.new_from_memory(pixels.reshape(-1).data, width, height, bands, kind)
-    grey, colour = ("b-w", "srgb") if kind == "uchar" else ("grey16", "rgb16")
-    return image.copy(interpretation=grey if bands <= 2 else colour)
+    return image.copy(interpretation=_interpretation(bands, deep=deep))
 
 
 def _black(shape: tuple[int, int, int], *, deep: bool = False) -> Any:
     if not 1 <= min(shape) <= max(shape) <= _MOST_PX_ON_A_SIDE:
         raise UnreadablePhoto(f"it claims to have {shape[1]} x {shape[0]} pixels")
     image = pyvips.Image.black(shape[1], shape[0], bands=shape[2]).cast("ushort" if deep else "uchar")
+    return image.copy(interpretation=_interpretation(shape[2], deep=deep))
+
+
+def _interpretation(bands: int, *, deep: bool) -> str:
+    """libvips' name for what the numbers are: grey or RGB, with or without alpha, of 8 bits or of 16."""
     grey, colour = ("grey16", "rgb16") if deep else ("b-w", "srgb")
-    return image.copy(interpretation=grey if shape[2] <= 2 else colour)
+    return grey if bands <= 2 else colour
 
 
 def is_unsupported(reason: str) -> bool:

@@ -27,12 +27,12 @@ from srbatch.errors import UnreadablePhoto, WrongOutput
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _IHDR_END = 33
 _PNG_COLOUR = frozenset([b"sRGB", b"gAMA", b"cHRM", b"cICP"])
-# Made anew by the encoder, or about the stored pixels only.
 _PHYS = struct.Struct(">IIB")
 """Pixels per unit across and down, and the unit: 1 for the metre, 0 for none."""
 _PNG_NOT_MISSED = frozenset(
     [b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"bKGD", b"hIST", b"sBIT", b"sPLT", b"tIME"]
 )
+"""Made anew by the encoder, or about the stored pixels only."""
 _PNG_XMP_KEYWORD = b"XML:com.adobe.xmp"
 _RAW_PROFILE = b"Raw profile type "
 _RAW_PROFILES = frozenset([b"exif", b"app1", b"xmp", b"iptc", b"8bim", b"icc", b"icm"])

@@ -63,11 +63,7 @@ def for_output(
     packet, xmp_notes = packet_for_output(
         meta, meta.xmp, fmt, width=width, height=height, new_colours=new_colours, provenance=provenance
     )
-    extension: tuple[bytes, ...] = ()
-    if packet is not None and fmt is Format.JPEG and len(packet) > jpeg.LARGEST_JPEG_XMP:
-        packet = xmp.without_padding(packet)
-        if len(packet) > jpeg.LARGEST_JPEG_XMP:
-            packet, extension = extended_xmp.parted(packet)
+    packet, extension = _parted(packet, fmt)
     exif_notes = _notes_on_places_in_exif(meta.exif, placement) if meta.exif is not None else ()
     place_notes = tuple(dict.fromkeys(exif_notes + xmp_notes))
     comments, png_text, text_notes = _texts(meta, fmt)
@@ -122,6 +118,14 @@ def packet_for_output(
         provenance=provenance,
     )
     return made, _xmp_notes(in_utf8(packet), placement) if packet is not None else ()
+
+
+def _parted(packet: bytes | None, fmt: Format) -> tuple[bytes | None, tuple[bytes, ...]]:
+    """The packet as the format holds it, and what of it goes into segments of its own."""
+    if packet is None or fmt is not Format.JPEG or len(packet) <= jpeg.LARGEST_JPEG_XMP:
+        return packet, ()
+    packet = xmp.without_padding(packet)
+    return extended_xmp.parted(packet) if len(packet) > jpeg.LARGEST_JPEG_XMP else (packet, ())
 
 
 def _notes_on_places_in_exif(block: bytes, placement: Placement) -> tuple[str, ...]:
