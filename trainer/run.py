@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import math
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from fastai.callback.core import Callback
@@ -17,14 +13,11 @@ from fastai.callback.training import GradientAccumulation, GradientClip
 from fastai.learner import Learner
 
 from srbatch import weights
-from srbatch.card import STRIDE, listed
+from srbatch.card import listed
 from srbatch.discovery.apart import check_outside
-from srbatch.errors import DestinationError, DeviceError, UsageError, WeightsError
+from srbatch.errors import DeviceError, UsageError
 from srbatch.network import SuperResolutionNet
-from srbatch.outputs.commit import make_folder
-from srbatch.upscaling import allocator
-from srbatch.upscaling.hardware import pick_device
-from trainer import checkpoint, distributed, encoder, learner, losses, photos, schedule
+from trainer import checkpoint, distributed, learner, losses, schedule
 from trainer.callbacks import (
     GO_ON,
     Autocast,
@@ -42,21 +35,13 @@ from trainer.callbacks import (
 )
 from trainer.checkpoint import Checkpoints, State, averaged
 from trainer.config import Config, Phase
-from trainer.data import Steps, Stores, loaders, no_workers_left, sample_crops
-from trainer.distributed import World
+from trainer.data import Steps, loaders, no_workers_left
 from trainer.exporting import release
 from trainer.exporting.export import check_apart
 from trainer.interruption import EndAtOnce, Interrupt, Stop
 from trainer.panels import Panels
 from trainer.plots import plot_losses
-
-_KEPT_BYTES = 512 * 2**20
-"""On a CPU: the largest feature maps and gradients of a batch; without, a step took 1.6 times as long."""
-_CALIBRATION_CROPS = 32
-_CALIBRATION_PX = 256
-
-Say = Callable[[str], None]
-"""Takes a line for people."""
+from trainer.preparation import Say, Training, begin, check_files, first_network, placed, prepare
 
 
 @contextmanager
@@ -81,20 +66,6 @@ def _fitting_into_memory(index: int, phase: Phase, *, begun: bool = False) -> It
         ) from error
 
 
-@dataclass(frozen=True)
-class Training:
-    """What all phases share."""
-
-    config: Config
-    out: Path
-    device: torch.device
-    found: photos.Photos
-    stores: Stores
-    interrupt: Interrupt
-    say: Say
-    world: World
-
-
 def train(
     config: Config, folders: tuple[Path, ...], out: Path, *, say: Say, cache: Path | None = None
 ) -> Path:
@@ -113,15 +84,15 @@ def train(
         Interrupted: stopped by a signal; the state is saved.
     """
     interrupt, (world, _) = Interrupt(), distributed.join(config.run.device)
-    _check_apart(folders, out, cache)
+    check_outside(folders, {"--out": out, "--cache": cache})
     with checkpoint.owned(out, main=world.main):
         earlier = checkpoint.load(out)
-        _check_files(config, begun=earlier is not None)
+        check_files(config, begun=earlier is not None)
         if earlier is None and config.start.weights is not None:
             check_apart(out / f"{config.release.name}.safetensors", weights.find(str(config.start.weights)))
         smallest = earlier.smallest if earlier else 0
         training = prepare(config, folders, out, cache or out / "cache", interrupt, say, smallest=smallest)
-        state, network = _begin(training, earlier)
+        state, network = begin(training, earlier)
         served = release.served_scales(config, state.begun.get("scales", ()))
         training.say(f"the weights will serve {listed(served)}")
         with interrupt.listening(), no_workers_left():  # from here on there is something to save
@@ -134,32 +105,6 @@ def train(
                 training.say(str(exported))
             training.world.wait()
     return out / f"{config.release.name}.safetensors"
-
-
-def _check_apart(folders: tuple[Path, ...], out: Path, cache: Path | None) -> None:
-    """What is written among the photos would be taken for some of them by the next start.
-
-    Raises:
-        UsageError: so it would be.
-    """
-    check_outside(folders, {"--out": out, "--cache": cache})
-
-
-def _check_files(config: Config, *, begun: bool) -> None:
-    """What is missing or of no use is better found before every photo is read, which may take hours.
-
-    Raises:
-        WeightsError: weights that the losses need, or that a run begins with which has not ``begun``.
-    """
-    for name in {phase.loss for phase in config.phases}:
-        losses.build(config.losses[name], {}, config.vgg_weights)
-    if begun:
-        return
-    if config.start.weights is not None:
-        _network_of(config, str(config.start.weights))
-    else:
-        network = SuperResolutionNet(config.network.with_stages(0))
-        encoder.initialise(network.body.encoder, config.network.encoder, config.start.encoder)
 
 
 @contextmanager
@@ -176,152 +121,6 @@ def _logging(training: Training, state: State) -> Iterator[LogWriter | None]:
         with contextlib.suppress(OSError):
             writer.close()
             plot_losses(writer.path, training.out / "losses.png")
-
-
-def prepare(
-    config: Config,
-    folders: tuple[Path, ...],
-    out: Path,
-    cache: Path,
-    interrupt: Interrupt,
-    say: Say,
-    *,
-    smallest: int = 0,
-) -> Training:
-    """Look at the photos and decode them, but for those with a side below ``smallest`` or any crop's, pixels.
-
-    Raises:
-        UsageError: no photos.
-        DestinationError: no space.
-        DeviceError: there is no such device.
-    """
-    world, name = distributed.join(config.run.device)
-    device = pick_device(name)
-    if device.type == "cpu":
-        allocator.keep_freed(_KEPT_BYTES)
-    if not world.main:
-        say = _say_nothing
-    make_folder(out)
-    say("reading every photo once")
-    smallest = max(smallest, config.largest_crop)
-    found = photos.find(folders, smallest=smallest, valid_percent=config.data.valid_percent)
-    for path, reason in found.left_out:
-        say(f"left out: {path}: {reason}")
-    say(f"{len(found.train)} photos to train with, {len(found.valid)} to validate with")
-    if not world.main:
-        world.wait()  # for the main process to fill the cache
-    limit = config.data.cache_gb * 1e9
-    train_store = photos.Store(found.train, cache / "train", limit)
-    valid_store = photos.Store(found.valid, cache / "valid", limit - train_store.cached_bytes)
-    if world.main:
-        world.wait()
-    needed = sum(photo.bytes for photo in (*found.train, *found.valid))
-    if beyond := needed - train_store.cached_bytes - valid_store.cached_bytes:
-        say(
-            f"{beyond / needed:.0%} of the pixels are decoded anew for each crop, which takes much longer;"
-            f" --set data.cache_gb={math.ceil(needed / 1e9)} keeps all"
-        )
-    return Training(config, out, device, found, Stores(train_store, valid_store), interrupt, say, world)
-
-
-def _say_nothing(_: str) -> None:
-    """What all processes but the main one say."""
-
-
-def _begin(training: Training, earlier: State | None) -> tuple[State, SuperResolutionNet]:
-    """The state and network to begin or go on with."""
-    config, say = training.config, training.say
-    identity = {**config.identity(training.found.sha256), "processes": training.world.size}
-    if earlier is None:
-        state = State(identity, smallest=config.largest_crop, begun=_begun_with(config))
-        network = first_network(training)
-        _check_space(network, training.out)
-    else:
-        state = earlier
-        checkpoint.go_on(state, identity, training.out, training.found.sizes)
-        network = SuperResolutionNet(config.network.with_stages(checkpoint.stages(state)))
-        network.load_state_dict(state.network)
-        checkpoint.restore_rng(state.rng)
-        say(
-            f"going on from {training.out / checkpoint.FILE}, {int(state.logged.get('samples', 0)):,} samples"
-        )
-        for phase in config.phases[: state.phase]:
-            if phase.lr not in ("find", state.rates[phase.name]):
-                say(f"{phase.name} is done, with a learning rate of {state.rates[phase.name]:.2e}")
-    state.photos, state.release = training.found.sizes, config.release.model_dump(mode="json")
-    return state, _placed(network, training)
-
-
-def _begun_with(config: Config) -> dict[str, Any]:
-    """What is to be remembered of the weights that the run begins with; nothing where it begins afresh."""
-    if config.start.weights is None:
-        return {}
-    card = weights.read_card(weights.find(str(config.start.weights)))
-    told = {"name": card.name, "version": card.version}
-    return {**told, "scales": list(card.scales), "degradations": list(card.passed_on)}
-
-
-def _placed(network: SuperResolutionNet, training: Training) -> SuperResolutionNet:
-    return network.to(training.device).to(memory_format=torch.channels_last)
-
-
-def first_network(training: Training) -> SuperResolutionNet:
-    """The network before the first step: weights to go on from, or an encoder with fitting batch norm.
-
-    Raises:
-        WeightsError: weights are missing or are those of another network.
-    """
-    config, stages = training.config, training.config.phases[0].stages
-    torch.manual_seed(config.run.seed)
-    if config.start.weights is not None:
-        loaded = _network_of(config, str(config.start.weights))
-        if loaded.config.blur != config.network.blur:
-            training.say(
-                f"{config.start.weights} has blur = {loaded.config.blur}: its stages have to relearn"
-            )
-        network = SuperResolutionNet(config.network.with_stages(max(stages, loaded.config.stages)))
-        network.load_state_dict(loaded.state_dict(), strict=False)
-        return network
-    network = SuperResolutionNet(config.network.with_stages(stages))
-    found = encoder.initialise(network.body.encoder, config.network.encoder, config.start.encoder)
-    if found.missing:
-        training.say(f"not in {config.start.encoder}, so begun afresh: {', '.join(found.missing)}")
-    encoder.recalibrate(network, found, _calibration_pictures(training))
-    return network
-
-
-def _network_of(config: Config, model: str) -> SuperResolutionNet:
-    """The network of a file of weights, of the configuration but for stages and blur.
-
-    Raises:
-        WeightsError: they are missing or are those of another network.
-    """
-    loaded = weights.load(weights.find(model)).network
-    wanted = replace(config.network.with_stages(loaded.config.stages), blur=loaded.config.blur)
-    if loaded.config != wanted:
-        raise WeightsError(
-            f"{model} is {loaded.config}, the configuration asks for {wanted};"
-            " change network.encoder, features or refine_blocks"
-        )
-    return loaded
-
-
-def _calibration_pictures(training: Training) -> list[torch.Tensor]:
-    side = min(_CALIBRATION_PX, training.config.largest_crop // STRIDE * STRIDE)
-    crops = sample_crops(training.stores.train, side, range(_CALIBRATION_CROPS), training.config.run.seed)
-    pictures = torch.stack([torch.from_numpy(crop).permute(2, 0, 1) for crop in crops])
-    return list(torch.split(pictures, 4))
-
-
-def _check_space(network: SuperResolutionNet, out: Path) -> None:
-    """A checkpoint holds the network four times: itself, its average, two moments; two lie there at once."""
-    needed = 8 * sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
-    free = shutil.disk_usage(out).free
-    if needed > free:
-        raise DestinationError(
-            f"{out}: checkpoints need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free; make room, or"
-            " choose another --out"
-        )
 
 
 # ---- one phase --------------------------------------------------------------------------------------------
@@ -448,12 +247,12 @@ def find_rate(
     if not 0 <= index < len(config.phases):
         raise UsageError(f"--phase {index}: the configuration has {len(config.phases)} phases, from 0")
     interrupt = Interrupt()
-    _check_apart(folders, out, cache)
-    _check_files(config, begun=False)
+    check_outside(folders, {"--out": out, "--cache": cache})
+    check_files(config, begun=False)
     training = prepare(config, folders, out, cache or out / "cache", interrupt, say)
     with interrupt.listening(), no_workers_left():
         phase = config.phases[index]
-        network = _placed(first_network(training), training)
+        network = placed(first_network(training), training)
         network = schedule.with_stages(network, phase.stages, config.run.seed + index)
         learn, _ = phase_learner(training, index, network, Ending())
         with _fitting_into_memory(index, phase):

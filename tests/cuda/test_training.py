@@ -140,7 +140,8 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(
 
     Files are not compared: a card tells the seconds. Workers count for nothing.
     """
-    from trainer import run
+    from trainer import preparation
+    from trainer.interruption import Interrupt
     from trainer.losses import SuperResolutionLoss
 
     forward, calls = SuperResolutionLoss.forward, [0]
@@ -163,10 +164,10 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(
     assert got.keys() == expected.keys()
     if all(torch.equal(got[name], expected[name]) for name in got):
         return
-    prepared = run.prepare(
-        alone, (trained.photos,), tmp_path / "origin", out / "cache", run.Interrupt(), lambda _: None
+    prepared = preparation.prepare(
+        alone, (trained.photos,), tmp_path / "origin", out / "cache", Interrupt(), lambda _: None
     )
-    origin = run.first_network(prepared).state_dict()
+    origin = preparation.first_network(prepared).state_dict()
     assert _similarity(got, expected, origin) > 0.9, "without its optimiser it would be 0.76"
 
 

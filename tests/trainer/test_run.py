@@ -18,8 +18,9 @@ from srbatch.errors import DestinationError, DeviceError, LockedError, PhotoChan
 from tests.trainer.conftest import phase
 from tests.trainer.trainings import ALONE, ENVIRONMENT, Tiny, log, similarity, train
 from trainer import __main__ as door
-from trainer import callbacks, checkpoint, run
+from trainer import callbacks, checkpoint, preparation, run
 from trainer.callbacks import TrainingDiverged
+from trainer.interruption import Interrupt
 from trainer.learner import fine, groups
 from trainer.losses import SuperResolutionLoss
 
@@ -33,10 +34,10 @@ def test_two_processes_share_what_one_would_do(tiny: Tiny, photo_folder: Path, t
         photo_folder,
         tmp_path / "one",
     )
-    training = run.prepare(
-        config, (photo_folder,), tmp_path / "zero", tmp_path / "cache", run.Interrupt(), lambda _: None
+    training = preparation.prepare(
+        config, (photo_folder,), tmp_path / "zero", tmp_path / "cache", Interrupt(), lambda _: None
     )
-    first = run.first_network(training).state_dict()
+    first = preparation.first_network(training).state_dict()
     # What `accelerate launch` does for GPUs; without one it starts a single process.
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     program = tmp_path / "train.py"
@@ -189,10 +190,10 @@ def test_statistics_of_batch_norm_stay_unless_they_are_to_be_trained(
     name = "body.encoder.bn1.running_mean"
     for kind in ("fixed", "train"):
         config = tiny(phase("x1", train="decoder"), network={"batch_norm": kind})
-        training = run.prepare(
-            config, (photo_folder,), tmp_path / kind, tmp_path / "cache", run.Interrupt(), lambda _: None
+        training = preparation.prepare(
+            config, (photo_folder,), tmp_path / kind, tmp_path / "cache", Interrupt(), lambda _: None
         )
-        before = run.first_network(training).state_dict()[name]
+        before = preparation.first_network(training).state_dict()[name]
         after = train(config, photo_folder, tmp_path / kind)[name]
         assert torch.equal(before, after) == (kind == "fixed")
 
@@ -317,8 +318,8 @@ def test_what_is_written_lies_outside_of_the_photos(
 def test_no_room_for_checkpoints_is_found_before_training(
     tiny: Tiny, photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usage = run.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(run.shutil, "disk_usage", lambda _: usage._replace(free=10_000_000))
+    usage = preparation.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(preparation.shutil, "disk_usage", lambda _: usage._replace(free=10_000_000))
     with pytest.raises(DestinationError, match="checkpoints need"):
         train(tiny(phase("x1")), photo_folder, tmp_path / "run")
     assert not (tmp_path / "run" / checkpoint.FILE).exists()
