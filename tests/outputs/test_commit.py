@@ -32,6 +32,7 @@ from srbatch.outputs.commit import (
     whole,
 )
 from tests.outputs.conftest import content, failing
+from tests.runs import Killed
 
 NO_HARD_LINKS = [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL]
 UNFIT_NAME = [errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ]
@@ -236,10 +237,6 @@ def test_a_temporary_file_that_vanished_costs_nothing_that_is_there(temp: Path, 
     with pytest.raises(DestinationError):
         commit(temp, target, replace=True)
     assert content(target.parent) == {"a.jpg": b"old"}
-
-
-class Killed(BaseException):
-    """Stands for the end of the process before a system call."""
 
 
 def after(first: Callable[[], None], call: Callable[..., Any]) -> Callable[..., Any]:

@@ -25,6 +25,7 @@ from tests.conftest import Originals
 from tests.files import PACKET
 from tests.networks import FakeModel, Nothing, upscaled
 from tests.outputs.conftest import said
+from tests.runs import Killed
 
 
 @pytest.fixture
@@ -247,10 +248,6 @@ def test_killed_as_the_sidecar_gets_its_name(
     album: Path, originals: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     """And then it is edited once more, so that what lies there is neither the old one nor the new."""
-
-    class Killed(BaseException):
-        pass
-
     out, commit = tmp_path / "hi", srbatch.outputs.sidecars.commit
 
     def killed(temp: Path, target: Path, *, replace: bool) -> None:

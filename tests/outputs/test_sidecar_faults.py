@@ -14,10 +14,8 @@ from typing import Any
 import pytest
 
 from srbatch import batch
-from srbatch.codecs import picture
 from srbatch.codecs.codec_pool import CodecPool
 from srbatch.errors import DestinationError, Interrupted
-from srbatch.metadata.reading import Metadata
 from srbatch.outputs.ledger import STATE_FOLDER, Ledger
 from srbatch.reporting.inspection import verify
 from srbatch.reporting.outcome import Outcome
@@ -25,27 +23,13 @@ from srbatch.resume import CURRENT, HAS_OUTPUT, SIDECAR, SIDECAR_GONE
 from tests.conftest import crop
 from tests.files import PACKET
 from tests.networks import upscaled
+from tests.runs import Killed
 from tests.watch.world import InProcess
-
-
-class Codecs(InProcess):
-    """The codecs without processes of their own: there are hundreds of runs here."""
-
-    def metadata(self, source: Path) -> Metadata:
-        raw = source.with_name("raw")
-        try:
-            return picture.decode(source, raw, 1e6).metadata
-        finally:
-            raw.unlink()
 
 
 @pytest.fixture(autouse=True)
 def _codecs_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CodecPool, "of", lambda options, check: Codecs(check))
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
+    monkeypatch.setattr(CodecPool, "of", lambda options, check: InProcess(check))
 
 
 @contextmanager
@@ -303,13 +287,13 @@ def both_changed_now(archive: Archive) -> None:
 def test_a_sidecar_that_is_edited_while_the_photo_is_made_again_is_left(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encode = Codecs.encode
+    encode = InProcess.encode
 
-    def edit_first(self: Codecs, *arguments: Any) -> Any:
+    def edit_first(self: InProcess, *arguments: Any) -> Any:
         archive.made[1].write_text("mine")
         return encode(self, *arguments)
 
-    monkeypatch.setattr(Codecs, "encode", edit_first)
+    monkeypatch.setattr(InProcess, "encode", edit_first)
     both_changed_now(archive)
     outcome = archive.run()
     assert (outcome.status, outcome.notes) == ("done", ("a.png.xmp was there already and was left alone",))

@@ -17,6 +17,7 @@ from srbatch.errors import ExitCode, UnreadablePhoto
 from srbatch.reporting.inspection import status
 from srbatch.watch.moving import OriginalsFolder
 from tests.files import PACKET
+from tests.runs import Killed
 from tests.watch.world import Act, InProcess, World
 
 
@@ -70,9 +71,6 @@ def test_the_moved_photos_of_an_earlier_run_are_safe_without_the_option(world: W
 def test_a_crash_between_the_output_and_the_move_is_healed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Killed(BaseException):
-        pass
-
     def killed(self: OriginalsFolder, photo: Any, *, before: Callable[[Path], None], **others: Any) -> Path:
         before(world.top / "done" / "a.png")  # the ledger has its note already
         raise Killed

@@ -14,10 +14,8 @@ from torch import nn
 from srbatch.codecs import encode, picture
 from srbatch.codecs.encode import Encoding, Written
 from srbatch.codecs.picture import Header, Picture
-from srbatch.errors import (
-    ExitCode,
-    PhotoError,
-)
+from srbatch.errors import ExitCode, PhotoError
+from srbatch.metadata.reading import Metadata
 from srbatch.options import Options, TargetSize
 from srbatch.outputs.ledger import STATE_FOLDER, Ledger
 from srbatch.outputs.rows import Row
@@ -60,6 +58,9 @@ class InProcess:
     def decode(self, source: Path, raw: Path, max_pixels: float) -> Picture:
         self._check()
         return picture.decode(source, raw, max_pixels)
+
+    def metadata(self, source: Path) -> Metadata:
+        return picture.metadata_of(source)
 
     def hash(self, source: Path) -> str:
         return picture.sha256_of(source)
