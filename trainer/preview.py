@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from srbatch.outputs.commit import destination_error, whole
+from trainer.data import to_integers
 from trainer.degradations.bounds import Pixels
 from trainer.degradations.degrade import Degradations, apply, degrade
 from trainer.degradations.reduction import downsample
@@ -87,7 +88,7 @@ def _composed(blocks: Sequence[Sequence[tuple[str, Pixels]]]) -> Image.Image:
 
 def _enlarged(pixels: Pixels) -> Image.Image:
     """As large as fits into a cell, by a whole factor; what is larger than a cell is reduced to fit."""
-    picture = Image.fromarray((pixels * 255 + 0.5).astype(np.uint8))
+    picture = Image.fromarray(to_integers(pixels))
     longest = max(picture.size)
     if longest > _CELL_PX:
         picture.thumbnail((_CELL_PX, _CELL_PX), Image.Resampling.BOX)

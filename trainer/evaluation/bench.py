@@ -60,6 +60,12 @@ class Bench:
 
     @classmethod
     def of(cls, upscaler: Upscaler, scale: int, degrade: str | None, feature_weights: Path | None) -> Bench:
+        """Make ready what :func:`trainer.evaluation.evaluate.evaluate` is asked for.
+
+        Raises:
+            UsageError: ``degrade`` is not known.
+            WeightsError: ``feature_weights`` cannot be read, or are not those of DenseNet-169.
+        """
         try:
             damage = parse_damage(degrade) if degrade else None
         except ValueError as error:

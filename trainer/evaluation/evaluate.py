@@ -73,25 +73,16 @@ def evaluate(
     check_strength(strength)
     check_outside((data,), {"--out": out})
     make_folder(out)
-    model = files.load(files.find(str(weights)) if isinstance(weights, str) else weights)
+    model, before = _models(weights, first, scale)
     card = model.card
-    if scale > card.reach:
-        raise UsageError(
-            f"--scale {scale}: the model {card} reaches {card.reach};"
-            f" use --scale {card.reach}, or other --weights"
-        )
-    before = files.load(files.find(first)) if first else None
-    if before and 1 not in before.card.scales:
-        raise UsageError(f"--first {first}: the model {before.card} does not serve x1; choose another")
     how: dict[str, Any] = {"device": device, "precision": precision, "strength": strength, "tta": tta}
     run_first = _upscaler(before, (1,), **how) if before else None
     upscaler = _upscaler(model, card.scales, **how, first=run_first)
     bench = Bench.of(upscaler, scale, degrade, feature_weights)
     paths, left_out = pictures(data, bench)
     tally = _Tally()
-    for path in tqdm(
-        paths, unit="picture", dynamic_ncols=True, disable=None
-    ):  # None: seen at a terminal only
+    bar = tqdm(paths, unit="picture", dynamic_ncols=True, disable=None)  # None: seen at a terminal only
+    for path in bar:
         tally.add(bench, bench.sample(path))
     protocol = {
         **({"run first, at x1": _file(before)} if before else {}),
@@ -108,6 +99,20 @@ def evaluate(
     write(results, out)
     sheets.write(_cases(results, bench, {path.name: path for path in paths}), out)
     return results
+
+
+def _models(weights: Path | str, first: str | None, scale: int) -> tuple[files.Weights, files.Weights | None]:
+    """The model to be measured, and the one that is run before it, if there is one."""
+    model = files.load(files.find(weights) if isinstance(weights, str) else weights)
+    if scale > model.card.reach:
+        raise UsageError(
+            f"--scale {scale}: the model {model.card} reaches {model.card.reach};"
+            f" use --scale {model.card.reach}, or other --weights"
+        )
+    before = files.load(files.find(first)) if first else None
+    if before and 1 not in before.card.scales:
+        raise UsageError(f"--first {first}: the model {before.card} does not serve x1; choose another")
+    return model, before
 
 
 def _upscaler(model: files.Weights, scales: tuple[int, ...], **how: Any) -> Upscaler:

@@ -16,6 +16,7 @@ from torch import Tensor
 from srbatch import weights
 from srbatch.card import Json, listed
 from srbatch.errors import UsageError
+from srbatch.network import SuperResolutionNet
 from srbatch.weights import Storage, Weights
 from trainer.exporting.export import Exported, check_apart, check_free, export_with
 
@@ -57,15 +58,6 @@ def mix(
             f"{first} serves {listed(a.card.scales)} and {second} {listed(b.card.scales)}: a mixture of them"
             " would serve no scale"
         )
-    theirs = b.network.state_dict()
-
-    def between(name: str, mine: Tensor) -> Tensor:
-        if not mine.is_floating_point() or (keep_x1 and name.startswith(_X1)):
-            return mine
-        return mine.lerp(theirs[name], share)
-
-    network = copy.deepcopy(a.network)
-    network.load_state_dict({name: between(name, mine) for name, mine in a.network.state_dict().items()})
     wider = max(a.card, b.card, key=lambda card: card.halo_px * 2 + card.ramp_px)
     card = replace(
         a.card,
@@ -76,7 +68,22 @@ def mix(
         training={"mixed": [_told(a), _told(b)], "share_of_the_second": share, "x1_of_the_first": keep_x1},
         metrics={},
     )
-    return export_with(card, network, out, storage)
+    return export_with(card, _between(a.network, b.network, share, keep_x1=keep_x1), out, storage)
+
+
+def _between(
+    a: SuperResolutionNet, b: SuperResolutionNet, share: float, *, keep_x1: bool
+) -> SuperResolutionNet:
+    theirs = b.state_dict()
+
+    def mixed(name: str, mine: Tensor) -> Tensor:
+        if not mine.is_floating_point() or (keep_x1 and name.startswith(_X1)):
+            return mine
+        return mine.lerp(theirs[name], share)
+
+    network = copy.deepcopy(a)
+    network.load_state_dict({name: mixed(name, mine) for name, mine in a.state_dict().items()})
+    return network
 
 
 def _told(loaded: Weights) -> Json:

@@ -58,7 +58,7 @@ def reexport(
     card, lines = loaded.card, []
     if halo_photos is not None:
         choice = _measured(loaded.network, halo_photos)
-        card = replace(card, halo_px=choice.halo[0], ramp_px=choice.halo[1])
+        card = replace(card, halo_px=choice.margin.halo_px, ramp_px=choice.margin.ramp_px)
         lines.append(str(choice))
     return [*lines, str(export_with(card, loaded.network, out, dtype or "int8"))]
 
@@ -76,7 +76,7 @@ def _of_checkpoint(
     else:
         choice = _measured(network, photos)
         told = {**card.training, "halo": str(choice)}
-        card = replace(card, halo_px=choice.halo[0], ramp_px=choice.halo[1], training=told)
+        card = replace(card, halo_px=choice.margin.halo_px, ramp_px=choice.margin.ramp_px, training=told)
         lines.append(str(choice))
     return [*lines, str(export_with(card, network, out, dtype or "int8"))]
 
