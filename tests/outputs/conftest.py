@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -13,6 +14,7 @@ from PIL import Image
 
 from srbatch.outputs.commit import temp_path
 from srbatch.outputs.ledger import Ledger
+from srbatch.outputs.rows import Row
 from tests.conftest import Originals, crop
 from tests.files import PACKET
 
@@ -43,6 +45,22 @@ def ledger(state: Path) -> Iterator[Ledger]:
     opened = Ledger.open(state)
     yield opened
     opened.close()
+
+
+def row(target: str = "a.jpg", **changes: object) -> Row:
+    done = Row(
+        target=target,
+        status="done",
+        source="../photos/a.jpg",
+        size=1234,
+        mtime_ns=1_700_000_000_123_456_789,
+        sha256="ab" * 32,
+        recipe='{"size": "x4"}',
+        target_size=5678,
+        target_sha256="cd" * 32,
+        finished=1_700_000_000.5,
+    )
+    return replace(done, **changes)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -8,8 +8,6 @@ import shutil
 import socket
 import sqlite3
 import sys
-import threading
-import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -22,22 +20,7 @@ from srbatch.errors import ExitCode, LedgerError, UnfitRow
 from srbatch.outputs.ledger import Ledger
 from srbatch.outputs.rows import Row
 from srbatch.watch.presence import is_disk_full
-
-
-def row(target: str = "a.jpg", **changes: object) -> Row:
-    done = Row(
-        target=target,
-        status="done",
-        source="../photos/a.jpg",
-        size=1234,
-        mtime_ns=1_700_000_000_123_456_789,
-        sha256="ab" * 32,
-        recipe='{"size": "x4"}',
-        target_size=5678,
-        target_sha256="cd" * 32,
-        finished=1_700_000_000.5,
-    )
-    return replace(done, **changes)  # type: ignore[arg-type]
+from tests.outputs.conftest import row
 
 
 def file_of(state: Path) -> Path:
@@ -102,9 +85,9 @@ def test_the_last_outcome_of_each_target_counts_and_a_failure_costs_no_output_it
         ledger.record(outcome)
         target = outcome.target
         for known in (last, failed):
-            for row in list(known.values()):
-                if row.source == outcome.source and row.target != target and row.status == "failed":
-                    del known[row.target]
+            for other in list(known.values()):
+                if other.source == outcome.source and other.target != target and other.status == "failed":
+                    del known[other.target]
         if outcome.status == "failed" and target in last and last[target].status == "done":
             failed[target] = outcome
         else:
@@ -467,45 +450,3 @@ def test_each_note_waits_for_the_disk(state: Path) -> None:
         assert ledger._db.execute("PRAGMA synchronous").fetchone() >= (2,), "FULL"
         assert ledger._db.execute("PRAGMA fullfsync").fetchone() == (1,), "macOS alone knows the difference"
         assert ledger._db.execute("PRAGMA journal_mode").fetchone() == ("delete",), "shares know no other"
-
-
-def test_what_several_threads_note_at_once_goes_to_the_disk_together(ledger: Ledger) -> None:
-    targets = [f"{n}.jpg" for n in range(4)]
-    threads = [threading.Thread(target=ledger.record, args=(row(target=target),)) for target in targets]
-    commits: list[str] = []
-    ledger._db.set_trace_callback(lambda said: commits.append(said) if "COMMIT" in said else None)
-    with ledger._turn:
-        for thread in threads:
-            thread.start()
-        while len(ledger._changes._waiting) < len(threads):
-            time.sleep(0.001)
-    for thread in threads:
-        thread.join()
-    assert commits == ["COMMIT"]
-    assert [found.target for found in ledger.rows()] == targets
-
-
-def test_a_thread_waits_until_another_has_noted_what_it_notes(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They have one connection, and the end of one's transaction would be that of the other's."""
-    insert, errors = Ledger._insert, list[LedgerError]()
-
-    def note_another() -> None:
-        try:
-            ledger.record(row("b.jpg", source="b"))
-        except LedgerError as error:
-            errors.append(error)
-
-    def insert_slowly(self: Ledger, noted: Row) -> None:
-        insert(self, noted)
-        if noted.target == "a.jpg":
-            other.start()
-            other.join(0.3)
-
-    other = threading.Thread(target=note_another)
-    monkeypatch.setattr(Ledger, "_insert", insert_slowly)
-    ledger.record(row())
-    other.join()
-    assert errors == []
-    assert [found.target for found in ledger.rows()] == ["a.jpg", "b.jpg"]
