@@ -34,8 +34,8 @@ class Interrupt:
         return self._signal is not None
 
     def error(self) -> Interrupted:
-        """What it is to end with; a closed terminal counts as SIGTERM, as a stream without a reader does."""
-        return Interrupted(signal.SIGINT if self._signal == signal.SIGINT else signal.SIGTERM)
+        """What it is to end with, by the first signal; where another process had it, as by SIGTERM."""
+        return Interrupted(self._signal or signal.SIGTERM)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -60,7 +60,7 @@ class Interrupt:
         if self._signal is not None and number in _OF_PEOPLE:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        self._signal = number
+        self._signal = self._signal or number
 
 
 class Stop(Callback):

@@ -1,6 +1,6 @@
 """Group commit: changes of several threads that wait for the disk at the same time go to it together.
 
-After DeWitt et al. 1984, "Implementation techniques for main memory database systems" (SIGMOD), section 5.2.
+After DeWitt et al. 1984, "Implementation techniques for main memory database systems" (SIGMOD).
 """
 
 from __future__ import annotations

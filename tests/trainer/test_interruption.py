@@ -12,8 +12,8 @@ from trainer.interruption import Interrupt
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
 
 
-@pytest.mark.parametrize("first", ["SIGHUP", "SIGTERM"])
-def test_a_terminal_that_is_closed_is_told_of_twice(first: str) -> None:
+@pytest.mark.parametrize(("first", "code"), [("SIGHUP", 129), ("SIGTERM", 143)])
+def test_a_terminal_that_is_closed_is_told_of_twice(first: str, code: int) -> None:
     interrupt = Interrupt()
     before = signal.getsignal(signal.SIGHUP)
     with interrupt.listening():
@@ -21,7 +21,7 @@ def test_a_terminal_that_is_closed_is_told_of_twice(first: str) -> None:
         signal.raise_signal(signal.Signals[first])
         signal.raise_signal(signal.SIGHUP)
         assert interrupt.pending
-    assert interrupt.error().exit_code == 143
+    assert interrupt.error().exit_code == code
     assert signal.getsignal(signal.SIGHUP) == before
 
 
