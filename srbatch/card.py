@@ -18,8 +18,10 @@ ENCODERS: tuple[str, ...] = get_args(Encoder)
 MIN_FEATURES, MAX_FEATURES = 1, 1024
 MAX_REFINE_BLOCKS = 64
 MAX_STAGES = 3
+MIN_LEVELS, MAX_LEVELS = 4, 5
+MIN_DECODER, MAX_DECODER = 8, 1024
 STRIDE = 32
-"""Height and width of what the network is given are multiples of it: the encoder halves five times."""
+"""Height and width of what the network is given are multiples of it: the encoder halves up to five times."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Normalisation of RGB in [0, 1] that torchvision's networks were trained with."""
 NAME = r"[a-z0-9][a-z0-9-]*"
@@ -51,6 +53,12 @@ class NetworkConfig:
     """Number of x2 stages: 0 gives the head x1; 2 gives x1, x2 and x4; at most 3."""
     blur: bool = False
     """Whether each x2 stage averages neighbours behind its shuffle, which keeps a grid of 2 px out."""
+    levels: int = MAX_LEVELS
+    """How often the encoder halves; 4 leaves its last layer out, most of its parameters."""
+    decoder: int | None = None
+    """Most channels that a step of the decoder gives; None is as many as fastai's has."""
+    replaces: bool = False
+    """Whether the head x1, the only one then, says how much of each pixel to replace, and by what."""
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     """Normalisation of RGB in [0, 1]."""
@@ -62,12 +70,19 @@ class NetworkConfig:
             ("features", MIN_FEATURES, MAX_FEATURES),
             ("refine_blocks", 0, MAX_REFINE_BLOCKS),
             ("stages", 0, MAX_STAGES),
+            ("levels", MIN_LEVELS, MAX_LEVELS),
+            ("decoder", MIN_DECODER, MAX_DECODER),
         ):
             value = getattr(self, name)
+            if name == "decoder" and value is None:
+                continue
             if type(value) is not int or not low <= value <= high:
                 raise ValueError(f"{name} is {value!r}, not an integer from {low} to {high}")
-        if type(self.blur) is not bool:
-            raise ValueError(f"blur is {self.blur!r}, not true or false")
+        for name in ("blur", "replaces"):
+            if type(getattr(self, name)) is not bool:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, not true or false")
+        if self.replaces and self.stages:
+            raise ValueError(f"stages is {self.stages}: a network that replaces pixels gives x1 alone")
         known = all(type(n) in (int, float) and isfinite(n) for n in (*self.mean, *self.std))
         if not known or len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ValueError(f"mean {self.mean} and std {self.std} must have 3 numbers each, std above 0")
@@ -76,6 +91,10 @@ class NetworkConfig:
     def scales(self) -> tuple[int, ...]:
         """The factor of each head, smallest first."""
         return tuple(2**stage for stage in range(self.stages + 1))
+
+
+_UNMENTIONED: Mapping[str, Json] = {"blur": False, "levels": MAX_LEVELS, "decoder": None, "replaces": False}
+"""Fields of a configuration that came after the first files were released, and what those are."""
 
 
 def listed(scales: Iterable[int]) -> str:
@@ -145,11 +164,13 @@ class Card:
     def to_json(self) -> dict[str, Json]:
         """Return plain JSON data; :meth:`from_json` is the inverse.
 
-        No blur is not mentioned, as in the first files, which thus come back as the same bytes.
+        What the first files did not know of is mentioned only where it differs from what they are: they come
+        back as the same bytes.
         """
         data = asdict(self)
-        if not self.config.blur:
-            del data["config"]["blur"]
+        for name, usual in _UNMENTIONED.items():
+            if data["config"][name] == usual:
+                del data["config"][name]
         return data
 
     @classmethod
@@ -160,7 +181,7 @@ class Card:
             ValueError: something is missing, of the wrong type or out of its range.
         """
         try:
-            config = _known(NetworkConfig, {"blur": False, **data["config"]})  # the first files do not say
+            config = _known(NetworkConfig, {**_UNMENTIONED, **data["config"]})
             card = _known(cls, data)
             config |= {"mean": tuple(config["mean"]), "std": tuple(config["std"])}
             card |= {"config": NetworkConfig(**config)}

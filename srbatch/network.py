@@ -8,6 +8,8 @@
                                    |
                                    stages[1] (x2) --> heads[2] --> x4
 
+A network that takes marks off photos has the head x1 alone, which gives each pixel an opacity and a colour.
+
 Plain torch without hooks: skip connections are arguments, so that one module serves many threads and
 ``torch.export`` and ``torch.compile`` see all of it. The body is fastai's ``DynamicUnet(encoder, blur=True,
 last_cross=True)`` without its hooks, tensor for tensor, after Ronneberger et al. 2015 (arXiv:1505.04597).
@@ -23,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srbatch.card import STRIDE, NetworkConfig
+from srbatch.card import MAX_LEVELS, STRIDE, NetworkConfig
 
 
 class BasicBlock(nn.Module):
@@ -89,10 +91,10 @@ class ResNetEncoder(nn.Module):
     Parameters are named as in torchvision, whose state dicts load with ``strict=False`` (``fc`` is left out).
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, levels: int = MAX_LEVELS) -> None:
         super().__init__()
         block, depths = _ENCODERS[name]
-        self.widths = (64, *(width * block.expansion for width in (64, 128, 256, 512)))
+        self.widths = (64, *(width * block.expansion for width in (64, 128, 256, 512)))[:levels]
         self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
 
@@ -105,14 +107,16 @@ class ResNetEncoder(nn.Module):
         self.layer1 = layer(1, stride=1)
         self.layer2 = layer(2, stride=2)
         self.layer3 = layer(3, stride=2)
-        self.layer4 = layer(4, stride=2)
+        self.layer4 = layer(4, stride=2) if levels == MAX_LEVELS else None
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Map (B, 3, H, W) to features at H/2, H/4, H/8, H/16 and H/32 with `widths` channels."""
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Map (B, 3, H, W) to features at H/2, H/4, H/8, H/16 and perhaps H/32 with `widths` channels."""
         s0 = F.relu_(self.bn1(self.conv1(x)))  # (B, 64, H/2, W/2)
         s1 = self.layer1(F.max_pool2d(s0, 3, stride=2, padding=1))  # (B, widths[1], H/4, W/4)
         s2 = self.layer2(s1)  # (B, widths[2], H/8, W/8)
         s3 = self.layer3(s2)  # (B, widths[3], H/16, W/16)
+        if self.layer4 is None:
+            return s0, s1, s2, s3
         return s0, s1, s2, s3, self.layer4(s3)  # the last: (B, widths[4], H/32, W/32)
 
 
@@ -151,10 +155,11 @@ def _blurred(x: Tensor) -> Tensor:
 class UpBlock(nn.Module):
     """A step of the decoder: upsample x2, join the encoder's skip of that size, two 3x3 convolutions."""
 
-    def __init__(self, inputs: int, skip: int, *, last: bool) -> None:
+    def __init__(self, inputs: int, skip: int, *, last: bool, widest: int | None = None) -> None:
         super().__init__()
         joined = inputs // 2 + skip
-        self.outputs = joined // 2 if last else joined
+        outputs = joined // 2 if last else joined
+        self.outputs = outputs if widest is None else min(outputs, widest)
         self.shuffle = Shuffle(inputs, inputs // 2, blur=True)
         self.norm = nn.BatchNorm2d(skip)
         self.conv1 = nn.Conv2d(joined, self.outputs, 3, padding=1)
@@ -197,31 +202,33 @@ class UpStage(nn.Module):
 class UNet(nn.Module):
     """ResNet encoder and shuffle decoder; the input's own pixels join the last block ("last cross")."""
 
-    def __init__(self, encoder: str, outputs: int) -> None:
+    def __init__(
+        self, encoder: str, outputs: int, *, levels: int = MAX_LEVELS, widest: int | None = None
+    ) -> None:
         super().__init__()
-        self.encoder = ResNetEncoder(encoder)
-        w0, w1, w2, w3, w4 = self.encoder.widths
-        self.norm = nn.BatchNorm2d(w4)
-        self.middle1 = nn.Conv2d(w4, 2 * w4, 3, padding=1)
-        self.middle2 = nn.Conv2d(2 * w4, w4, 3, padding=1)
-        self.up1 = UpBlock(w4, w3, last=False)
-        self.up2 = UpBlock(self.up1.outputs, w2, last=False)
-        self.up3 = UpBlock(self.up2.outputs, w1, last=False)
-        self.up4 = UpBlock(self.up3.outputs, w0, last=True)
-        width = self.up4.outputs
+        self.encoder = ResNetEncoder(encoder, levels)
+        *skips, deepest = self.encoder.widths
+        self.norm = nn.BatchNorm2d(deepest)
+        self.middle1 = nn.Conv2d(deepest, 2 * deepest, 3, padding=1)
+        self.middle2 = nn.Conv2d(2 * deepest, deepest, 3, padding=1)
+        width = deepest
+        # A step has the same number, and gives the same grid, whatever the number of levels.
+        self.steps = tuple(f"up{step}" for step in range(MAX_LEVELS + 1 - levels, MAX_LEVELS))
+        for name, skip in zip(self.steps, reversed(skips), strict=True):
+            block = UpBlock(width, skip, last=name == self.steps[-1], widest=widest)
+            self.add_module(name, block)
+            width = block.outputs
         self.shuffle = Shuffle(width, width, blur=False)
         self.cross = ResidualBlock(width + 3)
         self.out = nn.Conv2d(width + 3, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map normalised RGB (B, 3, H, W) to features (B, outputs, H, W)."""
-        s0, s1, s2, s3, deepest = self.encoder(x)
-        y = F.relu_(self.norm(deepest))  # (B, w4, H/32, W/32)
-        y = F.relu_(self.middle2(F.relu_(self.middle1(y))))  # (B, w4, H/32, W/32)
-        y = self.up1(y, s3)  # (B, up1.outputs, H/16, W/16)
-        y = self.up2(y, s2)  # (B, up2.outputs, H/8, W/8)
-        y = self.up3(y, s1)  # (B, up3.outputs, H/4, W/4)
-        y = self.up4(y, s0)  # (B, up4.outputs, H/2, W/2)
+        *skips, deepest = self.encoder(x)
+        y = F.relu_(self.norm(deepest))  # (B, deepest, H/32, W/32), or of 4 levels H/16, W/16
+        y = F.relu_(self.middle2(F.relu_(self.middle1(y))))  # the same
+        for name, skip in zip(self.steps, reversed(skips), strict=True):
+            y = getattr(self, name)(y, skip)  # twice as fine, up to (B, up4.outputs, H/2, W/2)
         y = self.shuffle(y)
         y = torch.cat([y, x.to(y.dtype)], dim=1)  # (B, up4.outputs + 3, H, W)
         features: Tensor = self.out(F.relu_(self.cross(y)))  # (B, outputs, H, W)
@@ -245,10 +252,11 @@ class SuperResolutionNet(nn.Module):
         super().__init__()
         self.config = config
         width = config.features
-        self.body = UNet(config.encoder, width)
+        self.body = UNet(config.encoder, width, levels=config.levels, widest=config.decoder)
         self.refine = nn.Sequential(*(ResidualBlock(width) for _ in range(config.refine_blocks)))
         self.stages = nn.ModuleList(UpStage(width, blur=config.blur) for _ in range(config.stages))
-        self.heads = nn.ModuleList(nn.Conv2d(width, 3, 3, padding=1) for _ in config.scales)
+        outputs = 4 if config.replaces else 3
+        self.heads = nn.ModuleList(nn.Conv2d(width, outputs, 3, padding=1) for _ in config.scales)
         # Not in the state dict: the configuration has them. On the CPU even if the rest is built on "meta".
         for name, values in (("mean", config.mean), ("std", config.std)):
             self.register_buffer(name, torch.tensor(values, device="cpu").view(1, 3, 1, 1), persistent=False)
@@ -283,12 +291,11 @@ class SuperResolutionNet(nn.Module):
     def residual(self, features: Tensor, level: int) -> Tensor:
         """Map what :meth:`features` gives, or a part of it, through ``level`` stages and their head.
 
-        (B, features, H, W) becomes (B, 3, H * 2**level, W * 2**level), not clipped.
+        (B, C, H, W) becomes (B, 3, H * 2**level, W * 2**level), not clipped.
         """
         for stage in self.stages[:level]:
             features = stage(features)  # (B, features, 2H, 2W), then 4H, ...
-        residual: Tensor = self.heads[level](features)
-        return residual
+        return self._read(features, level)
 
     def residuals(self, x: Tensor, largest: int | None = None) -> list[Tensor]:
         """Return what `forward` gives for every scale up to ``largest``, for the price of that one.
@@ -297,11 +304,27 @@ class SuperResolutionNet(nn.Module):
         """
         level = len(self.stages) if largest is None else self.level(largest)
         features = self.features(x)
-        outputs = [self.heads[0](features)]
-        for stage, head in zip(self.stages[:level], self.heads[1 : level + 1], strict=True):
+        outputs = [self._read(features, 0)]
+        for index, stage in enumerate(self.stages[:level], 1):
             features = stage(features)  # (B, features, 2H, 2W), then 4H, ...
-            outputs.append(head(features))
+            outputs.append(self._read(features, index))
         return outputs
+
+    def _read(self, features: Tensor, level: int) -> Tensor:
+        """Residual (B, 3, H, W) of one head; of one that replaces ``colour - opacity * pixel``.
+
+        The colour is premultiplied by the opacity (Porter and Duff 1984, "Compositing digital images"), and
+        neither is bounded: behind a sigmoid, the opacity was closed for good within 600 steps, since at first
+        every replacement does harm.
+        """
+        if not self.config.replaces:
+            residual: Tensor = self.heads[level](features)
+            return residual
+        width = self.config.features
+        told = self.heads[level](features.narrow(1, 0, width))  # (B, 4, H, W)
+        opacity: Tensor = told.narrow(1, 0, 1)
+        colour: Tensor = told.narrow(1, 1, 3)
+        return colour - opacity * features.narrow(1, width, 3)
 
     @staticmethod
     def enlarge(x: Tensor, scale: int) -> Tensor:
@@ -315,11 +338,14 @@ class SuperResolutionNet(nn.Module):
         return F.interpolate(x.float(), scale_factor=scale, mode="bicubic", align_corners=False)
 
     def features(self, x: Tensor) -> Tensor:
-        """Map RGB (B, 3, H, W) in [0, 1] to the features that head x1 reads, (B, features, H, W)."""
+        """Map RGB (B, 3, H, W) in [0, 1] to what head x1 reads, (B, C, H, W).
+
+        C is ``config.features``, and 3 more for the pixels where the head replaces them.
+        """
         if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % self.stride or x.shape[3] % self.stride:
             raise ValueError(f"input is {tuple(x.shape)}, not (B, 3, H, W), H, W multiples of {self.stride}")
         features: Tensor = self.refine(self.body((x - self.mean) / self.std))
-        return features
+        return torch.cat([features, x.to(features.dtype)], dim=1) if self.config.replaces else features
 
     def _initialise(self) -> None:
         """He initialisation (arXiv:1502.01852), ICNR for shuffles, identity residual blocks, near-zero heads.

@@ -59,13 +59,14 @@ class Local(nn.Module):
 class ThinEncoder(ResNetEncoder):
     """ResNet-18, whatever is asked for, with an eighth of its channels: checkpoints of 5 MB, not of 250."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, levels: int = 5) -> None:
         del name
         nn.Module.__init__(self)
-        self.widths = (8, 8, 16, 32, 64)
+        self.widths = (8, 8, 16, 32, 64)[:levels]
+        self.layer4 = None
         self.conv1 = nn.Conv2d(3, self.widths[0], 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(self.widths[0])
-        for level, stride in ((1, 1), (2, 2), (3, 2), (4, 2)):
+        for level, stride in ((1, 1), (2, 2), (3, 2), (4, 2))[: levels - 1]:
             inputs, outputs = self.widths[level - 1 : level + 1]
             blocks = nn.Sequential(BasicBlock(inputs, outputs, stride), BasicBlock(outputs, outputs, 1))
             setattr(self, f"layer{level}", blocks)

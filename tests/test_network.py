@@ -171,6 +171,13 @@ def test_scale_without_a_head_is_refused(network: SuperResolutionNet, scale: int
         {"refine_blocks": -1},
         {"stages": 4},
         {"stages": True},
+        {"levels": 3},
+        {"levels": 6},
+        {"decoder": 4},
+        {"decoder": 64.0},
+        {"replaces": 1},
+        {"blur": None},
+        {"stages": 1, "replaces": True},
         {"std": (0.2, 0.0, 0.2)},
         {"mean": (0.5,)},
     ],
@@ -178,6 +185,59 @@ def test_scale_without_a_head_is_refused(network: SuperResolutionNet, scale: int
 def test_config_is_checked(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         NetworkConfig(**wrong)
+
+
+@pytest.fixture(scope="module")
+def replacing() -> SuperResolutionNet:
+    torch.manual_seed(0)
+    config = NetworkConfig("resnet18", 8, 1, stages=0, levels=4, decoder=16, replaces=True)
+    network = SuperResolutionNet(config).eval()
+    randomise(network)
+    return network.requires_grad_(False)
+
+
+def test_a_network_of_four_levels_is_the_same_up_to_the_third_layer(network: SuperResolutionNet) -> None:
+    deep, shallow = network.body.encoder, ResNetEncoder("resnet18", levels=4).eval()
+    missing, unexpected = shallow.load_state_dict(deep.state_dict(), strict=False)
+    assert not missing
+    assert {name.split(".")[0] for name in unexpected} == {"layer4"}
+    x = photo(1, 3, 64, 96)
+    with torch.no_grad():
+        for ours, theirs in zip(shallow(x), deep(x)[:4], strict=True):
+            assert torch.equal(ours, theirs)
+
+
+def test_steps_of_a_thin_decoder_give_at_most_that_many_channels() -> None:
+    with torch.device("meta"):
+        body = UNet("resnet18", outputs=16, levels=4, widest=96)
+        deep = UNet("resnet18", outputs=16, widest=100)
+    assert [getattr(body, name).outputs for name in body.steps] == [96, 96, 56]  # the last halves 48 + 64
+    assert body.out.in_channels == 59
+    assert [getattr(deep, name).outputs for name in deep.steps] == [100, 100, 100, 57]
+
+
+def test_a_head_that_replaces_leaves_a_pixel_or_puts_its_colour_there(replacing: SuperResolutionNet) -> None:
+    x, head = photo(2, 3, 32, 64), replacing.heads[0]
+    before = head.weight.clone(), head.bias.clone()
+    head.weight.zero_()
+    colour = torch.tensor([0.25, 0.5, 1.0])
+    for opacity in (0.0, 0.5, 1.0):
+        head.bias.copy_(torch.tensor([opacity, *(opacity * colour).tolist()]))
+        residual = replacing(x, 1)
+        assert residual.shape == x.shape
+        torch.testing.assert_close(
+            x + residual, (1 - opacity) * x + opacity * colour.view(1, 3, 1, 1), rtol=0, atol=1e-6
+        )
+        assert opacity > 0 or not residual.any()
+        assert torch.equal(replacing.residuals(x)[0], residual)
+    head.weight.copy_(before[0])
+    head.bias.copy_(before[1])
+
+
+def test_a_network_that_replaces_is_exported_too(replacing: SuperResolutionNet) -> None:
+    x = photo(1, 3, 64, 32)
+    exported = torch.export.export(replacing, (x, 1)).module()
+    torch.testing.assert_close(exported(x, 1), replacing(x, 1), rtol=0, atol=1e-6)
 
 
 def test_base_keeps_every_16_bit_level_at_scale_1() -> None:

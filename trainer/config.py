@@ -17,7 +17,19 @@ from pydantic import (
     model_validator,
 )
 
-from srbatch.card import MAX_FEATURES, MAX_REFINE_BLOCKS, MIN_FEATURES, NAME, STRIDE, Encoder, NetworkConfig
+from srbatch.card import (
+    MAX_DECODER,
+    MAX_FEATURES,
+    MAX_LEVELS,
+    MAX_REFINE_BLOCKS,
+    MIN_DECODER,
+    MIN_FEATURES,
+    MIN_LEVELS,
+    NAME,
+    STRIDE,
+    Encoder,
+    NetworkConfig,
+)
 from srbatch.weights import Storage
 from trainer.degradations.degrade import Degradations
 
@@ -52,6 +64,22 @@ class Network(Strict):
         description="average neighbours behind the shuffle of each x2 stage: without it, feature losses are"
         " met by a grid of 2 px (16 times the target's energy after 60 steps; 1.1 times with it)",
     )
+    levels: int = Field(
+        default=MAX_LEVELS,
+        ge=MIN_LEVELS,
+        le=MAX_LEVELS,
+        description="how often the encoder halves; 4 leaves its last layer out",
+    )
+    decoder: int | None = Field(
+        default=None,
+        ge=MIN_DECODER,
+        le=MAX_DECODER,
+        description="most channels that a step of the decoder gives; by default as many as fastai's has",
+    )
+    replaces: bool = Field(
+        default=False,
+        description="the head x1, the only one then, says how much of each pixel to replace and by what",
+    )
     batch_norm: Literal["fixed", "train"] = Field(
         default="fixed",
         description="fixed: statistics are measured on photos before the first step and kept, so that a step"
@@ -60,7 +88,16 @@ class Network(Strict):
 
     def with_stages(self, stages: int) -> NetworkConfig:
         """The architecture with that many x2 stages."""
-        return NetworkConfig(self.encoder, self.features, self.refine_blocks, stages, self.blur)
+        return NetworkConfig(
+            self.encoder,
+            self.features,
+            self.refine_blocks,
+            stages,
+            self.blur,
+            self.levels,
+            self.decoder,
+            self.replaces,
+        )
 
 
 class Start(Strict):
@@ -320,6 +357,15 @@ class Config(Strict):
             if phase.loss not in self.losses:
                 raise ValueError(
                     f"phase {phase.name}: no loss is named {phase.loss!r}; there are {', '.join(self.losses)}"
+                )
+            if phase.scale > 1 and self.degradations_of(phase).kept:
+                raise ValueError(
+                    f"phase {phase.name}: degradations keep {', '.join(self.degradations_of(phase).kept)}, as"
+                    f" is for x1 alone: at x{phase.scale} input and target differ in size"
+                )
+            if phase.scale > 1 and self.network.replaces:
+                raise ValueError(
+                    f"phase {phase.name}: x{phase.scale}, but a network that replaces gives x1 alone"
                 )
         names = [phase.name for phase in self.phases]
         if len(set(names)) < len(names):

@@ -111,6 +111,9 @@ class _Operations:
     def sub(self, input: Tensor, other: Tensor) -> Node:
         return self._ops.subtract(self._node(input), self._node(other))
 
+    def mul(self, input: Tensor, other: Tensor) -> Node:
+        return self._ops.multiply(self._node(input), self._node(other))
+
     def div(self, input: Tensor, other: Tensor) -> Node:
         return self._ops.divide(self._node(input), self._node(other))
 

@@ -92,6 +92,18 @@ def test_bf16_is_as_near_to_fp32_as_torchs(
     assert off(found, expected) <= max(MOST_OFF, 3 * off(half, expected))
 
 
+def test_a_network_that_replaces_is_torchs_too() -> None:
+    torch.manual_seed(0)
+    config = NetworkConfig("resnet18", 8, 1, stages=0, levels=4, decoder=16, replaces=True)
+    network = SuperResolutionNet(config).eval().requires_grad_(False)
+    head = network.heads[0]
+    head.weight.uniform_(-0.5, 0.5, generator=torch.Generator().manual_seed(0))
+    x = tiles(2, 3, 64, 96)
+    expected = network(x, 1)
+    assert expected.std() > 0.01
+    assert off(OpenVinoNetwork(network, required=True)(x, 1), expected) < MOST_OFF / 10
+
+
 def test_shapes_and_heads_in_any_order(network: SuperResolutionNet, converted: OpenVinoNetwork) -> None:
     """Memory is shared between shapes and given back between heads; no result is that of an older one."""
     calls = [(4, 96), (1, 32), (4, 32), (2, 96), (4, 96), (4, 64), (1, 32), (1, 96)]
