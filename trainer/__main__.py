@@ -75,7 +75,12 @@ def cli(ctx: click.Context) -> None:
 
 _photos = click.argument("photos", nargs=-1, required=True, type=_PATH, metavar="PHOTOS...")
 _configured = options_of(
-    click.option("--preset", default="release", show_default=True, help="article, release, restore, smoke."),
+    click.option(
+        "--preset",
+        default="release",
+        show_default=True,
+        help="article, release, restore, retouch, smoke.",
+    ),
     click.option(
         "--config",
         "config_file",
@@ -246,7 +251,7 @@ def mix(first: str, second: str, out: Path, dtype: Storage, **options: Any) -> N
 @click.option(
     "--degrade",
     metavar="KIND",
-    help="jpeg:q10, jpeg:q10+4, noise:25, grain:15, holes, text, watermark, scratches.",
+    help="jpeg:q10, jpeg:q10+4, noise:25, grain:15, holes, text, watermark, scratches, dust.",
 )
 @click.option("--out", type=_PATH, required=True, metavar="DIR", help="Tables and sheets.")
 @click.option(

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from srbatch.errors import PhotoChanged
 from trainer.config import Config, Phase
-from trainer.degradations.degrade import Degradations, degrade_and_tell
+from trainer.degradations.degrade import Degradations, degrade_pair
 from trainer.degradations.reduction import downsample
 from trainer.photos import Store
 
@@ -83,7 +83,9 @@ class Pairs(Dataset[tuple[Tensor, Tensor]]):
         if recipe.flip:
             target = _oriented(target, rng)
         small = downsample(to_floats(target), recipe.scale, rng, recipe.degradations.kernel)
-        given, struck = degrade_and_tell(small, rng, recipe.degradations)
+        given, kept, struck = degrade_pair(small, rng, recipe.degradations)
+        if recipe.degradations.kept:  # then the scale is 1
+            target = to_integers(kept)
         return to_integers(given), target, struck
 
     def _crop(self, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -44,7 +44,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_the_presets_are_those_of_the_help() -> None:
-    assert presets() == ("article", "release", "restore", "smoke")
+    assert presets() == ("article", "release", "restore", "retouch", "smoke")
 
 
 @pytest.mark.parametrize("name", presets())
@@ -110,7 +110,7 @@ def test_release_trains_every_head_and_only_then_the_last_stage_for_texture() ->
 
 
 def test_an_unknown_preset_names_the_known() -> None:
-    assert "article, release, restore, smoke" in refused(preset="smok")
+    assert "article, release, restore, retouch, smoke" in refused(preset="smok")
 
 
 def _fields(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, str | None, Any]]:
@@ -167,6 +167,14 @@ def test_an_unknown_key_of_a_loss_that_has_the_name_of_a_key() -> None:
         ("phases.0.loss=other", "phase x1: no loss is named 'other'; there are default"),
         ("phases.1.name=x1", "two phases have one name"),
         ("phases=[]", "phases is empty"),
+        (
+            "phases.1.degradations.kept=['jpeg']",
+            "phase x2-stage: degradations keep jpeg, as is for x1 alone",
+        ),
+        ("network.replaces=true", "phase x2-stage: x2, but a network that replaces gives x1 alone"),
+        ("network.levels=3", "network.levels: input should be greater than or equal to 4"),
+        ("network.decoder=4", "network.decoder: input should be greater than or equal to 8"),
+        ("degradations.kept=['dust']", "degradations.kept: kept names dust"),
         ("data.reduce=[2, 1]", "data: reduce is (2.0, 1.0)"),
         ("data.reduce=[0.5, 1]", "data: reduce is (0.5, 1.0)"),
         ("data.valid_percent=100", "data.valid_percent: input should be less than 100"),

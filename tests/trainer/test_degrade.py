@@ -15,7 +15,9 @@ from srbatch.card import FAITHFUL_DEGRADATIONS
 from tests.trainer.crops import check, error, photo
 from trainer.degradations import degrade
 from trainer.degradations.degrade import MILD, ORDER, PHOTO, PRESETS, RESTORE, STRONG, Degradations
-from trainer.degradations.photographic import Grey, Jpeg, Noise, Poisson
+from trainer.degradations.marks import Text
+from trainer.degradations.photographic import Blur, Grey, Jpeg, Noise, Poisson
+from trainer.degradations.wear import Dust, Scratches
 
 CERTAIN = Degradations.model_validate({kind: {"probability": 1} for kind in ORDER})
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
@@ -79,13 +81,13 @@ def test_of_some_crops_one_kind_strikes_alone_chosen_by_the_probabilities() -> N
     chosen = Degradations(
         noise=Noise(probability=0.6), jpeg=Jpeg(probability=0.2), grey=Grey(probability=0.4), alone=1.0
     )
-    struck = [degrade.degrade_and_tell(photo(8, 8), rng, chosen)[1] for _ in range(2000)]
+    struck = [degrade.degrade_pair(photo(8, 8), rng, chosen)[2] for _ in range(2000)]
     assert {len(kinds) for kinds in struck} == {1}
     found = Counter(kind for (kind,) in struck)
     assert found["noise"] == pytest.approx(1000, abs=90)  # four standard deviations
     assert found["jpeg"] == pytest.approx(333, abs=70)
     mostly = chosen.model_copy(update={"alone": 0.75})
-    several = [len(degrade.degrade_and_tell(photo(8, 8), rng, mostly)[1]) != 1 for _ in range(2000)]
+    several = [len(degrade.degrade_pair(photo(8, 8), rng, mostly)[2]) != 1 for _ in range(2000)]
     # of the other quarter, 0.464 suffer one kind alone by chance
     assert sum(several) / 2000 == pytest.approx(0.25 * (1 - 0.464), abs=0.03)
 
@@ -93,7 +95,8 @@ def test_of_some_crops_one_kind_strikes_alone_chosen_by_the_probabilities() -> N
 def test_what_struck_is_told() -> None:
     pixels, chosen = photo(24, 24), RESTORE.model_copy(update={"grey": Grey(probability=0.5)})
     for seed in range(40):
-        result, struck = degrade.degrade_and_tell(pixels, np.random.default_rng(seed), chosen)
+        result, target, struck = degrade.degrade_pair(pixels, np.random.default_rng(seed), chosen)
+        assert target is pixels
         assert result.tobytes() == degrade.degrade(pixels, np.random.default_rng(seed), chosen).tobytes()
         assert list(struck) == sorted(struck, key=ORDER.index)
         if not struck:
@@ -102,6 +105,70 @@ def test_what_struck_is_told() -> None:
 
 def test_nothing_strikes_alone_where_nothing_may() -> None:
     assert np.array_equal(degrade.degrade(photo(), np.random.default_rng(0), Degradations(alone=1)), photo())
+
+
+@pytest.mark.parametrize("kept", degrade.KEEPABLE)
+def test_what_is_kept_strikes_input_and_target_alike(kept: str) -> None:
+    pixels = photo(48, 48)
+    kinds = {
+        "grey": Grey(probability=1),
+        "blur": Blur(probability=1, sigma_px=(0.5, 1.5)),
+        "noise": Noise(probability=1, sigma=(10, 20), correlated=0.5),
+        "jpeg": Jpeg(probability=1, quality=(20, 60), cropped=0.5),
+    }
+    chosen = Degradations(**{kept: kinds[kept]}, kept=(kept,))
+    for seed in range(5):
+        given, target, struck = degrade.degrade_pair(pixels, np.random.default_rng(seed), chosen)
+        assert struck == (kept,)
+        assert np.array_equal(given, target)
+        assert not np.array_equal(target, pixels)
+        assert np.array_equal(given, degrade.degrade(pixels, np.random.default_rng(seed), chosen))
+
+
+def test_only_marks_part_the_input_from_a_target_that_keeps_the_rest() -> None:
+    pixels, marks = photo(64, 64), PRESETS["marks"]
+    for seed in range(40):
+        given, target, struck = degrade.degrade_pair(pixels, np.random.default_rng(seed), marks)
+        alike = np.array_equal(given, target)
+        assert alike or set(struck) - set(marks.kept)
+        assert np.array_equal(target, pixels) == (not set(struck) & set(marks.kept))
+    assert not set(marks.kept) & set(marks.names())
+    assert {"holes", "text", "watermark", "scratches", "dust", "folds"} <= set(marks.names())
+
+
+def test_noise_that_is_kept_lies_on_what_was_scratched_before() -> None:
+    """The target is the clean photo with the very noise that the input has; both have it all over."""
+    chosen = Degradations(
+        scratches=Scratches(probability=1), noise=Noise(probability=1, sigma=(4, 4)), kept=("noise",)
+    )
+    pixels = np.full((64, 64, 3), 0.5, np.float32)
+    given, target, _ = degrade.degrade_pair(pixels, np.random.default_rng(1), chosen)
+    scratched = degrade.degrade(
+        pixels, np.random.default_rng(1), Degradations(scratches=Scratches(probability=1))
+    )
+    clear = np.abs(scratched - 0.5).max(axis=2) < 0.3  # elsewhere the noise is cut off at white
+    np.testing.assert_allclose((given - scratched)[clear], (target - pixels)[clear], atol=1e-6)
+    assert (target - pixels).std() == pytest.approx(4 / 255, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", ["poisson", "holes", "downsampling"])
+def test_what_follows_from_the_picture_cannot_be_kept(kind: str) -> None:
+    with pytest.raises(ValidationError, match=f"kept names {kind}; grey, blur, noise, jpeg can be kept"):
+        Degradations(kept=("jpeg", kind))
+
+
+def test_of_crops_with_one_kind_alone_what_is_kept_strikes_besides() -> None:
+    chosen = Degradations(
+        noise=Noise(probability=0.5, sigma=(5, 5)),
+        text=Text(probability=0.5),
+        dust=Dust(probability=0.5),
+        kept=("noise",),
+        alone=1.0,
+    )
+    rng = np.random.default_rng(0)
+    struck = [degrade.degrade_pair(photo(32, 32), rng, chosen)[2] for _ in range(300)]
+    assert all(len(set(kinds) - {"noise"}) == 1 for kinds in struck)
+    assert sum("noise" in kinds for kinds in struck) == pytest.approx(150, abs=35)
 
 
 def test_wear_is_blurred_but_lettering_is_not() -> None:

@@ -125,7 +125,7 @@ def test_photos_become_weights_that_srbatch_runs(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--preset", "nonsense"], "known are article, release, restore, smoke"),
+        (["--preset", "nonsense"], "known are article, release, restore, retouch, smoke"),
         (["--preset", "smoke", "--set", "optimiser.emma=0.5"], "ema is the nearest"),
         (["--preset", "smoke", "--set", "run.device=abacus"], "not a device"),
         (["--preset", "smoke", "--config", "/nonexistent.toml"], "/nonexistent.toml"),

@@ -102,7 +102,7 @@ def test_a_found_rate_is_not_bound_by_another_kind() -> None:
 # ---- what is told -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("preset", ["article", "release", "restore", "smoke"])
+@pytest.mark.parametrize("preset", ["article", "release", "restore", "retouch", "smoke"])
 def test_the_table_has_a_line_for_every_phase(preset: str) -> None:
     config = load(preset)
     header, *lines = schedule.as_lines(config)

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from trainer.degradations import holes, marks, photographic, wear
 from trainer.degradations.bounds import Pixels, Probability, Settings
@@ -45,9 +45,26 @@ class Degradations(BaseModel):
         " as weights. Where every kind strikes by a chance of its own, few crops show what one does alone.",
     )
 
+    kept: tuple[str, ...] = Field(
+        default=(),
+        description="Kinds that strike the target too, in the same way, so that they are learnt to be left as"
+        " they are; at x1 alone.",
+    )
+
+    @field_validator("kept")
+    @classmethod
+    def _can_be_kept(cls, kept: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [kind for kind in kept if kind not in KEEPABLE]:
+            raise ValueError(f"kept names {', '.join(unknown)}; {', '.join(KEEPABLE)} can be kept")
+        return kept
+
     def kinds(self) -> tuple[str, ...]:
         """Fields of those that may strike, in the order in which they do."""
         return tuple(kind for kind in ORDER if self.of(kind).probability > 0)
+
+    def undone(self) -> tuple[str, ...]:
+        """Those of `kinds` that strike the input alone."""
+        return tuple(kind for kind in self.kinds() if kind not in self.kept)
 
     def of(self, kind: str) -> Settings:
         """Settings of one kind of `ORDER`."""
@@ -59,7 +76,7 @@ class Degradations(BaseModel):
 
         "downsampling" is always there; both kinds of noise are "noise".
         """
-        kinds = ("noise" if kind == "poisson" else kind for kind in self.kinds())
+        kinds = ("noise" if kind == "poisson" else kind for kind in self.undone())
         return tuple(dict.fromkeys(("downsampling", *kinds)))
 
 
@@ -90,33 +107,43 @@ stand for what is masked out by hand before restoring, with no trace of it left.
 """
 
 
+KEEPABLE = ("grey", "blur", "noise", "jpeg")
+"""Kinds whose random numbers do not follow from the picture, so that they strike two pictures alike."""
+
+
 def degrade(pixels: Pixels, rng: np.random.Generator, settings: Degradations) -> Pixels:
-    """What :func:`degrade_and_tell` makes of a crop."""
-    return degrade_and_tell(pixels, rng, settings)[0]
+    """The input that :func:`degrade_pair` makes of a crop."""
+    return degrade_pair(pixels, rng, settings)[0]
 
 
-def degrade_and_tell(
+def degrade_pair(
     pixels: Pixels, rng: np.random.Generator, settings: Degradations
-) -> tuple[Pixels, tuple[str, ...]]:
+) -> tuple[Pixels, Pixels, tuple[str, ...]]:
     """Let each kind of `ORDER` strike with its probability, or of `Degradations.alone` of the crops one kind.
 
     The same state of ``rng`` gives the same bytes; a kind with probability 0 draws nothing from it.
 
     Returns:
-        A new array, of the same shape, and the kinds that struck.
+        The input, a new array of the same shape; the target, which is ``pixels`` with the damage that
+        `Degradations.kept` names; the kinds that struck, in their order.
     """
-    result, struck = pixels, []
+    given, target, struck = pixels, pixels, []
     only = _only(rng, settings)
     for kind in settings.kinds():
-        if kind == only or (only is None and rng.random() < settings.of(kind).probability):
-            result = apply(kind, result, rng, settings.of(kind))
+        kept = kind in settings.kept
+        if kind == only or ((only is None or kept) and rng.random() < settings.of(kind).probability):
+            if kept:
+                before = rng.bit_generator.state
+                target = apply(kind, target, rng, settings.of(kind))
+                rng.bit_generator.state = before
+            given = apply(kind, given, rng, settings.of(kind))
             struck.append(kind)
-    return result.copy() if result is pixels else np.ascontiguousarray(result), tuple(struck)
+    return given.copy() if given is pixels else np.ascontiguousarray(given), target, tuple(struck)
 
 
 def _only(rng: np.random.Generator, settings: Degradations) -> str | None:
     """The one kind that a crop is to suffer, or None where each has a chance of its own."""
-    kinds = settings.kinds()
+    kinds = settings.undone()
     # Where it is not asked for nothing is drawn: the same seed goes on giving the same pictures.
     if not kinds or not settings.alone or rng.random() >= settings.alone:
         return None
@@ -178,6 +205,21 @@ RESTORE = Degradations(
 )
 """For a model that fills and removes too: all, strongly, but for grey: to undo it is to colour old prints."""
 
+MARKS = Degradations(
+    grey=Grey(probability=0.2),
+    blur=Blur(probability=0.15, sigma_px=(0.2, 1.0)),
+    noise=Noise(probability=0.3, sigma=(0, 20), grey=0.4, correlated=0.5),
+    jpeg=Jpeg(probability=0.4, quality=(50, 98), cropped=0.4),
+    holes=Holes(probability=0.3, shapes=("rectangle", "square", "ellipse")),
+    text=Text(probability=0.35),
+    watermark=Watermark(probability=0.25),
+    scratches=Scratches(probability=0.4),
+    dust=Dust(probability=0.35),
+    folds=Folds(probability=0.12),
+    kept=("grey", "blur", "noise", "jpeg"),
+)
+"""For `retouch`: what lies on a picture or is missing from it; the picture itself is left as it is."""
+
 PRESETS: Mapping[str, Degradations] = MappingProxyType(
-    {"photo": PHOTO, "mild": MILD, "strong": STRONG, "restore": RESTORE}
+    {"photo": PHOTO, "mild": MILD, "strong": STRONG, "restore": RESTORE, "marks": MARKS}
 )

@@ -105,7 +105,7 @@ def measure_halo(
     None if no photo holds a square.
     """
     damages = {
-        (kind, settings.of(kind).strongest()): None for settings in learnt for kind in settings.kinds()
+        (kind, settings.of(kind).strongest()): None for settings in learnt for kind in settings.undone()
     }
     for side, tile in _SQUARES_PX:
         for store in (stores.valid, stores.train):
