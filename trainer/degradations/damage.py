@@ -14,14 +14,14 @@ from trainer.degradations.holes import Holes, hole_places
 from trainer.degradations.layers import Layer, composed, covered
 from trainer.degradations.marks import Text, Watermark, text_layers, watermark_layers
 from trainer.degradations.photographic import Jpeg, Noise, compressed, noise
-from trainer.degradations.wear import Scratches, scratch_layers
+from trainer.degradations.wear import Dust, Scratches, dust_layers, scratch_layers
 
 Mask = NDArray[np.bool_]
 _Strike = Callable[[Pixels, np.random.Generator], tuple[Pixels, Mask | None]]
 
 KNOWN = (
     "jpeg:q10 (q1 to q100), jpeg:q10+4 (cropped by 1 to 15 px since), noise:25 and grain:25 (0 to 255),"
-    " holes, text, watermark, scratches"
+    " holes, text, watermark, scratches, dust"
 )
 
 _HOLE_GREY = np.float32(0.5)
@@ -123,6 +123,9 @@ _WATERMARK = Watermark(
 _SCRATCHES = Scratches(
     count=(4, 4), width_px=(1.5, 1.5), length_px=(150, 150), opacity=(0.9, 0.9), bright=0.7, parallel=0
 )
+_DUST = Dust(
+    count=(12, 12), radius_px=(0.6, 2.2), hairs=0.15, hair_px=(6, 45), opacity=(0.9, 0.9), bright=0.7
+)
 
 _MARKS = {
     one.name: one
@@ -150,6 +153,12 @@ _MARKS = {
             "slightly curved, interrupted lines up to 1.5 px wide and 150 px long, 4 for each 128 px of the"
             " longer side, opacity up to 0.9, bright seven times of ten, else dark",
             _layered(lambda height, width, rng: scratch_layers(height, width, rng, _SCRATCHES)),
+        ),
+        Damage(
+            "dust",
+            "specks of 0.6 to 2.2 px radius, most of them small, and hairs of 6 to 45 px, three of twenty,"
+            " 12 in all on 128 x 128 px, opacity 0.9, bright seven times of ten, else dark",
+            _layered(lambda height, width, rng: dust_layers(height, width, rng, _DUST)),
         ),
     )
 }

@@ -89,7 +89,11 @@ def scratch_layers(height: int, width: int, rng: np.random.Generator, settings: 
 
 def dust(pixels: Pixels, rng: np.random.Generator, settings: Dust) -> Pixels:
     """Strew specks and hairs over the picture."""
-    height, width = pixels.shape[:2]
+    return composed(pixels, dust_layers(pixels.shape[0], pixels.shape[1], rng, settings))
+
+
+def dust_layers(height: int, width: int, rng: np.random.Generator, settings: Dust) -> list[Layer]:
+    """The dark specks and hairs as one layer, the bright ones as another."""
     dark, bright = Canvas(height, width), Canvas(height, width)
     for _ in range(count_on(rng, settings.count, height * width / REFERENCE_PX**2)):
         canvas = bright if rng.random() < settings.bright else dark
@@ -101,7 +105,7 @@ def dust(pixels: Pixels, rng: np.random.Generator, settings: Dust) -> Pixels:
             canvas.stroke(hair, thin, np.full(len(hair) - 1, opacity, np.float32))
         else:
             canvas.blot(_speck(rng, where, settings.radius_px), opacity)
-    return composed(pixels, dark.layers(_dirt(rng)) + bright.layers(_paper(rng)))
+    return dark.layers(_dirt(rng)) + bright.layers(_paper(rng))
 
 
 def folds(pixels: Pixels, rng: np.random.Generator, settings: Folds) -> Pixels:
