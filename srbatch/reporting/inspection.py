@@ -216,6 +216,7 @@ def card_text(path: Path, card: Card, *, full: bool) -> str:
         f"{card}: {card.description}",
         f"  scales    {listed(card.scales)}{_between(card)}",
         f"  learnt    {', '.join(card.degradations) or 'nothing on record'}",
+        f"  faithful  {'no: it may make up or remove things' if card.generative else 'yes'}",
         f"  licence   {card.licence}",
         f"  tiles     halo {card.halo_px} px, ramp {card.ramp_px} px",
         f"  file      {show(path)}",

@@ -115,6 +115,7 @@ def test_status_without_a_ledger(srbatch: Srbatch, tmp_path: Path) -> None:
 def test_models(both: Srbatch) -> None:
     short = both("models").out
     assert "photo 0." in short
+    assert "  faithful  yes\n" in short
     assert len(short.splitlines()) < 20
     text = both("models", "--full").out
     assert short.split("\n\n")[0] in text
