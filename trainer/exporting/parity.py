@@ -38,7 +38,7 @@ def told(parity: Mapping[int, float]) -> str:
 
 
 def pictures() -> list[Tensor]:
-    """Return what parity is measured on, each (1, 3, H, W) in [0, 1]: photo-like, grainy, and hard edges.
+    """Return what parity is measured on, (1, 3, H, W) in [0, 1]: photo-like, grainy, hard edges, marks.
 
     The same in every run. Sides are odd multiples of the stride.
     """
@@ -46,7 +46,7 @@ def pictures() -> list[Tensor]:
     landscape = _photo_like(96, 160, generator)
     portrait = _photo_like(160, 96, generator)
     grain = 0.04 * torch.randn(portrait.shape, generator=generator)
-    return [landscape, (portrait + grain).clamp(0, 1), _edges(32, 224)]
+    return [landscape, (portrait + grain).clamp(0, 1), _edges(32, 224), _marked(landscape)]
 
 
 def _photo_like(height: int, width: int, generator: torch.Generator) -> Tensor:
@@ -62,6 +62,17 @@ def _photo_like(height: int, width: int, generator: torch.Generator) -> Tensor:
     waves: Tensor = torch.fft.irfft2(spectrum, s=(height, width))
     waves /= waves.std(dim=(1, 2), keepdim=True)
     return (0.5 + 0.2 * waves[:1] + 0.05 * waves[1:]).clamp(0, 1)[None]
+
+
+def _marked(picture: Tensor) -> Tensor:
+    """With squares of one colour, a line of 1 px and specks, which a network may have learnt to take away."""
+    marked = picture.clone()
+    marked[:, :, 20:32, 24:36] = 0.5
+    marked[:, :, 60:68, 100:116] = torch.tensor([1.0, 0.2, 0.1]).view(1, 3, 1, 1)
+    marked[:, :, 8:88, 76:77] = 1
+    marked[:, :, 50:52, 10:12] = 0
+    marked[:, :, 12:13, 140:142] = 1
+    return marked
 
 
 def _edges(height: int, width: int) -> Tensor:
