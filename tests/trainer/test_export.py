@@ -22,7 +22,7 @@ from srbatch import weights
 from srbatch.card import NetworkConfig
 from srbatch.errors import DestinationError, UsageError, WeightsError
 from srbatch.network import SuperResolutionNet
-from srbatch.weights import Weights
+from srbatch.weights import Storage, Weights
 from trainer.exporting import onnx_export, parity
 from trainer.exporting.export import Exported, export
 from trainer.exporting.onnx_export import OnnxExport, export_onnx
@@ -160,6 +160,20 @@ def test_int8_that_changes_pictures_all_the_same_falls_to_fp16(
     assert torch.equal(stored, loud.body.out.weight.half().float())
 
 
+@pytest.mark.parametrize("storage", ["int8", "fp16"])
+def test_where_fp16_changes_pictures_too_all_is_fp32(
+    network: SuperResolutionNet, tmp_path: Path, storage: Storage
+) -> None:
+    halved = export(network, tmp_path / "halved.safetensors", **RECORD | {"storage": "fp16"})
+    loud = louder(network, 2.5 * parity.LIMIT / max(halved.parity.values()))
+    done = export(loud, tmp_path / "w.safetensors", **RECORD | {"storage": storage})
+    assert done.storage == "fp32"
+    assert max(done.parity.values()) <= parity.EXACT_LIMIT
+    assert "fp16 changes pictures by more than 0.25/255: x1 within" in done.note
+    stored = safetensors.torch.load_file(done.path)
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float32}
+
+
 def test_a_file_that_gives_other_pictures_is_not_kept(
     network: SuperResolutionNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,7 +181,7 @@ def test_a_file_that_gives_other_pictures_is_not_kept(
     monkeypatch.setattr(weights, "load", lambda path: disturb(load(path)))
     out = tmp_path / "w.safetensors"
     out.write_bytes(b"old")
-    with pytest.raises(WeightsError, match=r"w.safetensors was not written.*fp16 changes pictures by more"):
+    with pytest.raises(WeightsError, match=r"w.safetensors was not written.*fp32 changes pictures by more"):
         export(network, out, **RECORD)
     assert out.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [out]

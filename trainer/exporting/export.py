@@ -39,8 +39,8 @@ _LIMITS: Mapping[Storage, float] = {
     "fp32": parity.EXACT_LIMIT,
 }
 _TRIED: Mapping[Storage, Sequence[tuple[Storage, int]]] = {
-    "int8": (*(("int8", smallest) for smallest in _INT8_FROM), ("fp16", 0)),
-    "fp16": (("fp16", 0),),
+    "int8": (*(("int8", smallest) for smallest in _INT8_FROM), ("fp16", 0), ("fp32", 0)),
+    "fp16": (("fp16", 0), ("fp32", 0)),
     "fp32": (("fp32", 0),),
 }
 
@@ -52,7 +52,7 @@ class Exported:
     weights: Weights
     """As read back from the file."""
     storage: Storage
-    """What convolutions are stored as; fp16 where int8 was asked and would have changed the pictures.
+    """What convolutions are stored as; fp16 or fp32 where less was asked and would have changed the pictures.
 
     With int8, small ones are fp16 where that was needed, as the note tells.
     """
@@ -140,8 +140,9 @@ def export_with(card: Card, network: SuperResolutionNet, out: Path, storage: Sto
     """Write ``network`` and its card to ``out``, whole and verified or not at all; an older file is replaced.
 
     Where int8 changes a picture by more than `parity.LIMIT`, more and more of the small convolutions are
-    stored as fp16 instead, and in the end all of them, with a note. The network may be on any device and in
-    training; it is not changed.
+    stored as fp16 instead, and in the end all of them, with a note; where fp16 does so too, as a head that
+    replaces pixels may make it, all as fp32. The network may be on any device and in training; it is not
+    changed.
 
     Args:
         out: ends in ``.safetensors``; its folder is made if need be.
@@ -181,8 +182,8 @@ def _first_faithful(
         if not smallest:
             notes.append(f"{kind} changes pictures by more than {_LIMITS[kind]}/255: {parity.told(found)}")
     raise WeightsError(
-        f"{out} was not written; read back, it does not give the network's pictures ({'; '.join(notes)}). "
-        "Check the training's metrics, and export with storage fp32"
+        f"{out} was not written; read back, it does not give the network's pictures ({'; '.join(notes)}):"
+        " the disk or the memory may be at fault"
     )
 
 
