@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
@@ -255,13 +255,13 @@ def _few(names: set[str]) -> str:
 
 
 def save(
-    path: Path, network: SuperResolutionNet, card: Card, storage: Storage, *, int8_from: int = 0
+    path: Path, network: SuperResolutionNet, card: Card, storage: Storage, *, rounded_from: int = 0
 ) -> None:
     """Write network and card to ``path``, whole or not at all; an older file there is replaced.
 
     ``int8`` and ``fp16`` apply to convolutions; all else, and the small RGB heads, are kept in fp32. Of fewer
-    weights than ``int8_from``, a convolution is kept in fp16 though int8 is asked. The same network and card
-    give the same bytes, and what was loaded from int8 is stored without further loss.
+    weights than ``rounded_from``, a convolution is kept one step finer, as `FINER` says. The same network and
+    card give the same bytes, and what was loaded from int8 is stored without further loss.
 
     Raises:
         ValueError: the card describes another network, or a value is not finite or too large for ``storage``.
@@ -274,7 +274,7 @@ def save(
     # One key only: safetensors writes several in random order, and the file would not be reproducible.
     record = {"format": FORMAT_VERSION, "card": card.to_json()}
     metadata = {_METADATA_KEY: json.dumps(record, allow_nan=False)}
-    data = safetensors.torch.save(_pack(network.state_dict(), storage, int8_from), metadata)
+    data = safetensors.torch.save(_pack(network.state_dict(), storage, rounded_from), metadata)
     with whole(path) as temporary:
         temporary.write_bytes(data)
         temporary.chmod(0o644)  # whatever the umask: weights are read by everybody
@@ -285,7 +285,11 @@ def _is_stored(name: str) -> bool:
     return not name.endswith("num_batches_tracked")
 
 
-def _pack(state: dict[str, Tensor], storage: Storage, int8_from: int) -> dict[str, Tensor]:
+FINER: Mapping[Storage, Storage] = {"int8": "fp16", "fp16": "fp32", "fp32": "fp32"}
+"""The storage that rounds less."""
+
+
+def _pack(state: dict[str, Tensor], storage: Storage, rounded_from: int) -> dict[str, Tensor]:
     """Turn a state dict into what is stored; :func:`_unpack` is the inverse."""
     packed: dict[str, Tensor] = {}
     for name, tensor in state.items():
@@ -293,9 +297,10 @@ def _pack(state: dict[str, Tensor], storage: Storage, int8_from: int) -> dict[st
             continue
         tensor = tensor.detach().cpu().float().contiguous()
         if tensor.ndim == 4 and not name.startswith("heads."):
-            if storage == "int8" and tensor.numel() >= int8_from:
+            kind = storage if tensor.numel() >= rounded_from else FINER[storage]
+            if kind == "int8":
                 tensor, packed[name + _SCALE] = _quantise(tensor)
-            elif storage != "fp32":
+            elif kind == "fp16":
                 tensor = tensor.half()
         if not all(t.isfinite().all() for t in (tensor, packed.get(name + _SCALE, tensor))):
             raise ValueError(f"{name} is not finite or too large for {storage}")

@@ -116,7 +116,7 @@ def test_shipped_weights_are_stored_without_further_loss(
     again = tmp_path / "photo.safetensors"
     stored = safetensors.torch.load_file(photo_model.path)
     smallest = min(tensor.numel() for tensor in stored.values() if tensor.dtype is torch.int8)
-    weights.save(again, photo_model.network, photo_model.card, "int8", int8_from=smallest)
+    weights.save(again, photo_model.network, photo_model.card, "int8", rounded_from=smallest)
     assert again.read_bytes() == photo_model.path.read_bytes()
 
 

@@ -174,6 +174,23 @@ def test_where_fp16_changes_pictures_too_all_is_fp32(
     assert {tensor.dtype for tensor in stored.values()} == {torch.float32}
 
 
+def test_where_fp16_changes_pictures_a_little_small_convolutions_are_fp32(
+    network: SuperResolutionNet, tmp_path: Path
+) -> None:
+    halved = export(network, tmp_path / "halved.safetensors", **RECORD | {"storage": "fp16"})
+    loud = louder(network, 1.1 * parity.LIMIT / max(halved.parity.values()))
+    done = export(loud, tmp_path / "w.safetensors", **RECORD | {"storage": "fp16"})
+    assert done.storage == "fp16"
+    assert max(done.parity.values()) <= parity.LIMIT
+    match = re.search(r"convolutions of fewer than ([\d,]+) weights are fp32", done.note)
+    assert match
+    smallest = int(match[1].replace(",", ""))
+    stored = safetensors.torch.load_file(done.path)
+    for name, tensor in stored.items():
+        if tensor.ndim == 4 and not name.startswith("heads."):
+            assert (tensor.dtype is torch.float16) == (tensor.numel() >= smallest), name
+
+
 def test_a_file_that_gives_other_pictures_is_not_kept(
     network: SuperResolutionNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -107,7 +107,7 @@ stand for what is masked out by hand before restoring, with no trace of it left.
 """
 
 
-KEEPABLE = ("grey", "blur", "noise", "jpeg")
+KEEPABLE = ("grey", "blur", "noise", "text", "watermark", "jpeg")
 """Kinds whose random numbers do not follow from the picture, so that they strike two pictures alike."""
 
 
@@ -218,8 +218,25 @@ MARKS = Degradations(
     folds=Folds(probability=0.12),
     kept=("grey", "blur", "noise", "jpeg"),
 )
-"""For `retouch`: what lies on a picture or is missing from it; the picture itself is left as it is."""
+"""What lies on a picture or is missing from it; the picture itself is left as it is.
+
+A network cannot tell lettering that was laid over a photo from lettering in it, and takes both away.
+"""
+
+WEAR = Degradations(
+    grey=Grey(probability=0.2),
+    folds=Folds(probability=0.15),
+    scratches=Scratches(probability=0.5),
+    dust=Dust(probability=0.5),
+    blur=Blur(probability=0.15, sigma_px=(0.2, 1.0)),
+    noise=Noise(probability=0.3, sigma=(0, 20), grey=0.4, correlated=0.5),
+    text=Text(probability=0.3),
+    watermark=Watermark(probability=0.1),
+    jpeg=Jpeg(probability=0.4, quality=(50, 98), cropped=0.4),
+    kept=("grey", "blur", "noise", "text", "watermark", "jpeg"),
+)
+"""For `retouch`: what the years did to a print or a film; what is written on it is left as it is."""
 
 PRESETS: Mapping[str, Degradations] = MappingProxyType(
-    {"photo": PHOTO, "mild": MILD, "strong": STRONG, "restore": RESTORE, "marks": MARKS}
+    {"photo": PHOTO, "mild": MILD, "strong": STRONG, "restore": RESTORE, "marks": MARKS, "wear": WEAR}
 )

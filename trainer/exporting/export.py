@@ -33,14 +33,15 @@ _INT8_FROM = (0, 50_000, 200_000, 700_000)
 Rounding those of the first blocks, which all others build on, moved a trained network's pictures by up to
 9.5/255, and rounding any of 290,000 weights or more, which are 95 % of the file, by 0.1/255 at most.
 """
+_FP16: Sequence[tuple[Storage, int]] = (("fp16", 0), ("fp16", 50_000), ("fp16", 200_000))
 _LIMITS: Mapping[Storage, float] = {
     "int8": parity.LIMIT,
     "fp16": parity.LIMIT,
     "fp32": parity.EXACT_LIMIT,
 }
 _TRIED: Mapping[Storage, Sequence[tuple[Storage, int]]] = {
-    "int8": (*(("int8", smallest) for smallest in _INT8_FROM), ("fp16", 0), ("fp32", 0)),
-    "fp16": (("fp16", 0), ("fp32", 0)),
+    "int8": (*(("int8", smallest) for smallest in _INT8_FROM), *_FP16, ("fp32", 0)),
+    "fp16": (*_FP16, ("fp32", 0)),
     "fp32": (("fp32", 0),),
 }
 
@@ -54,7 +55,7 @@ class Exported:
     storage: Storage
     """What convolutions are stored as; fp16 or fp32 where less was asked and would have changed the pictures.
 
-    With int8, small ones are fp16 where that was needed, as the note tells.
+    Small ones are a step finer where that was needed, as the note tells.
     """
     parity: Mapping[int, float]
     """By scale, the largest difference from the network that was exported, in units of 1/255."""
@@ -141,8 +142,8 @@ def export_with(card: Card, network: SuperResolutionNet, out: Path, storage: Sto
 
     Where int8 changes a picture by more than `parity.LIMIT`, more and more of the small convolutions are
     stored as fp16 instead, and in the end all of them, with a note; where fp16 does so too, as a head that
-    replaces pixels may make it, all as fp32. The network may be on any device and in training; it is not
-    changed.
+    replaces pixels may make it, the same with fp32. The network may be on any device and in training; it is
+    not changed.
 
     Args:
         out: ends in ``.safetensors``; its folder is made if need be.
@@ -177,7 +178,7 @@ def _first_faithful(
         }
         if max(found.values()) <= _LIMITS[kind]:
             if smallest:
-                notes.append(f"convolutions of fewer than {smallest:,} weights are fp16")
+                notes.append(f"convolutions of fewer than {smallest:,} weights are {weights.FINER[kind]}")
             return Exported(loaded, kind, found, "; ".join(notes))
         if not smallest:
             notes.append(f"{kind} changes pictures by more than {_LIMITS[kind]}/255: {parity.told(found)}")
@@ -188,10 +189,10 @@ def _first_faithful(
 
 
 def _store(
-    network: SuperResolutionNet, card: Card, path: Path, out: Path, storage: Storage, int8_from: int
+    network: SuperResolutionNet, card: Card, path: Path, out: Path, storage: Storage, rounded_from: int
 ) -> Weights:
     try:
-        weights.save(path, network, card, storage, int8_from=int8_from)
+        weights.save(path, network, card, storage, rounded_from=rounded_from)
     except (ValueError, TypeError) as error:  # TypeError: the training record or the metrics are not JSON
         raise WeightsError(f"{out} was not written: {error}") from error
     return weights.load(path)
