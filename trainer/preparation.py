@@ -191,11 +191,12 @@ def _network_of(config: Config, model: str) -> SuperResolutionNet:
         WeightsError: they are missing or are those of another network.
     """
     loaded = weights.load(weights.find(model)).network
-    wanted = replace(config.network.with_stages(loaded.config.stages), blur=loaded.config.blur)
+    stages = 0 if config.network.replaces else loaded.config.stages
+    wanted = replace(config.network.with_stages(stages), blur=loaded.config.blur)
     if loaded.config != wanted:
         raise WeightsError(
             f"{model} is {loaded.config}, the configuration asks for {wanted};"
-            " change network.encoder, features or refine_blocks"
+            " change network.encoder, features, refine_blocks, levels, decoder or replaces"
         )
     return loaded
 

@@ -43,3 +43,11 @@ def test_it_grows_as_far_as_a_network_can_and_no_further(tmp_path: Path) -> None
     with pytest.raises(UsageError, match=f"has {MAX_STAGES} stages already"):
         grow(str(tmp_path / "large.safetensors"), tmp_path / "larger.safetensors", seed=1)
     assert not (tmp_path / "larger.safetensors").exists()
+
+
+def test_a_network_that_replaces_pixels_cannot_grow(tmp_path: Path) -> None:
+    config = replace(SMALL_CARD.config, stages=0, levels=4, replaces=True)
+    model = written(tmp_path, replace(SMALL_CARD, config=config, scales=(1,)))
+    with pytest.raises(UsageError, match="replaces pixels of photos at their own size"):
+        grow(model, tmp_path / "large.safetensors", seed=1)
+    assert not (tmp_path / "large.safetensors").exists()

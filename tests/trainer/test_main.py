@@ -157,6 +157,16 @@ def test_weights_that_are_none(trainer: Trainer, photo_folder: Path, tmp_path: P
         assert "reading every photo" not in done.err, "which may take hours"
 
 
+@pytest.mark.parametrize("model", ["photo", "restore"])
+def test_weights_of_another_network_are_told_before_photos_are_read(
+    trainer: Trainer, photo_folder: Path, tmp_path: Path, model: str
+) -> None:
+    done = trainer(photo_folder, "--preset", "retouch", "--weights", model, "--out", tmp_path / "run")
+    assert done.code == 4, done.err
+    assert "change network.encoder, features, refine_blocks, levels, decoder or replaces" in done.err
+    assert "reading every photo" not in done.err
+
+
 def test_vgg_weights_that_are_none_are_found_before_photos_are_read(
     trainer: Trainer, photo_folder: Path, tmp_path: Path, toml: Path
 ) -> None:

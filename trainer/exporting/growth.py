@@ -18,14 +18,16 @@ def grow(model: str, out: Path, seed: int, *, overwrite: bool = False) -> Export
     The new head is not among the scales of the card: it has to be trained first, with ``--weights``.
 
     Raises:
-        UsageError: it has as many stages as a network can have, ``out`` is that file, or another
-            that is not to be replaced.
+        UsageError: it has as many stages as a network can have, or replaces pixels; ``out`` is that file, or
+            another that is not to be replaced.
         WeightsError, DestinationError: as ``weights.load`` and :func:`trainer.exporting.export.export_with`.
     """
     loaded = weights.load(weights.find(model))
     check_apart(out, loaded.path)
     check_free(out, overwrite=overwrite)
     card = loaded.card
+    if card.config.replaces:
+        raise UsageError(f"{model} replaces pixels of photos at their own size, and cannot have a stage")
     stages = card.config.stages + 1
     if stages > MAX_STAGES:
         raise UsageError(f"{model} has {card.config.stages} stages already, the most there can be")
