@@ -80,7 +80,7 @@ class Ledger:
         if path.is_symlink():
             raise LedgerError(f"{show(path)} is a link; put the ledger itself there, or use --state")
         with suppress(OSError):  # SQLite says why not, and would make one that the group may never write to
-            path.touch()
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o666))
         return cls._opened(path, "PRAGMA synchronous=FULL")
 
     @classmethod

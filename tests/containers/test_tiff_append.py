@@ -174,9 +174,12 @@ def test_a_bigtiff_file_of_more_than_4_gb_gets_its_tags(tmp_path: Path) -> None:
 
 def test_what_a_tiff_file_has_no_place_for_is_named() -> None:
     place = {tag: Value.rational(5, 2) for tag in (0x011E, 0x011F)}
+    resolution = {tag: Value.rational(300, 1) for tag in (0x011A, 0x011B)}
     unit = {number: {0x0128: Value.short(number)} for number in (1, 2, 3)}
     for number, lost in ((1, [0x011E, 0x011F]), (2, []), (3, [])):
-        named = exif_build.block_of(Tags(main={**place, **unit[number]}))
+        named = exif_build.block_of(Tags(main={**place, **unit[number], **resolution}))
         assert tiff_append.without_place(named) == (lost, 0)
+    unmeasured = exif_build.block_of(Tags(main={**place, **unit[2]}))
+    assert tiff_append.without_place(unmeasured) == ([0x011E, 0x011F], 0), "no unit without a resolution"
     room = exif_build.block_of(Tags(main={PADDING: Value(7, bytes(40)), 0x0157: Value(1, b"path!")}))
     assert tiff_append.without_place(room) == ([0x0157], 0), "room for more is none of its tags"
