@@ -17,7 +17,14 @@ import click
 from srbatch.errors import ExitCode, Interrupted, SrbatchError
 
 _WINDOWS = "win32"
-_HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
+HANG_UP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
+
+
+def ending_signals() -> tuple[signal.Signals, ...]:
+    """What a command ends by: Ctrl-C, SIGTERM and, but under nohup, SIGHUP of a terminal that is closed."""
+    if HANG_UP is None or signal.getsignal(HANG_UP) is signal.SIG_IGN:
+        return signal.SIGINT, signal.SIGTERM
+    return signal.SIGINT, signal.SIGTERM, HANG_UP
 
 
 def options_of(*decorators: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -42,10 +49,7 @@ class Stop:
         self._signal: int | None = None
 
     def __enter__(self) -> Stop:
-        numbers = [signal.SIGINT, signal.SIGTERM]
-        if _HANGUP is not None and signal.getsignal(_HANGUP) is not signal.SIG_IGN:
-            numbers.append(_HANGUP)
-        self._previous = {number: signal.signal(number, self._note) for number in numbers}
+        self._previous = {number: signal.signal(number, self._note) for number in ending_signals()}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -58,7 +62,7 @@ class Stop:
             raise Interrupted(self._signal)
 
     def _note(self, number: int, _: FrameType | None) -> None:
-        if self._signal is not None and number != _HANGUP:
+        if self._signal is not None and number != HANG_UP:
             os._exit(128 + number)  # outputs are whole or absent at any moment, so this is safe
         self._signal = self._signal or number
 

@@ -314,8 +314,8 @@ class SuperResolutionNet(nn.Module):
         """Residual (B, 3, H, W) of one head; of one that replaces ``colour - opacity * pixel``.
 
         The colour is premultiplied by the opacity (Porter and Duff 1984, "Compositing digital images"), and
-        neither is bounded: behind a sigmoid, the opacity was closed for good within 600 steps, since at first
-        every replacement does harm.
+        neither is bounded: behind a sigmoid, with an L1 loss, the opacity was closed for good within 600
+        steps, since at first every replacement does harm.
         """
         if not self.config.replaces:
             residual: Tensor = self.heads[level](features)

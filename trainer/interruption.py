@@ -9,17 +9,8 @@ from types import FrameType
 
 from fastai.callback.core import Callback
 
+from srbatch.entry import HANG_UP, ending_signals
 from srbatch.errors import Interrupted
-
-_OF_PEOPLE = (signal.SIGINT, signal.SIGTERM)
-
-
-def _ending() -> tuple[int, ...]:
-    """Signals that a run ends by; SIGHUP, of a terminal that is closed, is none under nohup."""
-    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
-    if hang_up is None or signal.getsignal(hang_up) is signal.SIG_IGN:
-        return _OF_PEOPLE
-    return *_OF_PEOPLE, hang_up
 
 
 class Interrupt:
@@ -44,7 +35,7 @@ class Interrupt:
         Raises:
             Interrupted: in place of what a worker's end causes that was hit by the same signal as it started.
         """
-        before = {number: signal.signal(number, self._note) for number in _ending()}
+        before = {number: signal.signal(number, self._note) for number in ending_signals()}
         try:
             yield
         except RuntimeError as error:
@@ -57,7 +48,7 @@ class Interrupt:
 
     def _note(self, number: int, _: FrameType | None) -> None:
         # Of a terminal that is closed the kernel and the shell tell, one after the other.
-        if self._signal is not None and number in _OF_PEOPLE:
+        if self._signal is not None and number != HANG_UP:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         self._signal = self._signal or number
